@@ -1,0 +1,1 @@
+"""scratchgan: generative adversarial networks from scratch, on NumPy and CuPy."""

@@ -1,0 +1,91 @@
+"""The array module: NumPy, or CuPy for CUDA. The only room that imports CuPy, and only when asked for it.
+
+Code elsewhere never names a device: it asks `array_module(x)` for the module that x belongs to and calls
+functions that both have.
+"""
+
+import functools
+import importlib
+import sys
+
+import numpy as np
+
+from scratchgan.errors import UserError
+
+# The four number types of the engine: two to train in, two to differentiate with by complex step.
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")}
+
+
+def array_module(*arrays):
+    """`cupy` if any of the arrays lives on a CUDA device, else `numpy`."""
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and any(isinstance(array, cupy.ndarray) for array in arrays):
+        return cupy
+    return np
+
+
+def is_array(x):
+    return isinstance(x, np.ndarray | np.generic) or array_module(x) is not np
+
+
+def device_of(x):
+    """"cpu" or "cuda": where the array lives."""
+    return "cpu" if array_module(x) is np else "cuda"
+
+
+def to_host(x):
+    """The array (or scalar) as a NumPy array; copies from the device if it has to."""
+    return np.asarray(x) if array_module(x) is np else x.get()
+
+
+def to_device(x, device):
+    """The array on "cpu" or "cuda"; the same object if it is there already."""
+    if device == "cpu":
+        return to_host(x)
+    return module_of(device).asarray(x)
+
+
+def module_of(device):
+    """The array module of "cpu" or "cuda"."""
+    return np if device == "cpu" else importlib.import_module("cupy")
+
+
+@functools.cache
+def cuda_problem():
+    """None where CUDA can be used, else the reason in a few words."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        return 'CuPy is not installed (pip install "scratchgan[cuda13]" or "scratchgan[cuda12]")'
+    try:
+        if cupy.cuda.runtime.getDeviceCount() < 1:
+            return "no CUDA device was found"
+        float(cupy.ones(2, dtype=np.float32).sum())  # a device that is listed can still be unusable
+    except Exception as error:  # CuPy and the driver raise many types here; each means "not usable"
+        return f"the CUDA device cannot be used ({str(error).strip().splitlines()[0]})"
+    return None
+
+
+def device(name="auto"):
+    """Resolve "cpu", "cuda" or "auto" (CUDA where a usable device is) to "cpu" or "cuda".
+
+    Raises `UserError` for any other name, and for "cuda" where there is no usable device.
+    """
+    if name not in ("cpu", "cuda", "auto"):
+        raise UserError(f"Unknown device {name!r}: choose cpu, cuda or auto.")
+    if name == "cpu":
+        return "cpu"
+    problem = cuda_problem()
+    if problem is None:
+        return "cuda"
+    if name == "cuda":
+        raise UserError(f"Device cuda was asked for, but {problem}; use --device cpu, or auto to choose.")
+    return "cpu"
+
+
+def dtype(name):
+    """The NumPy dtype of "float32", "float64", "complex64" or "complex128"; `TypeError` for any other."""
+    resolved = np.dtype(name)
+    if resolved.name not in DTYPES:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, not {resolved.name}")
+    return resolved

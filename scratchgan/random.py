@@ -1,0 +1,69 @@
+"""Random numbers as a pure function of (seed, purpose, step, index of the sample).
+
+There is no generator and no state: asking twice gives the same numbers, on every device, however a batch is
+split. The bits come from Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"),
+a block cipher run on a counter, which NumPy implements:
+
+    key     = 128-bit hash of "seed/purpose"
+    counter = (block, 0, step, 0)      four 64-bit words; one block = 256 bits = 8 numbers of 32 bits
+
+Axis 0 of every shape counts samples. Each sample owns a fixed number of blocks, so sample i of a batch that
+starts at sample `first` reads the blocks of sample first + i, whoever draws it. (NumPy's bit generator steps
+the counter before it encrypts, so block b is the cipher of counter b + 1.)
+"""
+
+import hashlib
+import math
+
+import numpy as np
+
+from scratchgan import backend
+
+NUMBERS_PER_BLOCK = 8
+
+
+def _key(seed, purpose):
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
+
+
+def _blocks(seed, purpose, step, first, count):
+    """`count` blocks from block `first` on, as a flat uint32 array of 8 * count numbers."""
+    bits = np.random.Philox(key=_key(seed, purpose), counter=first + (step << 128))
+    return bits.random_raw(4 * count).astype("<u8", copy=False).view("<u4")
+
+
+def words(shape, seed, purpose, step=0, first=0):
+    """uint32 numbers, (samples, n) with n the size of one sample rounded up to whole blocks."""
+    samples, size = shape[0], math.prod(shape[1:])
+    blocks = -(-size // NUMBERS_PER_BLOCK)
+    return _blocks(seed, purpose, step, first * blocks, samples * blocks).reshape(samples, -1)
+
+
+def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):
+    """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling."""
+    size = math.prod(shape[1:])
+    u = (words(shape, seed, purpose, step, first)[:, :size] >> 8).astype(np.float32) * np.float32(2**-24)
+    u = (np.float32(low) + np.float32(high - low) * u).reshape(shape)
+    return backend.to_device(u.astype(dtype, copy=False), device)
+
+
+def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu"):
+    """N(0, 1) by Box and Muller (1958): sqrt(-2 ln u1) (cos, sin)(2 pi u2).
+
+    The first half of a sample's words gives u1, the second u2; the cosines come before the sines. Computed in
+    float32 whatever `dtype`, so that a float64 run starts from the same weights and sees the same noise.
+    """
+    size = math.prod(shape[1:])
+    u = words(shape, seed, purpose, step, first).astype(np.float32)
+    u = (u + np.float32(0.5)) * np.float32(2**-32)  # in (0, 1]: the logarithm is finite
+    half = u.shape[1] // 2
+    radius = np.sqrt(np.float32(-2) * np.log(u[:, :half]))
+    angle = np.float32(2 * math.pi) * u[:, half:]
+    z = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :size].reshape(shape)
+    return backend.to_device(z.astype(dtype, copy=False), device)
+
+
+def permutation(n, seed, purpose, step=0):
+    """A random order of range(n) (int64): the order of n random 64-bit numbers."""
+    raw = _blocks(seed, purpose, step, 0, -(-n // 4)).view("<u8")[:n]
+    return np.argsort(raw, kind="stable")

@@ -1,0 +1,136 @@
+"""The game: one alternating step of discriminator and generator, written out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from scratchgan import backend, kernels, random
+
+SAMPLE_CHUNK = 1000  # samples made at once, so that 10,000 do not take 10,000 samples' activations
+
+
+class Metrics(Mapping):
+    """Numbers of one step, read-only. A value is computed (and waited for) when it is first read."""
+
+    def __init__(self, **values):
+        self._values = values
+
+    def __getitem__(self, name):
+        if callable(self._values[name]):
+            self._values[name] = float(self._values[name]())
+        return self._values[name]
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __repr__(self):
+        return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
+
+
+class Game:
+    """A generator and a discriminator that train against each other.
+
+    generator      z (N, z_dim) -> N images in [-1, 1]
+    discriminator  N images, shaped as the generator makes them -> scores (N, 1)
+    objective      what the scores are worth to each player: see `scratchgan.gan.objectives`
+    image_shape    (C, H, W) of one image; batches and samples have this shape, whatever the networks use
+    """
+
+    def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, z_dim, image_shape, seed=0):
+        self.generator, self.discriminator, self.objective = generator, discriminator, objective
+        self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        self.z_dim, self.image_shape, self.seed = z_dim, tuple(image_shape), seed
+        self.steps = 0
+        self.recipe = None  # what built the game, for the record of a run
+
+    @property
+    def networks(self):
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    @property
+    def optimizers(self):
+        return {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
+
+    @property
+    def device(self):
+        return self.generator.device
+
+    def noise(self, n, seed, purpose, step=0, first=0):
+        """z ~ N(0, 1), (n, z_dim)."""
+        return random.normal((n, self.z_dim), seed, purpose, step, first, self.generator.dtype, self.device)
+
+    def step(self, batch, labels=None):
+        """One step of D, then one of G, on a batch of real images (N, *image_shape) in [-1, 1].
+
+        G's samples serve both: D learns from them, then judges them again with its new weights for G to learn from.
+        """
+        G, D, objective = self.generator, self.discriminator, self.objective
+        batch = self.checked(batch)
+        n, xp = len(batch), G.xp
+        G.set_step(self.seed, self.steps)
+        D.set_step(self.seed, self.steps)
+        with G.workspace(), D.workspace():
+            fake = G.forward(self.noise(n, self.seed, "noise", self.steps))
+
+            # D: real and fake in one batch, which is faster and the same, since no layer mixes samples.
+            both = D.empty("both", (2 * n, *fake.shape[1:]), fake.dtype, "F" if fake.ndim == 2 else "C")
+            both[:n] = batch.reshape(fake.shape)
+            both[n:] = fake
+            scores = D.forward(both).copy()
+            D.zero_grad()
+            D.backward(xp.concatenate(objective.grad_d(scores[:n], scores[n:])), wrt="params")
+            self.optimizer_d.step()
+
+            # G: the gradient of its loss comes through the new D, whose own parameters need none.
+            after = D.forward(fake).copy()
+            dfake = D.backward(objective.grad_g(after), wrt="input")
+            G.zero_grad()
+            G.backward(dfake, wrt="params")
+            self.optimizer_g.step()
+        self.steps += 1
+        return self.metrics(scores[:n], scores[n:], after)
+
+    def metrics(self, real, fake, after):
+        """From D's scores of the real and the fake batch, and of the fake one after D's update."""
+        return Metrics(loss_d=lambda: self.objective.loss_d(real, fake),
+                       loss_g=lambda: self.objective.loss_g(after),
+                       d_real=lambda: self.probability(real).mean(),
+                       d_fake=lambda: self.probability(fake).mean(),
+                       d_fake_after=lambda: self.probability(after).mean())
+
+    def probability(self, scores):
+        """What D makes of its scores: the probability of being real for a logit, else the score itself."""
+        return kernels.sigmoid(scores) if self.objective.score == "logit" else scores
+
+    def sample(self, n, seed=0, labels=None):
+        """n images (n, *image_shape) in [-1, 1], float32, on the host. The same seed gives the same noise."""
+        return self.generate(backend.to_host(self.noise(n, seed, "sample")))
+
+    def generate(self, z):
+        """The images of given noise z (n, z_dim): float32 in [-1, 1], on the host. Leaves the networks as they are."""
+        G = self.generator.twin().eval()
+        images = np.empty((len(z), *self.image_shape), np.float32)
+        for start in range(0, len(z), SAMPLE_CHUNK):
+            part = slice(start, start + SAMPLE_CHUNK)
+            made = backend.to_host(G.forward(backend.to_device(z[part], self.device)))
+            images[part] = made.reshape(-1, *self.image_shape)
+        return images
+
+    def checked(self, batch):
+        if not backend.is_array(batch) or batch.dtype.kind != "f":
+            raise TypeError("Game.step: expected a float array of images in [-1, 1], got "
+                            f"{batch.dtype if backend.is_array(batch) else type(batch).__name__}")
+        if batch.ndim != 1 + len(self.image_shape) or batch.shape[1:] != self.image_shape or not len(batch):
+            raise ValueError(f"Game.step: expected a batch of shape (N, {', '.join(map(str, self.image_shape))}), "
+                             f"got {tuple(batch.shape)}")
+        return backend.to_device(batch.astype(self.generator.dtype, copy=False), self.device)
+
+    def state_dict(self):
+        """What is neither in the networks nor in the optimizers: plain numbers."""
+        return {"steps": self.steps, "seed": self.seed}
+
+    def load_state_dict(self, state):
+        self.steps, self.seed = int(state["steps"]), int(state["seed"])

@@ -1,0 +1,95 @@
+"""Activation functions. Each takes any shape and differentiates elementwise: dx = dy f'(x)."""
+
+from scratchgan import kernels
+from scratchgan.backend import array_module
+from scratchgan.layers.base import Layer
+
+
+class LeakyReLU(Layer):
+    """y = x for x > 0, else negative_slope x;  dx = dy (1 for x > 0, else negative_slope).
+
+    At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch.
+    """
+
+    def __init__(self, negative_slope=0.01):
+        super().__init__()
+        self.negative_slope = float(negative_slope)
+
+    def forward(self, x):
+        self.check_input(x)
+        self.cache = x  # its sign
+        return kernels.leaky_relu(x, self.negative_slope, out=self.empty_like("y", x))
+
+    def backward(self, dy, wrt="all"):
+        x = self.kept()
+        self.check_gradient(dy, x.shape, x.dtype, wrt)
+        if wrt == "params":
+            return None
+        return kernels.leaky_relu_grad(dy, x, self.negative_slope, out=self.empty_like("dx", dy))
+
+    def __repr__(self):
+        return f"LeakyReLU({self.negative_slope})"
+
+
+class ReLU(LeakyReLU):
+    """y = max(x, 0);  dx = dy for x > 0, else 0 (at x = 0 too)."""
+
+    def __init__(self):
+        super().__init__(negative_slope=0.0)
+
+    def __repr__(self):
+        return "ReLU()"
+
+
+class Tanh(Layer):
+    """y = tanh x;  dx = dy (1 - y^2)."""
+
+    def forward(self, x):
+        self.check_input(x)
+        y = kernels.tanh(x, out=self.empty_like("y", x))
+        self.cache = y
+        return y
+
+    def backward(self, dy, wrt="all"):
+        y = self.kept()
+        self.check_gradient(dy, y.shape, y.dtype, wrt)
+        return None if wrt == "params" else kernels.tanh_grad(dy, y, out=self.empty_like("dx", dy))
+
+
+class Sigmoid(Layer):
+    """y = 1 / (1 + exp(-x));  dx = dy y (1 - y) = dy y(x) y(-x)."""
+
+    def forward(self, x):
+        self.check_input(x)
+        self.cache = x  # not y: 1 - y has lost its digits where y is near 1, y(-x) has not
+        return kernels.sigmoid(x)
+
+    def backward(self, dy, wrt="all"):
+        x = self.kept()
+        self.check_gradient(dy, x.shape, x.dtype, wrt)
+        return None if wrt == "params" else dy * (kernels.sigmoid(x) * kernels.sigmoid(-x))
+
+
+class Softplus(Layer):
+    """y = log(1 + exp(beta x)) / beta, and y = x where beta x > threshold;  dx = dy sigmoid(beta x), or dy there."""
+
+    def __init__(self, beta=1.0, threshold=20.0):
+        super().__init__()
+        self.beta, self.threshold = float(beta), float(threshold)
+
+    def forward(self, x):
+        self.check_input(x)
+        self.cache = x
+        bx = self.beta * x
+        return array_module(x).where(bx.real > self.threshold, x, kernels.softplus(bx) / self.beta)
+
+    def backward(self, dy, wrt="all"):
+        x = self.kept()
+        self.check_gradient(dy, x.shape, x.dtype, wrt)
+        if wrt == "params":
+            return None
+        bx = self.beta * x
+        return array_module(x).where(bx.real > self.threshold, dy, dy * kernels.sigmoid(bx))
+
+    def __repr__(self):
+        return f"Softplus(beta={self.beta}, threshold={self.threshold})"

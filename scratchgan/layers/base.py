@@ -1,0 +1,359 @@
+"""`Layer`: what every layer, container and network is.
+
+A layer implements `forward` and `backward`; this class gives it parameters that live in one flat vector,
+gradients that accumulate, devices and dtypes, state dicts, twins and workspaces. To read the mathematics, read
+the other files of this folder; to write a layer, read `Linear` and the README's example.
+"""
+
+import copy
+import math
+from contextlib import contextmanager
+
+import numpy as np
+
+from scratchgan import backend
+from scratchgan.kernels import gemm
+
+WRT = ("all", "input", "params")
+
+
+class Layer:
+    """The base of layers and networks.
+
+    params   name -> array; views into `theta`, the 1-D vector of all parameters of the network
+    grads    name -> array of the same shape; views into `grad`. `backward` adds to them, `zero_grad` clears
+    buffers  name -> array: state that is not trained, such as running means
+    layers   name -> child layer, in forward order; a container reads its children from here
+    cache    what `forward` keeps for `backward`, by reference: write into no array between the two
+    training whether the layer acts as in training (dropout drops)
+
+    A subclass calls `super().__init__()` first, creates parameters with `add_parameter`, and always reads them
+    as `self.params[name]`: the views are rebound when a network takes the layer in or moves it. The same holds
+    for children and `self.layers[name]`.
+    """
+
+    def __init__(self):
+        self.params, self.buffers, self.layers = {}, {}, {}
+        self.cache = None
+        self.training = True
+        self.is_twin = False
+        self._owned = False                     # another layer holds the flat vector
+        self._grads, self._initializers = {}, {}
+        self._stale = set()                     # names whose gradient awaits its zeros
+        self._pool, self._in_workspace = {}, 0
+        self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw
+        self._theta, self._grad = np.zeros(0, np.float32), np.zeros(0, np.float32)
+
+    # -- what a subclass implements --------------------------------------------------------------------------
+
+    def forward(self, x):
+        """The output y, a fresh array. Keeps in `self.cache` what backward needs, and nothing else."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def backward(self, dy, wrt="all"):
+        """From dy = dL/dy of the last forward pass: adds dL/dparams to `grads` and returns dx = dL/dx.
+
+        `wrt` = "all", "input" (dx only: gradients stay as they are) or "params" (gradients only: returns None).
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define backward")
+
+    def __call__(self, x):
+        return self.forward(x)
+
+    def __repr__(self):
+        inside = ", ".join(repr(layer) for layer in self.layers.values())
+        return f"{type(self).__name__}({inside})"
+
+    # -- parameters: one flat vector -------------------------------------------------------------------------
+
+    def add_parameter(self, name, value):
+        """Create the parameter `name` from an array, or from (shape, initializer).
+
+        With an initializer, a layer alone draws from seed 0; `network.initialize(seed)` draws again.
+        """
+        if self._owned:
+            raise ValueError(f"{type(self).__name__}: add parameter {name!r} before a network takes the layer in")
+        if isinstance(value, tuple):
+            shape, initializer = value
+            self._initializers[name] = initializer
+            value = initializer(tuple(shape), 0, f"init/{name}")
+        value = np.asarray(value) if not backend.is_array(value) else value
+        if value.dtype.name not in backend.DTYPES:
+            raise TypeError(f"{type(self).__name__}: parameter {name!r} must be float32 or float64, "
+                            f"not {value.dtype}")
+        self.params[name] = value
+        self._pack()
+
+    def add_layer(self, name, layer):
+        """Take a child in: its parameters move into this layer's flat vector, under the key `name.`"""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, not {type(layer).__name__}")
+        if layer._owned:
+            raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
+                             "give every network layers of its own, or share weights with .twin()")
+        self.layers[name] = layer
+        layer._owned = True
+        self._pack()
+
+    def walk(self, prefix=""):
+        """(prefix, layer) of this layer and all below it, in the order of `theta`; prefixes end in a dot."""
+        yield prefix, self
+        for name, child in self.layers.items():
+            yield from child.walk(f"{prefix}{name}.")
+
+    def _pack(self):
+        """Copy all parameters into one new flat vector."""
+        arrays = [value for _, layer in self.walk() for value in layer.params.values()]
+        if not arrays:
+            return
+        if len({(value.dtype, backend.device_of(value)) for value in arrays}) > 1:
+            raise TypeError(f"{type(self).__name__}: all parameters of a network must have one dtype and device; "
+                            "convert the layers with .to() first")
+        xp = backend.array_module(arrays[0])
+        theta = xp.concatenate([value.reshape(-1) for value in arrays])
+        self._bind(theta, xp.zeros_like(theta))
+
+    def _bind(self, theta, grad):
+        """Make every parameter and gradient, here and below, a view into these vectors."""
+        self._theta, self._grad, self._stale = theta, grad, set()
+        start = 0
+        for name, old in self.params.items():
+            part = slice(start, start + old.size)
+            self.params[name] = theta[part].reshape(old.shape)
+            self._grads[name] = grad[part].reshape(old.shape)
+            start += old.size
+        for child in self.layers.values():
+            part = slice(start, start + child._theta.size)
+            child._bind(theta[part], grad[part])
+            start += child._theta.size
+
+    @property
+    def theta(self):
+        """All parameters as one 1-D vector; writing into it writes into the layers."""
+        return self._theta
+
+    @property
+    def grad(self):
+        """All gradients as one 1-D vector, in the order of `theta`."""
+        for _, layer in self.walk():
+            layer._write_zeros()
+        return self._grad
+
+    @property
+    def grads(self):
+        self._write_zeros()
+        return self._grads
+
+    def _write_zeros(self):
+        for name in self._stale:
+            self._grads[name].fill(0)
+        self._stale.clear()
+
+    def zero_grad(self):
+        """Set all gradients to zero. Written out only where read: the next backward pass overwrites instead."""
+        for _, layer in self.walk():
+            layer._stale.update(layer._grads)
+
+    def accumulate(self, name, value):
+        """grads[name] += value."""
+        if name in self._stale:
+            self._grads[name][...] = value
+            self._stale.discard(name)
+        else:
+            self._grads[name] += value
+
+    def accumulate_product(self, name, a, b):
+        """grads[name] += a @ b, written straight into place on the first pass after `zero_grad`."""
+        gemm(a, b, out=self._grads[name], accumulate=name not in self._stale)
+        self._stale.discard(name)
+
+    def initialize(self, seed, name=""):
+        """Draw all initial weights again, as a function of the seed and each parameter's state-dict key.
+
+        A `name` goes before the keys, so that two networks of one seed draw apart. Returns self.
+        """
+        for prefix, layer in self.walk(f"{name}." if name else ""):
+            for key, initializer in layer._initializers.items():
+                target = layer.params[key]
+                value = initializer(target.shape, seed, f"init/{prefix}{key}")
+                target[...] = backend.to_device(value.astype(target.dtype, copy=False), self.device)
+        return self
+
+    # -- device, dtype, mode ---------------------------------------------------------------------------------
+
+    @property
+    def xp(self):
+        """The array module of the parameters."""
+        return backend.array_module(self._theta)
+
+    @property
+    def device(self):
+        return backend.device_of(self._theta)
+
+    @property
+    def dtype(self):
+        """The dtype of the parameters (float32 if there are none)."""
+        return self._theta.dtype
+
+    def to(self, device=None, dtype=None):
+        """Move to "cpu" or "cuda", convert to "float32", "float64", "complex64" or "complex128". Returns self.
+
+        Gradients start from zero afterwards; twins and optimizers made before keep the old arrays.
+        """
+        if self._owned:
+            raise ValueError(f"{type(self).__name__} belongs to a network: move the network instead")
+        device = self.device if device is None else backend.device(device)
+        dtype = self.dtype if dtype is None else backend.dtype(dtype)
+        old = self._theta.real if dtype.kind == "f" else self._theta
+        theta = backend.to_device(old, device).astype(dtype)
+        self._bind(theta, backend.module_of(device).zeros_like(theta))
+        for _, layer in self.walk():
+            for name, value in layer.buffers.items():
+                kind = dtype if value.dtype.kind in "fc" else value.dtype
+                layer.buffers[name] = backend.to_device(value, device).astype(kind)
+            layer.cache, layer._pool = None, {}
+        return self
+
+    def train(self, mode=True):
+        for _, layer in self.walk():
+            layer.training = mode
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    def set_step(self, seed, step):
+        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass)."""
+        for prefix, layer in self.walk():
+            layer._draw = [seed, prefix, step, 0]
+
+    # -- copies ----------------------------------------------------------------------------------------------
+
+    def _shell(self):
+        """A copy whose dicts and children are its own but whose arrays are shared; no cache, no buffers lent."""
+        shell = copy.copy(self)
+        shell.params, shell.buffers = dict(self.params), dict(self.buffers)
+        shell._grads, shell._stale, shell._pool, shell._in_workspace = dict(self._grads), set(), {}, 0
+        shell._draw, shell.cache, shell._owned = list(self._draw), None, False
+        shell.layers = {name: child._shell() for name, child in self.layers.items()}
+        for child in shell.layers.values():
+            child._owned = True
+        return shell
+
+    def twin(self, dtype=None):
+        """A second live pass through the same weights: shares `theta`, has its own cache and its own `grad`.
+
+        A twin never writes buffers. A complex `dtype` gives a twin for complex-step derivatives: real weights,
+        complex activations and gradients.
+        """
+        twin = self._shell()
+        grad = self.xp.zeros(self._theta.shape, self.dtype if dtype is None else backend.dtype(dtype))
+        twin._bind(self._theta, grad)
+        for _, layer in twin.walk():
+            layer.is_twin = True
+        return twin
+
+    def __deepcopy__(self, memo):
+        """An independent copy: its own parameters, gradients and buffers."""
+        clone = self._shell()
+        clone._bind(self._theta.copy(), self.grad.copy())
+        for _, layer in clone.walk():
+            layer.buffers = {name: value.copy() for name, value in layer.buffers.items()}
+        return clone
+
+    # -- state dict ------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """{key: host array} of parameters and buffers, copies in PyTorch's keys and layouts."""
+        return {f"{prefix}{name}": np.array(backend.to_host(value), order="C")
+                for prefix, layer in self.walk() for name, value in {**layer.params, **layer.buffers}.items()}
+
+    def load_state_dict(self, state):
+        """Read a state dict of exactly these keys and shapes; `ValueError` naming the first that differs.
+
+        Nothing is changed unless everything fits.
+        """
+        targets = {f"{prefix}{name}": value for prefix, layer in self.walk()
+                   for name, value in {**layer.params, **layer.buffers}.items()}
+        name = type(self).__name__
+        for key in targets.keys() - state.keys():
+            raise ValueError(f"{name}: the state dict lacks {key!r}")
+        for key in state.keys() - targets.keys():
+            raise ValueError(f"{name}: the state dict has {key!r}, which this network has not")
+        for key, target in targets.items():
+            if tuple(state[key].shape) != target.shape:
+                raise ValueError(f"{name}: {key!r} has shape {tuple(state[key].shape)}, expected {target.shape}")
+        for key, target in targets.items():
+            target[...] = backend.to_device(np.asarray(state[key], target.dtype), self.device)
+
+    # -- help for forward and backward -----------------------------------------------------------------------
+
+    @contextmanager
+    def workspace(self):
+        """Inside, layers reuse their buffers from pass to pass; arrays got there are valid until the next pass."""
+        everyone = [layer for _, layer in self.walk()]
+        for layer in everyone:
+            layer._in_workspace += 1
+        try:
+            yield self
+        finally:
+            for layer in everyone:
+                layer._in_workspace -= 1
+
+    def empty(self, slot, shape, dtype, order="C", xp=None):
+        """An array to write a result into: fresh, or inside `workspace()` the one lent for `slot` before."""
+        xp = xp or self.xp
+        if not self._in_workspace:
+            return xp.empty(shape, dtype, order)
+        size = math.prod(shape)
+        block = self._pool.get((slot, dtype, xp))
+        if block is None or block.size < size:
+            block = self._pool[slot, dtype, xp] = xp.empty(size, dtype)
+        block = block[:size]
+        return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
+
+    def empty_like(self, slot, x):
+        """`empty` in the shape, dtype and memory order of x."""
+        order = "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
+        return self.empty(slot, x.shape, x.dtype, order, backend.array_module(x))
+
+    def own(self, view):
+        """A view of the caller's array made safe to hand out: a copy, except inside `workspace()`."""
+        return view if self._in_workspace else view.copy()
+
+    def kept(self):
+        """What the last forward pass kept; `RuntimeError` if there was none."""
+        if self.cache is None:
+            raise RuntimeError(f"{type(self).__name__}: backward needs a forward pass first")
+        return self.cache
+
+    def check_input(self, x, features=None):
+        """Raise unless x is a float array on the parameters' device, of their precision, (..., features)."""
+        name = type(self).__name__
+        if not backend.is_array(x):
+            raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
+        if x.dtype.name not in backend.DTYPES:
+            raise TypeError(f"{name}: expected a float array, got {x.dtype}")
+        if self.params:
+            if self.xp is not backend.array_module(x):
+                raise TypeError(f"{name}: the parameters are on {self.device}, the input is on "
+                                f"{backend.device_of(x)}; move one of them")
+            mine, its = self.dtype, x.dtype
+            if mine != its and np.finfo(mine).dtype != np.finfo(its).dtype:
+                raise TypeError(f"{name}: expected {mine} input like the parameters, got {its}; "
+                                f"convert with x.astype({mine.name!r}) or layer.to(dtype={its.name!r})")
+        if features is not None and (x.ndim == 0 or x.shape[-1] != features):
+            raise ValueError(f"{name}: expected input of shape (..., {features}), got {tuple(x.shape)}")
+
+    def check_gradient(self, dy, shape, dtype, wrt):
+        """Raise unless dy has the last output's shape and precision and `wrt` is one of the three words."""
+        name = type(self).__name__
+        if wrt not in WRT:
+            raise ValueError(f'{name}: wrt must be "all", "input" or "params", not {wrt!r}')
+        if not backend.is_array(dy):
+            raise TypeError(f"{name}: expected an array for dy, got {type(dy).__name__}")
+        if dy.dtype != dtype and (dy.dtype.name not in backend.DTYPES
+                                  or np.finfo(dy.dtype).dtype != np.finfo(dtype).dtype):
+            raise TypeError(f"{name}: dy has dtype {dy.dtype}, but the last output had {dtype}")
+        if tuple(dy.shape) != tuple(shape):
+            raise ValueError(f"{name}: dy has shape {tuple(dy.shape)}, but the last output had {tuple(shape)}")

@@ -1,0 +1,42 @@
+"""Layers made of layers."""
+
+from scratchgan.layers.base import Layer
+
+
+class Sequential(Layer):
+    """y = f_n(... f_2(f_1(x))): the layers one after the other; backward goes through them in reverse.
+
+    State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
+    """
+
+    def __init__(self, *layers):
+        super().__init__()
+        for index, layer in enumerate(layers):
+            self.add_layer(str(index), layer)
+
+    def forward(self, x):
+        for layer in self.layers.values():
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dy, wrt="all"):
+        if wrt == "input" or not self.layers:
+            for layer in reversed(self.layers.values()):
+                dy = layer.backward(dy, "input")
+            return None if wrt == "params" else dy
+        # Below the first layer with parameters nothing needs a gradient unless dx is asked for.
+        layers = list(self.layers.values())
+        first = next((i for i, layer in enumerate(layers) if layer.theta.size), len(layers) - 1)
+        stop = 0 if wrt == "all" else first
+        for i in range(len(layers) - 1, stop - 1, -1):
+            dy = layers[i].backward(dy, "params" if wrt == "params" and i == stop else "all")
+        return dy
+
+    def __len__(self):
+        return len(self.layers)
+
+    def __getitem__(self, index):
+        return list(self.layers.values())[index]
+
+    def __iter__(self):
+        return iter(self.layers.values())

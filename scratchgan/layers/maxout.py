@@ -1,0 +1,42 @@
+"""Maxout."""
+
+import numpy as np
+
+from scratchgan.backend import array_module
+from scratchgan.layers.base import Layer
+from scratchgan.layers.linear import Linear
+
+
+class Maxout(Layer):
+    """y[n, o] = max over k of z[n, o, k], z = x W^T + b: each output is the largest of `num_pieces` linear ones.
+
+    x (..., in_features), W (out_features * num_pieces, in_features), row o * num_pieces + k for piece k of
+    output o; y (..., out_features). Only the winning piece gets the gradient (the first of equals):
+
+        dz[n, o, k] = dy[n, o] if k = argmax z[n, o] else 0;   dW = dz^T x,  db = sum_n dz,  dx = dz W
+
+    Goodfellow et al. 2013, "Maxout networks", section 3.
+    """
+
+    def __init__(self, in_features, out_features, num_pieces, *, weight_init=None, bias_init=None):
+        super().__init__()
+        self.in_features, self.out_features, self.num_pieces = in_features, out_features, num_pieces
+        linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
+        self.add_layer("linear", linear)
+
+    def forward(self, x):
+        z = self.layers["linear"].forward(x)
+        z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
+        xp = array_module(z)
+        winner = xp.argmax(z.real, axis=-1)[..., None]
+        self.cache = winner == xp.arange(self.num_pieces)  # one True a group
+        return xp.take_along_axis(z, winner, axis=-1)[..., 0]
+
+    def backward(self, dy, wrt="all"):
+        won = self.kept()
+        self.check_gradient(dy, won.shape[:-1], dy.dtype, wrt)
+        dz = array_module(dy).where(won, dy[..., None], np.zeros((), dy.dtype))
+        return self.layers["linear"].backward(dz.reshape(*dy.shape[:-1], -1), wrt)
+
+    def __repr__(self):
+        return f"Maxout({self.in_features}, {self.out_features}, {self.num_pieces})"

@@ -1,0 +1,46 @@
+"""Layers that act in training only."""
+
+from scratchgan import random
+from scratchgan.backend import device_of
+from scratchgan.layers.base import Layer
+
+
+class Dropout(Layer):
+    """In training y = x m, with m = 1/(1 - p) with probability 1 - p, else 0, so that E[y] = x; else y = x.
+
+    dx = dy m. The mask is a function of (seed, the layer's key, step, pass): `set_step` says the first three, and
+    every training pass after it takes the next mask (Srivastava et al. 2014; "inverted", as in PyTorch).
+    """
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be a probability from 0 to 1, not {p}")
+        self.p = p
+
+    def forward(self, x):
+        self.check_input(x)
+        if not self.training:
+            self.cache = x.shape, x.dtype, None
+            return self.own(x)
+        mask = self.next_mask(x)
+        self.cache = x.shape, x.dtype, mask
+        return x * mask
+
+    def next_mask(self, x):
+        seed, key, step, count = self._draw
+        self._draw[3] += 1
+        shape = x.shape if x.ndim else (1,)
+        u = random.uniform(shape, seed, f"dropout/{key}/{count}", step, device=device_of(x)).reshape(x.shape)
+        dtype = x.real.dtype
+        return (u >= self.p).astype(dtype) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+
+    def backward(self, dy, wrt="all"):
+        shape, dtype, mask = self.kept()
+        self.check_gradient(dy, shape, dtype, wrt)
+        if wrt == "params":
+            return None
+        return self.own(dy) if mask is None else dy * mask
+
+    def __repr__(self):
+        return f"Dropout({self.p})"

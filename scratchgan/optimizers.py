@@ -1,0 +1,163 @@
+"""Optimizers in order of increasing complexity, with PyTorch's semantics, and schedules for their rates.
+
+Each takes a network and steps its one flat vector: theta <- theta - (something made of grad). A learning rate
+(and SGD's momentum) is a number or a schedule, a function of the number of steps done.
+"""
+
+import numpy as np
+
+from scratchgan import backend, kernels
+
+
+def exponential_decay(initial, factor, floor=0.0):
+    """max(floor, initial / factor^step)."""
+    return lambda step: max(floor, initial / factor**step)
+
+
+def linear_ramp(first, last, start, stop):
+    """`first` until step `start`, `last` from step `stop` on, a straight line between."""
+    def value(step):
+        return first + (last - first) * min(1.0, max(0.0, (step - start) / (stop - start)))
+    return value
+
+
+class Optimizer:
+    """The base. `state`: name -> 1-D array beside theta; `steps`: how many were made.
+
+    The numbers that change between steps live in one small vector, `hyper` = (learning rate, momentum, steps),
+    so that a step recorded on a device can read them there.
+    """
+
+    def __init__(self, network, lr, momentum=0.0, weight_decay=0.0):
+        name = type(self).__name__
+        for what, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            if not callable(value) and not (value >= 0 and np.isfinite(value)):
+                raise ValueError(f"{name}: {what} must be a finite number >= 0, not {value}")
+        self.network, self.weight_decay = network, weight_decay
+        self.schedules = {"lr": lr, "momentum": momentum}
+        self.hyper = np.zeros(3)
+        self.state = {}
+        self._apply_schedules()
+
+    lr = property(lambda self: float(self.hyper[0]))
+    momentum = property(lambda self: float(self.hyper[1]))
+    steps = property(lambda self: int(self.hyper[2]))
+
+    def _apply_schedules(self):
+        for i, value in enumerate(self.schedules.values()):
+            self.hyper[i] = value(self.steps) if callable(value) else value
+
+    def step(self):
+        """Change theta by one step along the gradient that is in `network.grad`."""
+        self._apply_schedules()
+        theta, grad = self.network.theta, self.network.grad
+        if self.weight_decay:
+            grad = grad + theta.dtype.type(self.weight_decay) * theta
+        self.update(theta, grad)
+        self.hyper[2] += 1
+
+    def update(self, theta, grad):
+        raise NotImplementedError
+
+    def vector(self, name):
+        """The state vector `name`, zero at first."""
+        if name not in self.state:
+            self.state[name] = self.network.xp.zeros_like(self.network.theta)
+        return self.state[name]
+
+    def state_dict(self):
+        """{"steps": (1,) int64, name: vector, ...} on the host."""
+        return {"steps": np.array([self.steps]), **{k: backend.to_host(v).copy() for k, v in self.state.items()}}
+
+    def load_state_dict(self, state):
+        name, size = type(self).__name__, self.network.theta.size
+        if "steps" not in state:
+            raise ValueError(f"{name}: the state dict lacks 'steps'")
+        vectors = {key: value for key, value in state.items() if key != "steps"}
+        for key, value in vectors.items():
+            if value.shape != (size,):
+                raise ValueError(f"{name}: {key!r} has shape {tuple(value.shape)}, expected ({size},)")
+        dtype, device = self.network.dtype, self.network.device
+        self.state = {k: backend.to_device(np.array(v, dtype), device) for k, v in vectors.items()}
+        self.hyper[2] = int(state["steps"][0])
+        self._apply_schedules()
+
+
+class SGD(Optimizer):
+    """g = grad;  b = momentum b + (1 - dampening) g (b = g at first);  theta -= lr b.
+
+    With nesterov theta -= lr (g + momentum b); without momentum theta -= lr g. (Sutskever et al. 2013.)
+    """
+
+    def __init__(self, network, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+        super().__init__(network, lr, momentum, weight_decay)
+        if nesterov and (not momentum or dampening):
+            raise ValueError("SGD: nesterov needs a momentum and no dampening")
+        self.dampening, self.nesterov = dampening, nesterov
+
+    def update(self, theta, grad):
+        kind = theta.dtype.type
+        direction = grad
+        if self.schedules["momentum"]:
+            b, first = self.vector("momentum_buffer"), self.steps == 0
+            b *= kind(self.momentum)
+            b += grad if first else kind(1 - self.dampening) * grad
+            direction = grad + kind(self.momentum) * b if self.nesterov else b
+        theta -= kind(self.lr) * direction
+
+
+class RMSprop(Optimizer):
+    """v = alpha v + (1 - alpha) g^2;  theta -= lr g / (sqrt(v) + eps).  (Tieleman and Hinton 2012, lecture 6.5.)
+
+    `centered` subtracts the square of the running mean of g from v; with `momentum`, b = momentum b + g / (...)
+    and theta -= lr b.
+    """
+
+    def __init__(self, network, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
+        super().__init__(network, lr, momentum, weight_decay)
+        self.alpha, self.eps, self.centered = alpha, eps, centered
+
+    def update(self, theta, grad):
+        kind, xp = theta.dtype.type, self.network.xp
+        v = self.vector("square_avg")
+        v *= kind(self.alpha)
+        v += kind(1 - self.alpha) * (grad * grad)
+        spread = v
+        if self.centered:
+            mean = self.vector("grad_avg")
+            mean *= kind(self.alpha)
+            mean += kind(1 - self.alpha) * grad
+            spread = v - mean * mean
+        direction = grad / (xp.sqrt(spread) + kind(self.eps))
+        if self.schedules["momentum"]:
+            b = self.vector("momentum_buffer")
+            b *= kind(self.momentum)
+            b += direction
+            direction = b
+        theta -= kind(self.lr) * direction
+
+
+class Adam(Optimizer):
+    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta -= lr m' / (sqrt(v') + eps), t = steps + 1,
+
+    with m' = m / (1 - b1^t), v' = v / (1 - b2^t) (Kingma and Ba 2015, algorithm 1). `weight_decay` adds to the
+    gradient. The state holds M = m / (1 - b1) and V = v / (1 - b2), so that with c = sqrt((1 - b2) / (1 - b2^t))
+
+        M = b1 M + g;  V = b2 V + g^2;  theta -= lr (1 - b1) / ((1 - b1^t) c)  M / (sqrt(V) + eps / c)
+    """
+
+    def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(network, lr, weight_decay=weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"Adam: betas must be numbers from 0 to below 1, not {betas}")
+        self.betas, self.eps = tuple(betas), eps
+        self._scratch = None
+
+    def update(self, theta, grad):
+        (b1, b2), t = self.betas, self.steps + 1
+        m, v = self.vector("m"), self.vector("v")
+        if self._scratch is None or self._scratch.dtype != theta.dtype:
+            self._scratch = self.network.xp.empty_like(theta)
+        c = ((1 - b2) / (1 - b2**t)) ** 0.5
+        rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
+        kernels.adam(theta, grad, m, v, self._scratch, b1, b2, rate, self.eps / c)

@@ -1,0 +1,43 @@
+"""Every test that takes `device` runs on NumPy ("cpu") and, where CUDA or its emulation is there, on CuPy ("cuda").
+
+`--device cuda` runs only the CuPy half (and fails where there is none); `--device cpu` only what needs no device.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from scratchgan import backend
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", choices=("all", "cpu", "cuda"), default="all")
+
+
+def pytest_configure(config):
+    if config.getoption("--device") == "cuda" and backend.cuda_problem():
+        raise pytest.UsageError(f"--device cuda: {backend.cuda_problem()}")
+
+
+def pytest_generate_tests(metafunc):
+    if "device" in metafunc.fixturenames:
+        devices = ["cpu"] if backend.cuda_problem() else ["cpu", "cuda"]
+        metafunc.parametrize("device", devices)
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--device")
+    if wanted != "all":
+        def on(item):
+            return item.callspec.params.get("device", "cpu") if hasattr(item, "callspec") else "cpu"
+        config.hook.pytest_deselected(items=[item for item in items if on(item) != wanted])
+        items[:] = [item for item in items if on(item) == wanted]
+
+
+@pytest.fixture
+def rng():
+    """The tests' own random numbers, on the host."""
+    return np.random.default_rng(0)

@@ -1,0 +1,47 @@
+"""Squares of one size out of images of any: cropping, resizing, grey and colour."""
+
+from numbers import Integral
+
+import numpy as np
+from PIL import Image
+
+from scratchgan.errors import UserError
+
+MODES = {1: "L", 3: "RGB"}
+
+
+def check_format(size, channels):
+    """Complain of a size or a number of channels that no data set can have."""
+    if isinstance(size, bool) or not isinstance(size, Integral) or not 1 <= size <= 4096:
+        raise UserError(f"the image size must be a whole number from 1 to 4096, not {size!r}")
+    if channels not in MODES:
+        raise UserError(f"images have 1 channel (grey) or 3 (colour), not {channels!r}")
+
+
+def fit(images, size, channels):
+    """uint8 (N, C, H, W) to (N, channels, size, size): `square` on each image that needs it.
+
+    What already fits is returned as it is, to the bit.
+    """
+    if images.shape[1:] == (channels, size, size):
+        return images
+    out = np.empty((len(images), channels, size, size), np.uint8)
+    for i, image in enumerate(images):
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        out[i] = square(Image.fromarray(np.ascontiguousarray(pixels)), size, channels)
+    return out
+
+
+def square(picture, size, channels):
+    """A Pillow image in grey or RGB as uint8 (channels, size, size): its central square, resized.
+
+    Bicubic interpolation; Pillow widens the kernel when it shrinks an image, so nothing aliases.
+    Grey is Pillow's luma, 0.299 R + 0.587 G + 0.114 B (ITU-R 601).
+    """
+    picture = picture.convert(MODES[channels])
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    # Cropped first: resizing with `box` would let what lies beside the square bleed into its edge.
+    picture = picture.crop((left, top, left + side, top + side))
+    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1)

@@ -36,7 +36,7 @@ def words(shape, seed, purpose, step=0, first=0):
     """uint32 numbers, (samples, n) with n the size of one sample rounded up to whole blocks."""
     samples, size = shape[0], math.prod(shape[1:])
     blocks = -(-size // NUMBERS_PER_BLOCK)
-    return _blocks(seed, purpose, step, first * blocks, samples * blocks).reshape(samples, -1)
+    return _blocks(seed, purpose, step, first * blocks, samples * blocks).reshape(samples, blocks * NUMBERS_PER_BLOCK)
 
 
 def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):

@@ -1,0 +1,218 @@
+"""The game's step: against a plain one, on every device, and what it must leave alone."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import scratchgan
+from scratchgan import backend
+from scratchgan.gan import Game, NonSaturating
+from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.optimizers import Adam
+from scratchgan.recipes import mlp
+
+
+def small_game(device="cpu", dtype="float32", seed=0):
+    G = Sequential(Linear(3, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(seed, "generator").to(device, dtype)
+    D = Sequential(Linear(4, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(seed, "discriminator").to(device, dtype)
+    return Game(G, D, NonSaturating(0.5), Adam(G, 1e-2), Adam(D, 1e-2), z_dim=3, image_shape=(1, 2, 2), seed=seed)
+
+
+def batches(n=6, steps=20, shape=(1, 2, 2), dtype=np.float32):
+    return np.random.default_rng(1).uniform(-1, 1, (steps, n, *shape)).astype(dtype)
+
+
+def plain_step(game, x, t):
+    """The same step by the formulas, in float64, on dictionaries of weights: no layers, no in-place arithmetic."""
+    def leaky(a):
+        return np.where(a > 0, a, 0.1 * a)
+
+    def d_forward(w, x):
+        a = x @ w["0.weight"].T + w["0.bias"]
+        return a, leaky(a) @ w["2.weight"].T + w["2.bias"]
+
+    def d_backward(w, x, a, ds):
+        dh = ds @ w["2.weight"] * np.where(a > 0, 1, 0.1)
+        return {"0.weight": dh.T @ x, "0.bias": dh.sum(0), "2.weight": ds.T @ leaky(a), "2.bias": ds.sum(0)}, \
+            dh @ w["0.weight"]
+
+    def sigmoid(s):
+        return 1 / (1 + np.exp(-s))
+
+    g, d = t["g"], t["d"]
+    n = len(x)
+    z = game.noise(n, game.seed, "noise", t["step"])
+    b = z @ g["0.weight"].T + g["0.bias"]
+    fake = np.tanh(leaky(b) @ g["2.weight"].T + g["2.bias"])
+    grads = {}
+    for images, sign in ((x.reshape(n, -1), -1), (fake, 1)):
+        a, s = d_forward(d, images)
+        for key, value in d_backward(d, images, a, 0.5 * sign * sigmoid(sign * s) / n)[0].items():
+            grads[key] = grads.get(key, 0) + value
+    adam(d, grads, t["d_state"], t["step"])
+    a, s = d_forward(d, fake)
+    dfake = d_backward(d, fake, a, -sigmoid(-s) / n)[1] * (1 - fake**2)
+    dh = dfake @ g["2.weight"] * np.where(b > 0, 1, 0.1)
+    grads = {"0.weight": dh.T @ z, "0.bias": dh.sum(0), "2.weight": dfake.T @ leaky(b), "2.bias": dfake.sum(0)}
+    adam(g, grads, t["g_state"], t["step"])
+    t["step"] += 1
+
+
+def adam(weights, grads, state, step, lr=1e-2):
+    for key, grad in grads.items():
+        m, v = state.get(key, (0, 0))
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        state[key] = m, v
+        weights[key] = weights[key] - lr * (m / (1 - 0.9**(step + 1))) / (np.sqrt(v / (1 - 0.999**(step + 1))) + 1e-8)
+
+
+def test_twenty_steps_equal_the_plain_formulas():
+    game = small_game(dtype="float64")
+    state = {"g": game.generator.state_dict(), "d": game.discriminator.state_dict(), "g_state": {}, "d_state": {},
+             "step": 0}
+    for x in batches(dtype=np.float64):
+        game.step(x)
+        plain_step(game, x, state)
+    for network, weights in ((game.generator, state["g"]), (game.discriminator, state["d"])):
+        for key, value in network.state_dict().items():
+            assert np.abs(value - weights[key]).max() < 1e-10, key
+
+
+def test_first_20_mlp_steps_are_the_same_on_every_device(device):
+    """At a batch of 4 and the recipe's full sizes; float32, so equal to rounding, not to the bit."""
+    host, there = (scratchgan.recipes.get("mlp").build(seed=3, device=d) for d in ("cpu", device))
+    assert there.device == device
+    for network, other in zip(host.networks.values(), there.networks.values()):
+        assert backend.to_host(other.theta).tobytes() == network.theta.tobytes()
+    for x in batches(4, 20, (1, 28, 28)):
+        mine, theirs = host.step(x), there.step(x)
+        assert all(abs(mine[key] - theirs[key]) < 1e-5 for key in mine)
+    for network, other in zip(host.networks.values(), there.networks.values()):
+        assert np.abs(network.theta - backend.to_host(other.theta)).max() < 1e-5
+
+
+def test_same_seed_same_bits_another_seed_other_numbers():
+    def trained(seed):
+        game = small_game(seed=seed)
+        for x in batches():
+            game.step(x)
+        return game.generator.theta.tobytes() + game.discriminator.theta.tobytes()
+
+    assert trained(0) == trained(0)
+    assert trained(0) != trained(1)
+
+
+def test_metrics_are_the_losses_of_the_step_and_are_read_lazily():
+    game = small_game(dtype="float64")
+    x = batches(dtype=np.float64)[0]
+    before = small_game(dtype="float64")
+    metrics = game.step(x)
+    assert list(metrics) == ["loss_d", "loss_g", "d_real", "d_fake", "d_fake_after"]
+    fake = before.generator(before.noise(6, 0, "noise", 0))
+    real_score, fake_score = before.discriminator(x.reshape(6, 4)), before.discriminator(fake)
+    after = game.discriminator(fake)
+    assert metrics["loss_d"] == pytest.approx(0.5 * (np.log1p(np.exp(-real_score)).mean()
+                                                     + np.log1p(np.exp(fake_score)).mean()), abs=1e-14)
+    assert metrics["loss_g"] == pytest.approx(np.log1p(np.exp(-after)).mean(), abs=1e-14)
+    expected = [(1 / (1 + np.exp(-s))).mean() for s in (real_score, fake_score, after)]
+    assert [metrics[k] for k in ("d_real", "d_fake", "d_fake_after")] == pytest.approx(expected, abs=1e-14)
+    first = dict(metrics)
+    for x in batches(dtype=np.float64)[1:4]:
+        game.step(x)
+    assert dict(metrics) == first  # later steps reuse the buffers, but not these scores
+    with pytest.raises(TypeError):
+        metrics["loss_d"] = 0
+
+
+def test_a_step_leaves_the_batch_alone_and_takes_any_batch_size():
+    game = small_game()
+    for n in (6, 2, 1, 9):
+        x = batches(n)[0]
+        kept = x.copy()
+        game.step(x)
+        assert x.tobytes() == kept.tobytes()
+
+
+def test_sampling_changes_nothing(device):
+    game, other = small_game(device), small_game(device)
+    for x in batches(steps=4):
+        game.step(x)
+        images = game.sample(5, seed=1)
+        other.step(x)
+    assert images.shape == (5, 1, 2, 2) and images.dtype == np.float32 and isinstance(images, np.ndarray)
+    assert np.abs(images).max() <= 1
+    assert backend.to_host(game.generator.theta).tobytes() == backend.to_host(other.generator.theta).tobytes()
+    assert game.sample(5, seed=1).tobytes() == images.tobytes()
+    assert game.sample(5, seed=2).tobytes() != images.tobytes()
+
+
+def test_sampling_in_chunks_gives_one_sample_set(monkeypatch):
+    game = small_game()
+    whole = game.sample(10, seed=4)
+    monkeypatch.setattr("scratchgan.gan.game.SAMPLE_CHUNK", 3)
+    assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
+
+
+def test_gradients_of_the_step_stay_readable():
+    """`fit` reads gradient norms after a step: D's is the one of D's update, not of G's pass through D."""
+    game = small_game(dtype="float64")
+    before = game.discriminator.theta.copy()
+    game.step(batches(dtype=np.float64)[0])
+    grad = game.discriminator.grad
+    moved = before - game.discriminator.theta
+    assert np.abs(moved - 1e-2 * grad / (np.abs(grad) + 1e-8)).max() < 1e-12  # Adam's first step
+
+
+def test_memory_stays_flat():
+    game = small_game()
+    data = batches()
+    for x in data:
+        game.step(x)
+    tracemalloc.start()
+    try:
+        for x in data:
+            game.step(x)
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            for x in data:
+                game.step(x)
+        assert tracemalloc.get_traced_memory()[0] - before < 4096
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("batch", "error", "message"), [
+    (np.zeros((3, 1, 2, 3), np.float32), ValueError, r"shape \(N, 1, 2, 2\), got \(3, 1, 2, 3\)"),
+    (np.zeros((0, 1, 2, 2), np.float32), ValueError, r"got \(0, 1, 2, 2\)"),
+    (np.zeros((3, 1, 2, 2), np.uint8), TypeError, "float array of images in \\[-1, 1\\], got uint8"),
+    ([[1.0]], TypeError, "got list"),
+])
+def test_refuses_a_batch_that_does_not_fit(batch, error, message):
+    game = small_game()
+    before = game.generator.theta.copy()
+    with pytest.raises(error, match=message):
+        game.step(batch)
+    assert game.steps == 0 and np.array_equal(game.generator.theta, before)
+
+
+def test_the_mlp_recipe_has_the_published_sizes():
+    game = scratchgan.recipes.get("mlp").build(seed=0)
+    shapes = {key: value.shape for key, value in game.generator.state_dict().items()}
+    assert shapes == {"0.weight": (256, 64), "0.bias": (256,), "2.weight": (512, 256), "2.bias": (512,),
+                      "4.weight": (784, 512), "4.bias": (784,)}
+    shapes = {key: value.shape for key, value in game.discriminator.state_dict().items()}
+    assert shapes == {"0.weight": (256, 784), "0.bias": (256,), "2.weight": (128, 256), "2.bias": (128,),
+                      "4.weight": (1, 128), "4.bias": (1,)}
+    assert mlp.RECIPE.batch_size == 64 and mlp.RECIPE.epochs == 101
+    assert all(o.lr == 3e-4 and o.betas == (0.9, 0.999) and o.eps == 1e-8 for o in game.optimizers.values())
+    assert game.sample(2).shape == (2, 1, 28, 28)
+
+
+def test_recipes_refuse_what_they_do_not_have():
+    with pytest.raises(scratchgan.errors.UserError, match="Unknown recipe 'nope': choose one of mlp"):
+        scratchgan.recipes.get("nope")
+    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, lr_g"):
+        scratchgan.recipes.get("mlp").build(width=3)
+    game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
+    assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.z_dim == 10

@@ -1,0 +1,134 @@
+"""Optimizers: against the published formulas written plainly, and against PyTorch where it is installed."""
+
+import numpy as np
+import pytest
+
+from scratchgan import backend
+from scratchgan.layers import Linear
+from scratchgan.optimizers import SGD, Adam, RMSprop, exponential_decay, linear_ramp
+
+
+def network_and_grads(device="cpu", steps=12, dtype="float64"):
+    rng = np.random.default_rng(0)
+    network = Linear(4, 3).to(device, dtype)
+    return network, [rng.standard_normal(network.theta.size) for _ in range(steps)]
+
+
+def run(optimizer, grads):
+    network = optimizer.network
+    for grad in grads:
+        network.grad[...] = backend.to_device(grad.astype(network.dtype), network.device)
+        optimizer.step()
+    return backend.to_host(network.theta)
+
+
+def plain_sgd(theta, grads, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+    b = None
+    for g in grads:
+        g = g + weight_decay * theta
+        b = g if b is None else momentum * b + (1 - dampening) * g
+        theta = theta - lr * (g + momentum * b if nesterov else b if momentum else g)
+    return theta
+
+
+def plain_rmsprop(theta, grads, lr, alpha=0.99, eps=1e-8, momentum=0.0, centered=False, weight_decay=0.0):
+    v = mean = b = 0
+    for g in grads:
+        g = g + weight_decay * theta
+        v, mean = alpha * v + (1 - alpha) * g * g, alpha * mean + (1 - alpha) * g
+        direction = g / (np.sqrt(v - mean**2 if centered else v) + eps)
+        b = momentum * b + direction
+        theta = theta - lr * b
+    return theta
+
+
+def plain_adam(theta, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    m = v = 0
+    for t, g in enumerate(grads, 1):
+        g = g + weight_decay * theta
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+        theta = theta - lr * (m / (1 - betas[0]**t)) / (np.sqrt(v / (1 - betas[1]**t)) + eps)
+    return theta
+
+
+CASES = [
+    (SGD, plain_sgd, {"lr": 0.1}),
+    (SGD, plain_sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.01}),
+    (SGD, plain_sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (RMSprop, plain_rmsprop, {"lr": 0.01}),
+    (RMSprop, plain_rmsprop, {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+    (Adam, plain_adam, {"lr": 0.01}),
+    (Adam, plain_adam, {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.1}),
+    (Adam, plain_adam, {"lr": 0.02, "betas": (0.0, 0.9)}),
+]
+
+
+@pytest.mark.parametrize(("cls", "plain", "settings"), CASES)
+def test_equals_the_published_formula(device, cls, plain, settings):
+    network, grads = network_and_grads(device)
+    start = backend.to_host(network.theta).copy()
+    got = run(cls(network, **settings), grads)
+    assert np.abs(got - plain(start, grads, **settings)).max() < 1e-12
+    assert np.abs(got - start).max() > 0.01
+
+
+@pytest.mark.parametrize(("cls", "plain", "settings"), CASES)
+def test_equals_pytorch(cls, plain, settings):
+    torch = pytest.importorskip("torch")
+    network, grads = network_and_grads()
+    theta = torch.nn.Parameter(torch.from_numpy(network.theta.copy()))
+    peer = getattr(torch.optim, cls.__name__)([theta], **settings)
+    for grad in grads:
+        theta.grad = torch.from_numpy(grad.copy())
+        peer.step()
+    assert np.abs(run(cls(network, **settings), grads) - theta.detach().numpy()).max() < 1e-12
+
+
+@pytest.mark.parametrize(("cls", "plain", "settings"), CASES)
+def test_resumes_bit_for_bit_and_keeps_float32(cls, plain, settings):
+    network, grads = network_and_grads(dtype="float32")
+    start = network.theta.copy()
+    whole = run(cls(network, **settings), grads).copy()
+    network.theta[...] = start
+    first = cls(network, **settings)
+    run(first, grads[:5])
+    state = first.state_dict()
+    assert all(v.dtype == np.float32 for k, v in state.items() if k != "steps")
+    second = cls(network, **settings)
+    second.load_state_dict(state)
+    assert second.steps == 5
+    assert run(second, grads[5:]).tobytes() == whole.tobytes()
+
+
+def test_schedules_follow_the_step():
+    decay = exponential_decay(0.1, 1.000004, floor=1e-6)
+    assert decay(0) == 0.1 and decay(10**6) == pytest.approx(0.1 / 1.000004**10**6) and decay(10**8) == 1e-6
+    ramp = linear_ramp(0.5, 0.7, 10, 20)
+    assert [ramp(s) for s in (0, 10, 15, 20, 99)] == pytest.approx([0.5, 0.5, 0.6, 0.7, 0.7])
+    network, grads = network_and_grads()
+    start = network.theta.copy()
+    rates = [0.1, 0.2, 0.4]
+    got = run(SGD(network, lr=lambda step: rates[step]), grads[:3])
+    assert np.abs(got - (start - sum(r * g for r, g in zip(rates, grads)))).max() < 1e-14
+    optimizer = SGD(network, lr=0.1, momentum=ramp)
+    assert (optimizer.lr, optimizer.momentum, optimizer.steps) == (0.1, 0.5, 0)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda n: Adam(n, lr=-1), "Adam: lr must be a finite number >= 0, not -1"),
+    (lambda n: SGD(n, lr=float("nan")), "SGD: lr must be a finite number >= 0, not nan"),
+    (lambda n: Adam(n, betas=(0.9, 1.0)), "Adam: betas must be numbers from 0 to below 1"),
+    (lambda n: SGD(n, nesterov=True), "SGD: nesterov needs a momentum"),
+    (lambda n: RMSprop(n, momentum=-0.1), "RMSprop: momentum must be a finite number >= 0"),
+])
+def test_refuses_bad_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(Linear(2, 2))
+
+
+def test_refuses_a_state_of_another_network():
+    state = Adam(Linear(2, 2)).state_dict() | {"m": np.zeros(7)}
+    with pytest.raises(ValueError, match=r"Adam: 'm' has shape \(7,\), expected \(6,\)"):
+        Adam(Linear(2, 2)).load_state_dict(state)
+    with pytest.raises(ValueError, match="lacks 'steps'"):
+        Adam(Linear(2, 2)).load_state_dict({})

@@ -1,1 +1,41 @@
-"""scratchgan: generative adversarial networks from scratch, on NumPy and CuPy."""
+"""scratchgan: generative adversarial networks from scratch, on NumPy and CuPy.
+
+    import scratchgan
+    game = scratchgan.recipes.get("mlp").build(seed=0)
+    scratchgan.fit(game, images, steps=1000, out="runs/first")
+    game = scratchgan.load("runs/first")
+"""
+
+import importlib
+
+from scratchgan import layers, recipes
+from scratchgan.gan import Game
+from scratchgan.layers import *  # noqa: F403
+from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from scratchgan.optimizers import SGD, Adam, RMSprop
+
+# What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
+_LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
+
+__all__ = [*layers.__all__, "SGD", "Adam", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Game", "MSELoss",  # noqa: F405
+           "RMSprop", "__version__", "fit", "load", "recipes"]
+
+
+def __getattr__(name):
+    if name == "__version__":
+        from importlib.metadata import version
+        value = version("scratchgan")
+    elif name in _LATER:
+        try:
+            module = importlib.import_module(_LATER[name])
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"module 'scratchgan' has no attribute {name!r}") from error
+        value = getattr(module, name, module)
+    else:
+        raise AttributeError(f"module 'scratchgan' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,7 @@ from scratchgan.errors import UserError
 
 # The four number types of the engine: two to train in, two to differentiate with by complex step.
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")}
+FLOATS = frozenset(DTYPES.values())
 
 
 def array_module(*arrays):

@@ -13,6 +13,11 @@ from scratchgan.backend import array_module
 REDUCTIONS = ("mean", "sum", "none")
 
 
+def like(weight, input):
+    """A weight (number, list or array) in the input's precision, so that it does not change the result's."""
+    return array_module(input).asarray(weight, input.real.dtype)
+
+
 class Loss:
     """The base: subclasses give the loss of each element and its derivative; this class weighs and reduces."""
 
@@ -34,7 +39,7 @@ class Loss:
         self.check(input, target)
         loss = self.elements(input, target)
         if self.weight is not None:
-            loss = loss * self.weight
+            loss = loss * like(self.weight, input)
         self.cache = input, target
         return self.reduce(loss)
 
@@ -47,12 +52,13 @@ class Loss:
         input, target = self.kept()
         grad = self.elements_grad(input, target)
         if self.weight is not None:
-            grad = grad * self.weight
+            grad = grad * like(self.weight, input)
         if self.reduction == "mean":
             grad = grad / max(1, input.size)
         return grad if (dy := self.checked_dy(dy, input.shape)) is None else grad * dy
 
-    __call__ = forward
+    def __call__(self, input, target):
+        return self.forward(input, target)
 
     def kept(self):
         if self.cache is None:
@@ -101,13 +107,13 @@ class BCELoss(Loss):
     """-(t log p + (1 - t) log(1 - p)) for probabilities p;  d/dp = (p - t) / (p (1 - p)).
 
     PyTorch's conventions at the ends: the logarithms are clamped at -100, and the gradient's denominator at
-    1e-12, so that p = 0 and p = 1 give finite numbers (which there are not each other's derivative).
+    1e-12 (a float32 there), so that p = 0 and p = 1 give finite numbers (which there are not each other's derivative).
     """
 
     def elements(self, input, target):
         xp = array_module(input)
         def log(p):
-            tiny = np.finfo(p.dtype).tiny  # below every number that the clamp leaves alone (in float32, too)
+            tiny = np.finfo(p.dtype).smallest_subnormal  # its logarithm is below -100, in float32, too
             value = xp.log(xp.where(p.real > tiny, p, xp.full_like(p, tiny)))
             clamp = (p.real <= 0) | (value.real < -100)
             return xp.where(clamp, xp.full_like(value, -100), value)
@@ -116,8 +122,8 @@ class BCELoss(Loss):
     def elements_grad(self, input, target):
         xp = array_module(input)
         denominator = input * (1 - input)
-        floor = xp.full_like(denominator, 1e-12)
-        return (input - target) / xp.where(denominator.real > 1e-12, denominator, floor)
+        floor = xp.full_like(denominator, np.float32(1e-12))
+        return (input - target) / xp.where(denominator.real > floor.real, denominator, floor)
 
     def check(self, input, target):
         super().check(input, target)
@@ -140,10 +146,11 @@ class BCEWithLogitsLoss(Loss):
     def elements(self, input, target):
         if self.pos_weight is None:
             return (1 - target) * kernels.softplus(input) + target * kernels.softplus(-input)
-        return (1 - target) * kernels.softplus(input) + self.pos_weight * target * kernels.softplus(-input)
+        positive = like(self.pos_weight, input) * target
+        return (1 - target) * kernels.softplus(input) + positive * kernels.softplus(-input)
 
     def elements_grad(self, input, target):
-        positive = target if self.pos_weight is None else self.pos_weight * target
+        positive = target if self.pos_weight is None else like(self.pos_weight, input) * target
         return (1 - target) * kernels.sigmoid(input) - positive * kernels.sigmoid(-input)
 
 
@@ -189,7 +196,7 @@ class CrossEntropyLoss(Loss):
         xp, classes, real = array_module(input), input.shape[axis], input.real.dtype
         column = [1] * input.ndim
         column[axis] = classes
-        weight = xp.ones(column, real) if self.weight is None else xp.asarray(self.weight, real).reshape(column)
+        weight = xp.ones(column, real) if self.weight is None else like(self.weight, input).reshape(column)
         if target.dtype.kind in "iu":
             index = xp.expand_dims(target, axis)
             t = (index == xp.arange(classes).reshape(column)).astype(real)

@@ -15,7 +15,7 @@ def _plain(xp, x, out):
 
 
 def _result(value, out):
-    if out is None:
+    if out is None or out.dtype != value.dtype:  # a real dy through a complex pass gives a complex dx
         return value
     out[...] = value
     return out
@@ -26,6 +26,8 @@ def leaky_relu(x, slope, out=None):
     xp = array_module(x)
     if _plain(xp, x, out) or not 0 <= slope <= 1:
         return _result(xp.where(x.real > 0, x, slope * x), out)
+    if slope == 0:
+        return np.maximum(x, 0, out=out)
     np.multiply(x, x.dtype.type(slope), out=out)
     return np.maximum(x, out, out=out)  # x > slope x exactly where x > 0
 
@@ -33,7 +35,7 @@ def leaky_relu(x, slope, out=None):
 def leaky_relu_grad(dy, x, slope, out=None):
     """dx = dy where x > 0, else slope dy."""
     xp = array_module(x)
-    if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype:
+    if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype or not 0 <= slope <= 1:
         return _result(xp.where(x.real > 0, dy, slope * dy), out)
     # dy (slope + (1 - slope) [x > 0]): multiplying by a mask is twice as fast as np.where. The mask is exact:
     # 1 - slope is rounded to nearest, and adding slope to it rounds back to 1.

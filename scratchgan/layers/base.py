@@ -41,7 +41,8 @@ class Layer:
         self._grads, self._initializers = {}, {}
         self._stale = set()                     # names whose gradient awaits its zeros
         self._pool, self._in_workspace = {}, 0
-        self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw
+        self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw,
+        self._share = None                      # and for which samples: see set_step
         self._theta, self._grad = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
     # -- what a subclass implements --------------------------------------------------------------------------
@@ -204,13 +205,13 @@ class Layer:
             raise ValueError(f"{type(self).__name__} belongs to a network: move the network instead")
         device = self.device if device is None else backend.device(device)
         dtype = self.dtype if dtype is None else backend.dtype(dtype)
-        old = self._theta.real if dtype.kind == "f" else self._theta
-        theta = backend.to_device(old, device).astype(dtype)
+        def moved(value, dtype):  # `real` first, as dropping an imaginary part warns
+            return backend.to_device(value.real if dtype.kind == "f" else value, device).astype(dtype)
+        theta = moved(self._theta, dtype)
         self._bind(theta, backend.module_of(device).zeros_like(theta))
         for _, layer in self.walk():
             for name, value in layer.buffers.items():
-                kind = dtype if value.dtype.kind in "fc" else value.dtype
-                layer.buffers[name] = backend.to_device(value, device).astype(kind)
+                layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
             layer.cache, layer._pool = None, {}
         return self
 
@@ -222,10 +223,14 @@ class Layer:
     def eval(self):
         return self.train(False)
 
-    def set_step(self, seed, step):
-        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass)."""
+    def set_step(self, seed, step, share=None):
+        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass).
+
+        `share` = (first, count, total): the batches to come hold samples first .. first + count of each block of
+        `total`, so that workers with parts of a batch draw what one worker with all of it would.
+        """
         for prefix, layer in self.walk():
-            layer._draw = [seed, prefix, step, 0]
+            layer._draw, layer._share = [seed, prefix, step, 0], share
 
     # -- copies ----------------------------------------------------------------------------------------------
 
@@ -259,6 +264,7 @@ class Layer:
         clone._bind(self._theta.copy(), self.grad.copy())
         for _, layer in clone.walk():
             layer.buffers = {name: value.copy() for name, value in layer.buffers.items()}
+            layer.is_twin = False
         return clone
 
     # -- state dict ------------------------------------------------------------------------------------------
@@ -276,15 +282,16 @@ class Layer:
         targets = {f"{prefix}{name}": value for prefix, layer in self.walk()
                    for name, value in {**layer.params, **layer.buffers}.items()}
         name = type(self).__name__
-        for key in targets.keys() - state.keys():
+        for key in (key for key in targets if key not in state):
             raise ValueError(f"{name}: the state dict lacks {key!r}")
-        for key in state.keys() - targets.keys():
+        for key in (key for key in state if key not in targets):
             raise ValueError(f"{name}: the state dict has {key!r}, which this network has not")
+        values = {key: np.asarray(state[key], target.dtype) for key, target in targets.items()}
         for key, target in targets.items():
-            if tuple(state[key].shape) != target.shape:
-                raise ValueError(f"{name}: {key!r} has shape {tuple(state[key].shape)}, expected {target.shape}")
+            if values[key].shape != target.shape:
+                raise ValueError(f"{name}: {key!r} has shape {values[key].shape}, expected {target.shape}")
         for key, target in targets.items():
-            target[...] = backend.to_device(np.asarray(state[key], target.dtype), self.device)
+            target[...] = backend.to_device(values[key], self.device)
 
     # -- help for forward and backward -----------------------------------------------------------------------
 
@@ -332,7 +339,7 @@ class Layer:
         name = type(self).__name__
         if not backend.is_array(x):
             raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
-        if x.dtype.name not in backend.DTYPES:
+        if x.dtype not in backend.FLOATS:
             raise TypeError(f"{name}: expected a float array, got {x.dtype}")
         if self.params:
             if self.xp is not backend.array_module(x):

@@ -1,6 +1,6 @@
 """Layers made of layers."""
 
-from scratchgan.layers.base import Layer
+from scratchgan.layers.base import WRT, Layer
 
 
 class Sequential(Layer):
@@ -15,15 +15,21 @@ class Sequential(Layer):
             self.add_layer(str(index), layer)
 
     def forward(self, x):
+        if not self.layers:
+            return self.own(x)
         for layer in self.layers.values():
             x = layer.forward(x)
         return x
 
     def backward(self, dy, wrt="all"):
-        if wrt == "input" or not self.layers:
+        if wrt not in WRT:
+            raise ValueError(f'Sequential: wrt must be "all", "input" or "params", not {wrt!r}')
+        if not self.layers:
+            return None if wrt == "params" else self.own(dy)
+        if wrt == "input":
             for layer in reversed(self.layers.values()):
                 dy = layer.backward(dy, "input")
-            return None if wrt == "params" else dy
+            return dy
         # Below the first layer with parameters nothing needs a gradient unless dx is asked for.
         layers = list(self.layers.values())
         first = next((i for i, layer in enumerate(layers) if layer.theta.size), len(layers) - 1)

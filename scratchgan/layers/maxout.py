@@ -1,7 +1,5 @@
 """Maxout."""
 
-import numpy as np
-
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 from scratchgan.layers.linear import Linear
@@ -29,14 +27,14 @@ class Maxout(Layer):
         z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
         xp = array_module(z)
         winner = xp.argmax(z.real, axis=-1)[..., None]
-        self.cache = winner == xp.arange(self.num_pieces)  # one True a group
+        self.cache = winner == xp.arange(self.num_pieces), z.dtype  # which piece won: one True a group
         return xp.take_along_axis(z, winner, axis=-1)[..., 0]
 
     def backward(self, dy, wrt="all"):
-        won = self.kept()
-        self.check_gradient(dy, won.shape[:-1], dy.dtype, wrt)
-        dz = array_module(dy).where(won, dy[..., None], np.zeros((), dy.dtype))
-        return self.layers["linear"].backward(dz.reshape(*dy.shape[:-1], -1), wrt)
+        won, dtype = self.kept()
+        self.check_gradient(dy, won.shape[:-1], dtype, wrt)
+        dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))
+        return self.layers["linear"].backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
 
     def __repr__(self):
         return f"Maxout({self.in_features}, {self.out_features}, {self.num_pieces})"

@@ -53,12 +53,13 @@ class Unflatten(_Reshaping):
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
     def output_shape(self, shape):
-        axis = _wrapped(self.dim, len(shape), "Unflatten")
+        name = type(self).__name__
+        axis = _wrapped(self.dim, len(shape), name)
         sizes = list(self.unflattened_size)
         if sizes.count(-1) == 1 and (rest := -math.prod(sizes)) > 0:
             sizes[sizes.index(-1)] = shape[axis] // rest
         if math.prod(sizes) != shape[axis] or min(sizes, default=1) < 0:
-            raise ValueError(f"Unflatten: dimension {self.dim} of size {shape[axis]} does not split into "
+            raise ValueError(f"{name}: dimension {self.dim} of size {shape[axis]} does not split into "
                              f"{self.unflattened_size}")
         return (*shape[:axis], *sizes, *shape[axis + 1:])
 

@@ -1,0 +1,42 @@
+"""The data set that a run was trained on, found again."""
+
+import re
+from pathlib import Path
+
+from scratchgan import data
+from scratchgan.errors import UserError
+
+NAMED = ("mnist", "digits")
+
+
+def of_run(config, name=None, data_dir=None, announce=print):
+    """The data set that config.json of a run describes; `name` and `data_dir` where it is no longer where it was.
+
+    `UserError` if it cannot be found.
+    """
+    recorded = config["data"]
+    shape, source = recorded["shape"], recorded["source"]
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise UserError(f"the run was trained on {recorded['name']} of shape {tuple(shape)}, which are no images that "
+                        "a command can load")
+    if name is None:
+        if recorded["name"] in NAMED:
+            name, data_dir = recorded["name"], data_dir or folder_of_mnist(source)
+        else:
+            name = path_of(source)
+            if name is None:
+                raise UserError(f"the data of the run ({recorded['name']}: {source}) are not where they were: say "
+                                "with --data where they are")
+    return data.load(name, data_dir, size=shape[1], channels=shape[0], announce=announce)
+
+
+def path_of(source):
+    """The path at the beginning of a data set's source, "PATH (what is there)", if it exists."""
+    ends = [match.start() for match in re.finditer(r" \(", source)]  # names may have brackets, too
+    return next((source[:end] for end in reversed(ends) if Path(source[:end]).exists()), None)
+
+
+def folder_of_mnist(source):
+    """The folder that MNIST was read from, "MNIST ..., from FOLDER", if it exists."""
+    match = re.search(r", from (.+?)(, \d+x\d+x\d+ made \d+x\d+x\d+)?$", source)
+    return match[1] if match and Path(match[1]).is_dir() else None

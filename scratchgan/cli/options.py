@@ -1,0 +1,89 @@
+"""Options: their types, and a parser whose complaints are single sentences."""
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+from scratchgan.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises `UserError` and takes no abbreviations, which would change their meaning later."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, formatter_class=Formatter, **settings)
+
+    def error(self, message):
+        message = re.sub(r"^argument (\S+): (?=must )", r"\1 ", message)
+        raise UserError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Examples as they are written, and room for the names of options beside what they do."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=27)
+        self._action_max_length = 14  # at least; argparse counts the names of commands without their indent
+
+
+class Version(argparse.Action):
+    """--version. The package's metadata are looked up only when they are asked for."""
+
+    def __init__(self, *names, **settings):
+        super().__init__(*names, nargs=0, **settings)
+
+    def __call__(self, parser, *_):
+        import scratchgan
+        print(f"scratchgan {scratchgan.__version__}")
+        parser.exit()
+
+
+def whole(low, high=None):
+    """The type of a whole number from `low` to `high`."""
+    bounds = f"{low} or more" if high is None else f"from {low} to {high:,}"
+
+    def parse(text):
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"must be a whole number, {bounds}, not {text!r}")
+        return number
+    return parse
+
+
+def rate(text):
+    """The type of a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, not {text!r}")
+    return number
+
+
+def shape(text):
+    """The type of a shape, "4,3"."""
+    try:
+        sizes = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 0:
+        raise argparse.ArgumentTypeError(f"must be sizes with commas between them, such as 4,3, not {text!r}")
+    return sizes
+
+
+def path(text):
+    """The type of a path: not empty, ~ expanded."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a path, not {text!r}")
+    return Path(text).expanduser()
+
+
+def add_device(parser, default="auto"):
+    """--device; `default` is the words for the help where None, no choice, means something else than "auto"."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto" if default == "auto" else None,
+                        help=f"where to compute; auto: cuda where there is a usable device (default: {default})")

@@ -1,0 +1,247 @@
+"""`scratchgan sample` and `scratchgan plot`: pictures and arrays out of a run."""
+
+import math
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from scratchgan.cli.options import add_device, path, whole
+from scratchgan.cli.training import add_data
+from scratchgan.errors import UserError
+
+ROWS, COLUMNS = 5, 5
+BETWEEN = 10  # images from one end of an interpolation to the other
+GIF_FRAMES = 40  # there and back
+SAMPLE_NAME = re.compile(r"\d{5,}\.png")
+CURVE_KINDS = (".png", ".svg", ".pdf")
+
+SAMPLE_EXAMPLES = """\
+examples:
+  scratchgan sample runs/mlp                                  a grid of 5 x 5 in runs/mlp/sample.png
+  scratchgan sample runs/mlp -n 10000 --out samples.npz       float32 (N, C, H, W) in [0, 1], called "images"
+  scratchgan sample runs/mlp -n 100 --out samples/            a folder of PNG files
+  scratchgan sample runs/mlp --interpolate 1 2 --out walk.gif
+"""
+PLOT_EXAMPLES = """\
+example:
+  scratchgan plot runs/mlp            draw runs/mlp/curves.png, also while the training is going on
+"""
+
+
+def add(commands):
+    parser = commands.add_parser("sample", help="make samples: scratchgan sample runs/mlp",
+                                 description="Make images with the generator of a run.", epilog=SAMPLE_EXAMPLES)
+    parser.set_defaults(run=sample)
+    parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run, or one of its checkpoints")
+    parser.add_argument("--out", metavar="PATH",
+                        help="NAME.png, a grid; NAME.npy or NAME.npz, an array; NAME.gif with --interpolate; else a "
+                             "folder of PNG files (default: RUN/sample.png)")
+    parser.add_argument("-n", "--number", type=whole(1), metavar="N", help="how many images (default: rows x columns)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--rows", type=whole(1, 1000), metavar="N", help=f"of a grid (default: {ROWS})")
+    parser.add_argument("--columns", type=whole(1, 1000), metavar="N",
+                        help=f"of a grid (default: {COLUMNS}, with --interpolate {BETWEEN}, with -n a square)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--interpolate", nargs=2, type=whole(0), metavar=("SEED_A", "SEED_B"),
+                      help="each row goes from the noise of one seed to that of the other, by spherical interpolation")
+    what.add_argument("--real", action="store_true", help="images of the data set of the run instead of samples")
+    add_device(parser)
+    add_data(parser.add_argument_group("where the data are, for --real, if they have moved"))
+
+    parser = commands.add_parser("plot", help="draw the curves of a run: scratchgan plot runs/mlp",
+                                 description="Draw losses, what the discriminator says, and gradient norms of a run.",
+                                 epilog=PLOT_EXAMPLES)
+    parser.set_defaults(run=plot)
+    parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run")
+    parser.add_argument("--out", type=path, metavar="PATH",
+                        help=f"{', '.join(CURVE_KINDS)} (default: RUN/curves.png)")
+
+
+# -- sample --------------------------------------------------------------------------------------------------------
+
+
+def sample(options):
+    from scratchgan import report, training
+    run = options.folder
+    if (run / "state.json").exists():  # a checkpoint inside a run
+        run = run.resolve().parent.parent
+    folder = training.RunFolder.open(run, lock=False)
+    out, kind = target(options, run)
+    check_target(out, kind)
+    if options.real:
+        images, told = real(options, folder.config), f"of {folder.config['data']['name']}"
+    else:
+        system = training.load(options.folder, options.device)
+        if options.interpolate:
+            return walk(options, system, out, kind)
+        images, told = system.sample(number(options), options.seed), f"from seed {options.seed}"
+    write(images, out, kind, columns(options))
+    print(f"wrote {report.counted(len(images), 'image')} {told} to {out}")
+
+
+def target(options, run):
+    """`(path, kind)` of what is to be written: kind is ".png", ".npy", ".npz", ".gif" or "folder"."""
+    if options.interpolate and options.number:
+        raise UserError("-n cannot be given with --interpolate: give --rows and --columns")
+    if options.rows and options.columns and options.number:
+        raise UserError("-n, --rows and --columns cannot all be given: leave one out")
+    if options.out is None:
+        name = "real" if options.real else "interpolation" if options.interpolate else "sample"
+        return run / f"{name}.png", ".png"
+    out = path_of(options.out)
+    kind = out.suffix.lower()
+    if options.out.endswith(("/", os.sep)) or not kind or out.is_dir():
+        kind = "folder"
+    allowed = (".png", ".gif") if options.interpolate else (".png", ".npy", ".npz", "folder")
+    if kind not in allowed:
+        names = ", ".join(f"NAME{name}" for name in allowed if name != "folder")
+        more = "" if options.interpolate else " or a folder"
+        raise UserError(f"--out must be {names}{more} here, not {options.out!r}")
+    return out, kind
+
+
+def path_of(text):
+    if not text.strip() or "\0" in text:
+        raise UserError(f"--out must be a path, not {text!r}")
+    return Path(text).expanduser()
+
+
+def check_target(out, kind):
+    """Complain before the work if `out` cannot be written, or if it is a folder that holds other things."""
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent} to write {out.name} to: make it, or choose another --out")
+    if kind == "folder" and out.exists():
+        if not out.is_dir():
+            raise UserError(f"{out} is a file, not a folder: choose another --out")
+        foreign = next((entry.name for entry in sorted(out.iterdir()) if not SAMPLE_NAME.fullmatch(entry.name)), None)
+        if foreign:
+            raise UserError(f"{out} holds other files ({foreign}): choose another --out, since the samples take the "
+                            "place of the whole folder")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{out.parent} is not a folder that can be written to: choose another --out")
+
+
+def number(options):
+    if options.number:
+        return options.number
+    return (options.rows or ROWS) * (options.columns or COLUMNS)
+
+
+def columns(options):
+    if options.columns or not options.number:
+        return options.columns or COLUMNS
+    return -(-options.number // options.rows) if options.rows else None
+
+
+def real(options, config):
+    from scratchgan import report
+    from scratchgan.cli import datasets
+    name = None if options.data == "auto" else options.data
+    dataset = datasets.of_run(config, name, options.data_dir)
+    if dataset.sha256 != config["data"]["sha256"]:
+        raise UserError(f"{dataset.name} is not what the run was trained on: its SHA-256 is {dataset.sha256[:12]}..., "
+                        f"not {config['data']['sha256'][:12]}... (it was read from {dataset.source})")
+    if number(options) > len(dataset):
+        raise UserError(f"{dataset.name} has {len(dataset):,} images, {number(options):,} were asked for")
+    return report.real_images(dataset, number(options), options.seed)
+
+
+def write(images, out, kind, columns=None):
+    """Images in [-1, 1] as a grid, an array or a folder of files."""
+    from scratchgan import plots
+    if kind == ".png":
+        plots.save_png(out, plots.image_grid(images, columns))
+    elif kind == "folder":
+        write_folder(images, out)
+    else:
+        array = np.clip((images + 1) / 2, 0, 1).astype(np.float32, copy=False)
+        with plots.replacing(out) as file:
+            np.save(file, array) if kind == ".npy" else np.savez_compressed(file, images=array)
+
+
+def write_folder(images, out):
+    """A PNG file for each image. The folder takes its name, and an older one's place, when it is whole."""
+    from PIL import Image
+
+    from scratchgan import plots
+    mark = secrets.token_hex(4)
+    new, old = (out.with_name(f".{out.name}.{mark}.{end}") for end in ("part", "old"))
+    try:
+        new.mkdir()
+        for i, pixels in enumerate(plots.to_pixels(images).transpose(0, 2, 3, 1)):
+            Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(new / f"{i:05d}.png")
+        if out.exists():
+            os.rename(out, old)
+        os.rename(new, out)
+    finally:
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def walk(options, system, out, kind):
+    """Write images between two seeds: a grid, or an animation that goes there and back."""
+    from scratchgan import plots
+    if not (hasattr(system, "noise") and hasattr(system, "generate")):
+        raise UserError(f"{type(system).__name__} has no noise to interpolate")
+    first, last = options.interpolate
+    rows = options.rows or ROWS
+    if kind == ".png":
+        columns = options.columns or BETWEEN
+        plots.save_png(out, plots.image_grid(between(system, first, last, rows, columns), columns))
+        told = f"wrote {rows} x {columns} images"
+    else:
+        columns = options.columns or COLUMNS
+        there = GIF_FRAMES // 2 + 1
+        images = between(system, first, last, rows * columns, there)
+        images = images.reshape(rows * columns, there, *images.shape[1:])
+        frames = [plots.image_grid(images[:, i], columns) for i in range(there)]
+        plots.save_gif(out, frames + frames[-2:0:-1], seconds=0.08, hold=0.08)
+        told = f"wrote an animation of {rows} x {columns} images"
+    print(f"{told}, spherical interpolation from seed {first} to seed {last}, to {out}")
+
+
+def between(system, first, last, rows, columns):
+    """`rows` x `columns` images, flat: each row from a sample of seed `first` to one of seed `last`."""
+    from scratchgan import backend
+    a, b = (backend.to_host(system.noise(rows, seed, "sample")) for seed in (first, last))
+    z = np.stack([slerp(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
+    return system.generate(z.reshape(rows * columns, -1))
+
+
+def slerp(a, b, t):
+    """From a (t = 0) to b (t = 1), vectors (N, n), along the great circle (Shoemake 1985).
+
+    A straight line would pass through vectors shorter than any that the generator was trained on. Lengths change
+    evenly from one end to the other.
+    """
+    la, lb = (np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+    a, b = a / la, b / lb
+    angle = np.arccos(np.clip((a * b).sum(axis=1, keepdims=True), -1, 1))
+    sine = np.sin(angle)
+    along = np.where(sine < 1e-6, (1 - t) * a + t * b,  # the same vector: the formula would divide by zero
+                     (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.maximum(sine, 1e-6))
+    return (((1 - t) * la + t * lb) * along).astype(a.dtype)
+
+
+# -- plot ----------------------------------------------------------------------------------------------------------
+
+
+def plot(options):
+    from scratchgan import plots, report, training
+    folder = training.RunFolder.open(options.folder, lock=False)
+    out = options.out or folder.path / "curves.png"
+    kind = out.suffix.lower()
+    if kind not in CURVE_KINDS or out.is_dir():
+        raise UserError(f"--out must be a file that ends in {', '.join(CURVE_KINDS)}, not {str(out)!r}")
+    check_target(out, kind)
+    rows = folder.rows()
+    if not rows:
+        raise UserError(f"{folder.metrics} has no rows yet: wait until the training has logged one")
+    config = folder.config
+    steps_per_epoch = math.ceil(config["data"]["size"] / config["batch_size"])
+    plots.save_curves(out, rows, steps_per_epoch, report.title(config))
+    print(f"drew {report.counted(len(rows), 'row')} of metrics, up to step {rows[-1]['step']:,}, to {out}")

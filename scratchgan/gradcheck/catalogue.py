@@ -1,0 +1,148 @@
+"""What `scratchgan gradcheck` checks: everything in the package, or a target `module:Name` of the user's."""
+
+import importlib
+import inspect
+import os
+import sys
+
+import numpy as np
+
+from scratchgan import layers, losses
+from scratchgan.errors import UserError
+from scratchgan.gradcheck.layers import check_layer, known_input_shape
+from scratchgan.gradcheck.losses import SHAPE, check_loss
+from scratchgan.gradcheck.networks import check_game, check_network
+
+GAME_BATCH = 4
+SMALL = 2000  # parameters: up to so many every entry is tried
+
+
+def layer_cases():
+    """Layer name -> [(layer, input shape), ...]."""
+    return {
+        "Linear": [(layers.Linear(4, 3), (5, 4)), (layers.Linear(4, 3, bias=False), (5, 4)),
+                   (layers.Linear(4, 3), (4,)), (layers.Linear(4, 3), (2, 3, 4)), (layers.Linear(4, 3), (0, 4))],
+        "LeakyReLU": [(layers.LeakyReLU(0.2), (4, 5)), (layers.LeakyReLU(-0.5), (4, 5)), (layers.LeakyReLU(), ())],
+        "ReLU": [(layers.ReLU(), (4, 5)), (layers.ReLU(), (2, 3, 4))],
+        "Tanh": [(layers.Tanh(), (4, 5)), (layers.Tanh(), ())],
+        "Sigmoid": [(layers.Sigmoid(), (4, 5)), (layers.Sigmoid(), ())],
+        "Softplus": [(layers.Softplus(), (4, 5)), (layers.Softplus(2.0, 1.0), (4, 5))],
+        "Flatten": [(layers.Flatten(), (3, 2, 2, 2)), (layers.Flatten(0, 1), (3, 2, 2))],
+        "Unflatten": [(layers.Unflatten(1, (2, 3)), (4, 6))],
+        "Reshape": [(layers.Reshape(2, -1), (4, 6))],
+        "Dropout": [(layers.Dropout(0.4), (4, 5)), (layers.Dropout(0.0), (4, 5))],
+        "Maxout": [(layers.Maxout(4, 3, 2), (5, 4)), (layers.Maxout(3, 2, 4), (2, 3, 3))],
+        "Sequential": [(layers.Sequential(layers.Linear(4, 5), layers.Tanh(),
+                                          layers.Sequential(layers.Linear(5, 3), layers.LeakyReLU(0.2))), (3, 4))],
+    }
+
+
+def loss_cases():
+    """Loss name -> [(loss, arguments of check_loss), ...]."""
+    weight = np.array([0.5, 1.0, 2.0])
+    scores = {"input": np.random.default_rng(0).standard_normal((4, 3, 2)),
+              "target": np.array([[0, 1], [2, 1], [0, 0], [1, 2]])}
+    return {
+        "MSELoss": [(losses.MSELoss(reduction), {}) for reduction in losses.REDUCTIONS],
+        "BCELoss": [(losses.BCELoss(weight, reduction), {}) for reduction in losses.REDUCTIONS],
+        "BCEWithLogitsLoss": [(losses.BCEWithLogitsLoss(), {}),
+                              (losses.BCEWithLogitsLoss(weight, "sum", 3 * weight), {}),
+                              (losses.BCEWithLogitsLoss(None, "none", 3.0), {})],
+        "CrossEntropyLoss": [(losses.CrossEntropyLoss(), {}), (losses.CrossEntropyLoss(), scores),
+                             (losses.CrossEntropyLoss(weight, 1, "mean", 0.1), scores),
+                             (losses.CrossEntropyLoss(weight, 1, "none", 0.1), scores),
+                             (losses.CrossEntropyLoss(weight, reduction="sum", label_smoothing=0.3), {})],
+    }
+
+
+def _recipes():
+    from scratchgan import recipes  # the package's upper floors, needed only where a recipe is checked
+
+    return recipes
+
+
+def choices():
+    """All names that `run` knows."""
+    return [*layer_cases(), *loss_cases(), *_recipes().names()]
+
+
+def run(names=None, input_shape=None):
+    """Check layers, losses and recipes by name, or `module:Name` targets; everything without names. [Report, ...]
+
+    A target is a Layer or Loss class that can be made without arguments, an instance, or a function that returns
+    one; its module is importable from the current directory. `input_shape`, batch first, is for targets.
+    `UserError`, before anything is checked, for what is unknown or cannot be checked.
+    """
+    jobs = [_job(name, input_shape) for name in (names or choices())]
+    return [report for job in jobs for report in job()]
+
+
+def _job(name, input_shape):
+    """A function without arguments that returns the reports for this name."""
+    if ":" in name:
+        return _target_job(name, input_shape)
+    if input_shape is not None:
+        raise UserError(f"An input shape is for targets of your own, as in package.module:Name, not for {name!r}.")
+    cases = layer_cases()
+    if name in cases:
+        return lambda: [check_layer(layer, input_shape=shape) for layer, shape in cases[name]]
+    cases_of_losses = loss_cases()
+    if name in cases_of_losses:
+        return lambda: [check_loss(loss, **arguments) for loss, arguments in cases_of_losses[name]]
+    if name in _recipes().names():
+        return lambda: check_recipe(name)
+    raise UserError(f"Unknown name {name!r}: choose from {', '.join(choices())}, or give a target of your own as "
+                    "package.module:Name.")
+
+
+def check_recipe(name, seed=0):
+    """Generator, discriminator and game of a recipe on a small batch."""
+    game = _recipes().get(name).build(seed=seed, device="cpu")
+    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.image_shape)).astype(np.float32)
+    made = game.generator.twin().forward(game.noise(GAME_BATCH, seed, "gradcheck"))
+    return [check_network(game.generator, game.noise(GAME_BATCH, seed, "gradcheck"), name=f"{name}: generator"),
+            check_network(game.discriminator, images.reshape(made.shape), name=f"{name}: discriminator"),
+            check_game(game, images, name=f"{name}: game")]
+
+
+def _target_job(name, input_shape):
+    target = _resolve(name)
+    if isinstance(target, losses.Loss):
+        shape = SHAPE if input_shape is None else tuple(input_shape)
+        return lambda: [check_loss(target, shape=shape, name=f"{name}, input {shape}")]
+    shape = known_input_shape(target) if input_shape is None else tuple(input_shape)
+    if shape is None:
+        raise UserError(f"The input shape of {name} is not known: give --input-shape, batch first, or define its "
+                        "attribute input_shape.")
+    check = check_layer if target.theta.size <= SMALL else check_network
+    return lambda: [check(target, input_shape=shape, name=f"{name}, x {tuple(shape)}")]
+
+
+def _resolve(name):
+    """The layer or loss that `module:Name` stands for; `UserError` if there is none."""
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UserError(f"The target {name!r} must have the form package.module:Name.")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything
+        raise UserError(f"The module {module_name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    if not hasattr(module, attribute):
+        kinds = [key for key, value in vars(module).items() if inspect.isclass(value)
+                 and issubclass(value, layers.Layer | losses.Loss) and value.__module__ == module.__name__]
+        raise UserError(f"The module {module_name!r} has no {attribute!r}; the layers and losses it defines are: "
+                        f"{', '.join(kinds) or 'none'}.")
+    target = getattr(module, attribute)
+    if callable(target) and not isinstance(target, layers.Layer | losses.Loss):
+        try:
+            target = target()
+        except Exception as error:
+            raise UserError(f"{name} cannot be called without arguments ({type(error).__name__}: {error}); give a "
+                            "function that returns the layer.") from error
+    if not isinstance(target, layers.Layer | losses.Loss):
+        raise UserError(f"{name} must be a Layer or a Loss, or a class or function that gives one, not "
+                        f"{type(target).__name__}.")
+    return target

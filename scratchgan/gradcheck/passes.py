@@ -1,0 +1,67 @@
+"""One forward and backward pass, and what it left behind."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from scratchgan.gradcheck.oracles import host
+
+
+@dataclass
+class Pass:
+    """y, dy and dx as the layer gave and got them; `grads` name -> copies on the host."""
+
+    y: object
+    dy: object
+    dx: object
+    grads: dict
+
+    def gradients(self):
+        """Tensor name -> gradient on the host: "x" first, then the parameters."""
+        return {"x": host(self.dx), **self.grads}
+
+
+def named_params(layer):
+    """State-dict key -> parameter."""
+    return {f"{prefix}{name}": value for prefix, sub in layer.walk() for name, value in sub.params.items()}
+
+
+def named_grads(layer):
+    """State-dict key -> copy of the gradient on the host."""
+    return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.walk() for name in sub.params}
+
+
+def pristine(layer, like=None):
+    """A copy that has made no pass; with the buffers of `like`, which has."""
+    clone = copy.deepcopy(layer)
+    if like is not None:
+        for (_, mine), (_, its) in zip(clone.walk(), like.walk(), strict=True):
+            mine.buffers = {name: value.copy() for name, value in its.buffers.items()}
+    return clone
+
+
+def twin_of(layer, dtype=None):
+    """A twin on parameters of its own, so that nothing that a wrong layer does spreads to the other checks."""
+    return copy.deepcopy(layer).twin(dtype)
+
+
+def forward(layer, x, seed, protect=True):
+    """y, with the masks that every pass of a check has. `protect`: of a copy of x, which the layer may not spoil."""
+    layer.set_step(seed, 0)
+    return layer.forward(x.copy() if protect else x)
+
+
+def one_pass(layer, x, dy, seed, wrt=None, protect=True):
+    """Forward, fresh gradients, backward."""
+    y = forward(layer, x, seed, protect)
+    layer.zero_grad()
+    dy_in = dy.copy() if protect else dy
+    dx = layer.backward(dy_in) if wrt is None else layer.backward(dy_in, wrt)
+    return Pass(y, dy, dx, named_grads(layer))
+
+
+def same_bits(a, b):
+    """Equal values, shapes and dtypes (a NaN equals a NaN)."""
+    a, b = np.asarray(host(a)), np.asarray(host(b))
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)

@@ -1,0 +1,254 @@
+"""Pictures: grids of images, curves of a run, animations. Everything is written whole or not at all.
+
+Images come as the engine gives them, float (N, C, H, W) in [-1, 1]; pictures are uint8, (H, W) grey or (H, W, 3).
+matplotlib is imported where a curve is drawn, and only its objects are used: no state is shared with a caller's own
+figures. Pillow does the rest.
+"""
+
+import contextlib
+import io
+import math
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+BACKGROUND = 96  # between the images: neither the black nor the white of a digit, so that each is seen to its border
+GRID_SIDE, LARGEST_SCALE = 640, 3  # small images are enlarged so that they can be seen, at most to this many pixels
+GREYS = 64  # of an animation: no eye tells them from 256, and the file is a third smaller
+# From the palette of Okabe and Ito, which people of every colour vision tell apart; in grey they differ, too.
+BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
+SMOOTH_FROM = 120  # rows from which a curve is drawn as its running mean over the values
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A binary file to write to that takes the place of `path` at the end, if nothing goes wrong before."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:  # after the replacement there is nothing under this name
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def to_pixels(images):
+    """Float in [-1, 1] to uint8 0..255, rounded; what lies outside is clipped, what is no number is black."""
+    return np.rint((np.clip(np.nan_to_num(images, nan=-1.0), -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def image_grid(images, columns=None, pad=2, scale=None):
+    """The images (N, C, H, W) in rows of `columns` (default: a square), `pad` pixels around each, as a picture.
+
+    Every pixel becomes `scale` x `scale`, without smoothing (default: so that small images can be seen).
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"image_grid: expected images (N, 1 or 3, H, W), got shape {images.shape}")
+    n, c, h, w = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    picture = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad, c), BACKGROUND, np.uint8)
+    for i, image in enumerate(to_pixels(images).transpose(0, 2, 3, 1)):
+        top, left = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
+        picture[top:top + h, left:left + w] = image
+    picture = enlarge(picture, scale or min(LARGEST_SCALE, max(1, GRID_SIDE // max(picture.shape))))
+    return picture[..., 0] if c == 1 else picture
+
+
+def enlarge(picture, scale):
+    """Every pixel `scale` times as wide and high."""
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def save_png(path, picture):
+    """Write a picture as PNG."""
+    with replacing(path) as file:
+        Image.fromarray(picture).save(file, "PNG", optimize=True)
+
+
+def save_gif(path, frames, captions=None, seconds=0.2, hold=1.5):
+    """Write pictures of one size as an endless animation, each for `seconds`, the first and the last for `hold`.
+
+    `captions` are short texts, one for each frame, put below it.
+    """
+    frames = [Image.fromarray(frame) for frame in frames]
+    if captions:
+        frames = [captioned(frame, text) for frame, text in zip(frames, captions, strict=True)]
+    grey = all(frame.mode == "L" for frame in frames)
+    frames = [fewer_greys(frame) if grey else frame.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+              for frame in frames]
+    durations = [round(1000 * seconds)] * len(frames)
+    durations[0] = durations[-1] = round(1000 * hold)
+    with replacing(path) as file:
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def captioned(frame, text):
+    """The frame with a line of text below it."""
+    size = max(11, frame.height // 24)
+    high = size + size // 2
+    out = Image.new(frame.mode, (frame.width, frame.height + high), 0 if frame.mode == "L" else (0, 0, 0))
+    out.paste(frame)
+    white = 255 if frame.mode == "L" else (255, 255, 255)
+    ImageDraw.Draw(out).text((out.width // 2, frame.height + high // 2), text, white,
+                             ImageFont.load_default(size), anchor="mm")
+    return out
+
+
+def fewer_greys(frame):
+    """A grey picture with `GREYS` shades, one palette for all frames."""
+    levels = np.rint(np.asarray(frame) * ((GREYS - 1) / 255)).astype(np.uint8)
+    out = Image.frombytes("P", frame.size, levels.tobytes())
+    out.putpalette(np.repeat(np.rint(np.linspace(0, 255, GREYS)).astype(np.uint8), 3).tobytes())
+    return out
+
+
+def curves(rows, steps_per_epoch=None, title=None):
+    """The course of a run as a matplotlib figure: losses, what D says, gradient norms, over the epochs.
+
+    rows             one mapping for each logged step, of numbers by the names of metrics.csv; what a row lacks or
+                     what is not finite leaves a gap
+    steps_per_epoch  turns steps into epochs; without it the axis counts steps
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 9.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    x = column(rows, "step") / (steps_per_epoch or 1)
+
+    draw(top, x, rows, {"loss_d": ("D's loss", BLUE, "-"), "loss_g": ("G's loss", VERMILION, "-")})
+    top.set_ylabel("loss (nats)" if probabilities(rows) else "loss")
+
+    draw(middle, x, rows, {"d_real": ("real images, D(x)", BLUE, "-"),
+                           "d_fake": ("samples, D(G(z)), before D's update", VERMILION, "-"),
+                           "d_fake_after": ("samples, after D's update", ORANGE, "--")})
+    if probabilities(rows):
+        middle.axhline(0.5, color="0.45", linewidth=0.8, linestyle=":")
+        middle.set_ylim(-0.02, 1.02)
+        middle.set_ylabel("mean probability of being real")
+    else:
+        middle.set_ylabel("mean score D gives")
+
+    draw(bottom, x, rows, {"grad_norm_discriminator": ("D's gradient", BLUE, "-"),
+                           "grad_norm_generator": ("G's gradient", VERMILION, "-")})
+    norms = np.concatenate([column(rows, name) for name in ("grad_norm_discriminator", "grad_norm_generator")])
+    if (norms > 0).any():
+        bottom.set_yscale("log", nonpositive="mask")
+    bottom.set_ylabel("norm of the gradient (L2)")
+    bottom.set_xlabel("epoch" if steps_per_epoch else "step")
+    return figure
+
+
+def column(rows, name):
+    """One metric of all rows as an array; NaN for what is missing or not finite."""
+    values = np.array([row.get(name, math.nan) for row in rows], np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def probabilities(rows):
+    """Whether what D says looks like probabilities: an unbounded score does not stay in [0, 1] for long."""
+    values = np.concatenate([column(rows, name) for name in ("d_real", "d_fake", "d_fake_after")])
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and bool((values >= 0).all() and (values <= 1).all())
+
+
+def draw(axes, x, rows, lines):
+    """Each line of {metric: (label, colour, style)}; long ones as the running mean, the values pale behind it."""
+    for name, (label, colour, style) in lines.items():
+        y = column(rows, name)
+        if not np.isfinite(y).any():
+            continue
+        if len(y) >= SMOOTH_FROM:
+            axes.plot(x, y, color=colour, alpha=0.22, linewidth=0.7)
+            y = running_mean(y, max(5, len(y) // 60))
+        marker = "o" if np.isfinite(y).sum() == 1 else None  # a line through one point is nothing
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=label, marker=marker)
+    axes.grid(color="0.9", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.01)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if axes.get_lines():  # above the panel, where it hides nothing
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
+
+
+def running_mean(y, width):
+    """The mean of what is finite in a window of `width` around each value; shorter windows at the ends."""
+    finite = np.isfinite(y)
+    total = np.convolve(np.where(finite, y, 0), np.ones(width), "same")
+    count = np.convolve(finite, np.ones(width), "same")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def save_curves(path, rows, steps_per_epoch=None, title=None):
+    """Draw `curves` into a file of the format that its ending names: png (1080 pixels wide), svg or pdf."""
+    figure = curves(rows, steps_per_epoch, title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(path).suffix[1:].lower(), dpi=120)
+    with replacing(path) as file:
+        file.write(buffer.getvalue())
+
+
+def terminal(images, width=80, colour=True, encoding="utf-8"):
+    """The first images as text, one or two rows of five, at most `width` characters wide.
+
+    A character shows two pixels, one above the other: as a half block in two of 256 colours, or, without `colour`,
+    as one of five shades, which are ASCII if the encoding has no others.
+    """
+    c, h, w = images.shape[1:]
+    shrink = next((factor for factor in range(1, max(h, w)) if 5 * (-(-w // factor) + 1) <= width + 1), max(h, w))
+    pixels = to_pixels(images[:10]).transpose(0, 2, 3, 1)
+    small = [np.asarray(Image.fromarray(x[..., 0] if c == 1 else x).convert("RGB").reduce(shrink)) for x in pixels]
+    return "\n\n".join(text_row(small[start:start + 5], colour, encoding) for start in range(0, len(small), 5))
+
+
+def text_row(images, colour, encoding):
+    gap = np.zeros((images[0].shape[0], 1, 3), np.uint8)
+    strip = np.concatenate([part for image in images for part in (image, gap)][:-1], axis=1).astype(int)
+    if len(strip) % 2:
+        strip = np.concatenate([strip, np.zeros_like(strip[:1])])
+    upper, lower = strip[::2], strip[1::2]
+    if colour and can_encode("▀", encoding):
+        lines = zip(palette256(upper), palette256(lower))
+        return "\n".join(half_blocks(top, bottom) for top, bottom in lines)
+    shades = " ░▒▓█" if can_encode("░▒▓█", encoding) else " .+#@"
+    levels = (upper.mean(axis=-1) + lower.mean(axis=-1)) / 2 * len(shades) / 256
+    return "\n".join("".join(shades[level] for level in line) for line in levels.astype(int).tolist())
+
+
+def can_encode(text, encoding):
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def palette256(rgb):
+    """The nearest of a terminal's 256 colours: 24 greys from 232 on, a cube of 6 x 6 x 6 from 16 on."""
+    r, g, b = np.moveaxis(np.rint(rgb * (5 / 255)).astype(int), -1, 0)
+    level = np.rint((rgb.mean(axis=-1) - 8) / 10).astype(int)  # grey number k has the value 8 + 10 k
+    grey = np.where(level < 0, 16, np.where(level > 23, 231, 232 + level))
+    return np.where(np.ptp(rgb, axis=-1) < 8, grey, 16 + 36 * r + 6 * g + b).tolist()
+
+
+def half_blocks(top, bottom):
+    """A line of "▀" with the colours above and below; codes only where the colours change."""
+    parts, last = [], None
+    for pair in zip(top, bottom):
+        if pair != last:
+            parts.append(f"\x1b[38;5;{pair[0]};48;5;{pair[1]}m")
+            last = pair
+        parts.append("▀")
+    return "".join(parts) + "\x1b[0m"

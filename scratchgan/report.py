@@ -1,0 +1,275 @@
+"""What a run tells a person while it goes on, in words and pictures: two callbacks of training.
+
+    Progress   what is trained, then a bar or lines with losses and the time left
+    Pictures   real.png, grids of samples from one fixed noise, curves.png, training.gif
+"""
+
+import math
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+
+import numpy as np
+
+from scratchgan import backend, plots, random
+from scratchgan.data.batches import to_float
+from scratchgan.training.callbacks import Callback
+
+LINE_SECONDS = 10  # between two lines where there is no bar
+EARLY_STEPS, EARLY_SECONDS = 500, 30  # when a first grid is drawn, whichever comes first
+COLUMNS = 5
+FRAMES = 120  # of the animation at most
+GRID_NAME = "epoch-{epoch:03d}_step-{step:08d}.png"
+GRID_PATTERN = re.compile(r"epoch-(\d{3,})_step-(\d{8,})\.png")
+
+
+def default_sample_every(steps, steps_per_epoch):
+    """How many steps lie between two grids: whole epochs, so that there are 20 to 40 of them.
+
+    A run of few epochs has about 10 grids, some within an epoch.
+    """
+    epochs = steps / steps_per_epoch
+    if epochs < 10:
+        return max(1, min(steps_per_epoch, steps // 10))
+    # Up to 50 each divides 50 and 100, the epochs that are shown of the recipe mlp.
+    between = next((k for k in (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000) if epochs <= 40 * k), math.ceil(epochs / 40))
+    return between * steps_per_epoch
+
+
+def default_log_every(steps):
+    """How many steps a row of metrics.csv is the mean of: 100, fewer where the run is short."""
+    return min(100, max(1, steps // 100))
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+
+
+def duration(seconds):
+    """"45 s", "3 min 20 s", "2 h 05 min"."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def counted(n, noun, plural=None):
+    """"1 step", "1,200 steps"."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def losses(row):
+    """The two losses of a row of metrics.csv, or whatever losses it has."""
+    short = {"loss_d": "D", "loss_g": "G"}
+    return ", ".join(f"{short.get(name, name.removeprefix('loss_'))} {value:.3f}"
+                     for name, value in row.items() if name.startswith("loss"))
+
+
+def describe_device(device, asked=None):
+    """"cuda (NVIDIA H200)" or "cpu", and why, where it was left to choose."""
+    name = device
+    if device == "cuda":
+        name += f" ({device_name()})"
+    if asked != "auto":
+        return name
+    return f"{name}, chosen by --device auto" + ("" if device == "cuda" else f": {backend.cuda_problem()}")
+
+
+def device_name(index=0):
+    name = backend.module_of("cuda").cuda.runtime.getDeviceProperties(index)["name"]
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+class Progress(Callback):
+    """Tells what is trained, and how far it is: with a bar on a terminal, elsewhere with a line now and then.
+
+    `asked` is the device that was asked for, `say` prints a line.
+    """
+
+    def __init__(self, asked=None, say=print):
+        self.asked, self.say, self.bar = asked, say, None
+
+    def on_start(self, run):
+        for line in self.opening(run):
+            self.say(line)
+        self.begin, self.first, self.told = time.perf_counter(), run.step, -LINE_SECONDS
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+            self.bar = tqdm(total=run.steps, initial=run.step, unit=" steps", dynamic_ncols=True, leave=False)
+            run.announce = self.write
+
+    def write(self, line):
+        """A line above the bar."""
+        self.bar.write(line)
+
+    def opening(self, run):
+        config, data = run.config, run.config["data"]
+        shape = "x".join(map(str, data["shape"]))
+        yield f"training {config['recipe']} on {data['name']}: {counted(data['size'], 'image')} {shape}"
+        yield f"data: {data['source']}"
+        threads = "" if config["threads"] is None else f"; BLAS with {counted(config['threads'], 'thread')}"
+        yield f"device {describe_device(config['device'], self.asked)}{threads}"
+        epochs = run.steps / run.batches.steps_per_epoch
+        length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], 'image')} ({epochs:,.4g} epochs)"
+        yield f"{length}, seed {config['seed']}" + (f"; resumed after step {run.step:,}" if run.step else "")
+        if run.folder:
+            yield f"writing to {run.folder.path}; Ctrl-C stops it so that it can be resumed"
+
+    def on_step(self, run):
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def on_log(self, run, row):
+        speed = f"{row['images_per_second']:,.0f} images/s"
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {run.step / run.batches.steps_per_epoch:.1f}", refresh=False)
+            self.bar.set_postfix_str(f"loss {losses(row)}, {speed}", refresh=False)
+            return
+        passed = time.perf_counter() - self.begin
+        if passed - self.told < LINE_SECONDS and not run.finished:
+            return
+        self.told = passed
+        left = passed / (run.step - self.first) * (run.steps - run.step)
+        run.announce(f"step {run.step:,} of {run.steps:,}, epoch {run.step / run.batches.steps_per_epoch:.1f}: "
+                     f"loss {losses(row)}; {speed}" + ("" if run.finished else f"; {duration(left)} left"))
+
+    def on_end(self, run):
+        if self.bar is not None:
+            self.bar.close()
+            run.announce = self.say
+
+
+def closing(run):
+    """The lines that sum a finished run up."""
+    row = run.history[-1]
+    yield f"done: {counted(run.step, 'step')} in {duration(row['seconds'])}"  # of all parts, where it was resumed
+    means = {"D(x)": "d_real", "D(G(z))": "d_fake", "after D's update": "d_fake_after"}
+    says = ", ".join(f"{label} {row[name]:.3f}" for label, name in means.items() if name in row)
+    yield f"at the end: loss {losses(row)}" + (f"; {says}" if says else "")
+    if run.folder:
+        path = run.folder.path
+        written = [str(path / name) for name in ("training.gif", "curves.png") if (path / name).exists()]
+        yield f"look at {', '.join(written)} and the grids in {run.folder.samples}"
+        yield f"more samples: scratchgan sample {shlex.quote(str(path))}"
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+
+
+class Pictures(Callback):
+    """Draws `COLUMNS` x `COLUMNS` images: real ones once, samples at intervals, always from the same noise.
+
+    `preview` shows each grid on the terminal, too. A picture that cannot be written does not end a training: it is
+    told, once. Of systems that make no images only the curves are drawn.
+    """
+
+    def __init__(self, preview=False):
+        self.preview = preview
+        self.begin = time.perf_counter()
+        self.drawn = None     # the step of the newest grid
+        self.late = False     # whether there is a grid of a trained generator
+        self.failed = False   # whether it was told that a picture cannot be written
+
+    def on_start(self, run):
+        if has_images(run):
+            if run.folder:
+                self.remove_later(run)
+                self.attempt(run, run.folder.path / "real.png", lambda path: plots.save_png(
+                    path, plots.image_grid(real_images(run.batches.dataset, COLUMNS ** 2), COLUMNS)))
+            self.late = run.step > 0
+            if not self.late:
+                self.draw(run)
+
+    def on_step(self, run):
+        early = not self.late and (run.step == EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS)
+        if early or run.step % run.config["sample_every"] == 0:
+            self.draw(run)
+
+    def on_end(self, run):
+        if run.folder and has_images(run):
+            self.remove_later(run)
+        self.draw(run)
+        if not run.folder:
+            return
+        if run.history:
+            self.attempt(run, run.folder.path / "curves.png", lambda path: plots.save_curves(
+                path, run.history, run.batches.steps_per_epoch, title(run.config)))
+        if grids(run.folder.samples):
+            self.attempt(run, run.folder.path / "training.gif", lambda path: animate(run.folder.samples, path))
+
+    def remove_later(self, run):
+        """No grids of steps that are not done: a run that is resumed, or that diverged, goes back a little."""
+        for step, _, path in grids(run.folder.samples):
+            if step > run.step:
+                path.unlink(missing_ok=True)
+
+    def draw(self, run):
+        """The grid of this step, unless it is there."""
+        if not has_images(run) or self.drawn == run.step:
+            return
+        self.drawn, self.late = run.step, run.step > 0
+        images = run.system.sample(COLUMNS ** 2, seed=run.config["seed"])
+        if self.preview:
+            run.announce(f"samples at step {run.step:,}:\n{on_terminal(images)}")
+        if run.folder:
+            name = GRID_NAME.format(epoch=run.epoch, step=run.step)
+            self.attempt(run, run.folder.samples / name, lambda path: plots.save_png(
+                path, plots.image_grid(images, COLUMNS)))
+
+    def attempt(self, run, path, save):
+        try:
+            save(path)
+        except OSError as error:
+            if not self.failed:
+                run.announce(f"Warning at step {run.step}: cannot write {path}: {error.strerror or error}; "
+                             "training goes on without pictures that cannot be written.")
+            self.failed = True
+
+
+def has_images(run):
+    """Whether what is trained makes images."""
+    shape = run.config["data"]["shape"]
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def title(config):
+    """What a run trains, for a heading."""
+    return f"{config['recipe'] or 'own networks'} on {config['data']['name']}, seed {config['seed']}"
+
+
+def real_images(dataset, n, seed=0):
+    """n images of a data set, drawn at random but always the same, float (n, C, H, W) in [-1, 1]."""
+    rows = random.permutation(len(dataset), seed, "report/real")[:n]
+    images = dataset.images[rows]
+    return to_float(images) if images.dtype == np.uint8 else images
+
+
+def grids(folder):
+    """[(step, epoch, path), ...] of the grids in a run's folder of samples, in the order of steps."""
+    matches = [(GRID_PATTERN.fullmatch(path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[2]), int(match[1]), path) for match, path in matches if match)
+
+
+def animate(folder, path):
+    """All grids in `folder` as an animation; a choice at even distances where they are many."""
+    from PIL import Image
+    found = grids(folder)
+    if len(found) > FRAMES:
+        found = [found[i] for i in np.rint(np.linspace(0, len(found) - 1, FRAMES)).astype(int)]
+    frames, captions = [], []
+    for step, epoch, file in found:
+        with Image.open(file) as image:
+            frames.append(np.asarray(image))
+        captions.append(f"epoch {epoch}, step {step:,}")
+    plots.save_gif(path, frames, captions, seconds=min(0.5, max(0.08, 8 / len(frames))))
+
+
+def on_terminal(images):
+    """The images as text for standard output: as wide as it is, in colours if it is a terminal that wants them."""
+    width = shutil.get_terminal_size().columns
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return plots.terminal(images, width, colour, sys.stdout.encoding)

@@ -1,0 +1,28 @@
+"""What a run tells while it goes on."""
+
+
+class Callback:
+    """The base of progress bars, picture grids and the like: override what is needed.
+
+    `run` is a `Run`: `.system`, `.batches`, `.folder` (a `RunFolder`, or None if nothing is written), `.step`
+    (steps done), `.steps` (when the run will be over), `.epoch` (epochs done), `.config`, `.history` (the rows so
+    far), `.finished`, and `.announce(line)`, which prints a line; a progress bar may put its own function there.
+
+    A callback must not change the system. `system.sample` does not: its noise has a purpose of its own.
+    """
+
+    def on_start(self, run):
+        """Before the first step; `run.step` is above 0 where a run is resumed."""
+
+    def on_step(self, run):
+        """After each step. Keep it cheap: on a device, reading a number waits for it."""
+
+    def on_log(self, run, row):
+        """After an interval: `row` is the new row of metrics.csv, {"step": 600, "loss_d": 0.61, ...}."""
+
+    def on_checkpoint(self, run, path):
+        """After a checkpoint was written to the folder `path`."""
+
+    def on_end(self, run):
+        """When the run is over, whether it is finished (`run.finished`), was stopped, or failed; not after a second
+        Ctrl-C."""

@@ -1,0 +1,53 @@
+"""What results depend on besides the configuration: versions, the BLAS, numbers of threads."""
+
+import platform
+import sys
+from contextlib import contextmanager
+from importlib import metadata
+
+import numpy as np
+
+from scratchgan import workers
+
+
+def versions():
+    """{"python", "numpy", "cupy", "scratchgan"}; "cupy" is None where it is not in use."""
+    cupy = sys.modules.get("cupy")
+    return {"python": platform.python_version(), "numpy": np.__version__,
+            "cupy": cupy.__version__ if cupy else None, "scratchgan": metadata.version("scratchgan")}
+
+
+def blas_libraries():
+    from threadpoolctl import threadpool_info  # here, since it looks through every loaded library
+    return [library for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def blas_name():
+    """NumPy's BLAS and the processor's kind that it chose its routines for: "scipy-openblas 0.3.31 SkylakeX"."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    kinds = sorted({library["architecture"] for library in blas_libraries() if "architecture" in library})
+    return " ".join([built["name"], built["version"], *kinds])
+
+
+def threads_now():
+    """How many threads the BLAS uses; None where that cannot be asked."""
+    return max((library["num_threads"] for library in blas_libraries()), default=None)
+
+
+def threads_of(number=None):
+    """{"threads": among which a step is split, "blas_threads": of one product}: both `number`, or as they are."""
+    if number is None:
+        return {"threads": workers.cores(), "blas_threads": threads_now()}
+    return {"threads": number, "blas_threads": number}
+
+
+@contextmanager
+def using_threads(threads, blas_threads):
+    """Inside, these numbers hold; afterwards those from before. They change how sums are rounded."""
+    from threadpoolctl import threadpool_limits
+    before = workers.set_threads(threads)
+    try:
+        with threadpool_limits(blas_threads, user_api="blas"):  # None leaves it as it is
+            yield
+    finally:
+        workers.set_threads(before)

@@ -1,0 +1,171 @@
+"""A run: the training loop, with what it logs, saves and survives."""
+
+import math
+import shlex
+import time
+import warnings
+from contextlib import closing, contextmanager, nullcontext
+
+import numpy as np
+
+from scratchgan import backend
+from scratchgan.errors import UserError
+from scratchgan.training import checkpoint as checkpoints
+from scratchgan.training.environment import using_threads
+from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
+from scratchgan.training.stopping import Diverged, Interrupts, Stopped
+
+
+class Run:
+    """A system in training: what callbacks see. `fit`, `start` and `resume` make one and call `train`.
+
+    system, batches, steps   what is trained, on which batches, up to which step
+    step                     steps done; `epoch`: epochs done; `finished`: whether that was all
+    config                   what config.json holds, also where nothing is written
+    folder                   a `RunFolder`, or None
+    history                  the rows of metrics.csv as dicts
+    announce                 called with a line that the person should see
+    """
+
+    def __init__(self, system, batches, config, folder=None, callbacks=(), announce=print):
+        self.system, self.batches, self.config, self.folder = system, batches, config, folder
+        self.callbacks, self.announce = list(callbacks), announce
+        self.step, self.steps = 0, config["steps"]
+        self.history = []
+        self.pending = []      # the metrics of the steps since the last log interval ended
+        self.saved = None      # the step of the newest checkpoint
+        self.seconds = 0.0     # spent before this process
+        self.good = Snapshot()
+
+    @property
+    def epoch(self):
+        return self.step // self.batches.steps_per_epoch if self.batches else 0
+
+    @property
+    def finished(self):
+        return self.step >= self.steps
+
+    def tell(self, event, *what):
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *what)
+
+    def train(self):
+        """Train up to `steps`. Returns itself; raises `Stopped`, `Diverged` or `UserError` (a full disk)."""
+        log_every, checkpoint_every = self.config["log_every"], self.config["checkpoint_every"]
+        self.started = self.mark = time.perf_counter()
+        self.images = 0
+        with (closing(self.folder) if self.folder else nullcontext(), warnings.catch_warnings(),
+              using_threads(self.config["threads"], self.config["blas_threads"]), Interrupts() as interrupts):
+            # Overflows are looked for at every log interval and told in words. (np.errstate would not reach the
+            # threads among which a step may be split.)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self.require_finite()
+            try:
+                self.tell("on_start")
+                if self.saved is None:
+                    self.checkpoint()
+                while not self.finished:
+                    images, labels = self.batches.batch(self.step)
+                    self.pending.append(self.system.step(images, labels))
+                    self.images += len(images)
+                    self.step += 1
+                    self.tell("on_step")
+                    if self.step % log_every == 0 or self.finished:
+                        self.log()
+                    if self.step % checkpoint_every == 0 or self.finished or interrupts.asked:
+                        self.checkpoint()
+                    if interrupts.asked and not self.finished:
+                        raise Stopped(self.how_to_continue(), interrupts.asked)
+            finally:
+                if not interrupts.aborted:
+                    self.tell("on_end")
+        return self
+
+    def log(self):
+        """End an interval: its row goes to the history, to metrics.csv and to the callbacks."""
+        self.require_finite()
+        names = list(self.pending[0])
+        now = time.perf_counter()
+        row = {"step": self.step, "epoch": self.epoch}
+        row |= {name: math.fsum(values[name] for values in self.pending) / len(self.pending) for name in names}
+        row |= {f"grad_norm_{name}": norm(network.grad) for name, network in self.system.networks.items()}
+        row |= {"images_per_second": round(self.images / max(now - self.mark, 1e-9), 1),
+                "seconds": round(self.elapsed(), 3)}
+        self.mark, self.images = now, 0
+        if self.step % self.config["log_every"] == 0:
+            self.pending = []  # else the last interval is cut short: with more steps it would go on
+            self.good.pending = []
+        self.history.append(row)
+        with self.untimed():
+            if self.folder:
+                self.folder.append(row)
+            self.tell("on_log", row)
+
+    def checkpoint(self):
+        """Save the state, so that `resume` goes on from here with the same bits."""
+        if not self.folder:
+            return
+        self.require_finite()
+        with self.untimed():
+            self.save()
+            self.tell("on_checkpoint", self.folder.checkpoints / checkpoints.name_of(self.step))
+
+    def save(self):
+        if self.saved == self.step:
+            return
+        self.folder.sync_metrics()
+        checkpoints.save(self.folder.checkpoints, self.system, self.step, pending=self.pending,
+                         seconds=self.elapsed())
+        checkpoints.prune(self.folder.checkpoints, self.config["keep"])
+        self.saved = self.step
+
+    @contextmanager
+    def untimed(self):
+        """Saving and callbacks do not count in images_per_second."""
+        before = time.perf_counter()
+        yield
+        self.mark += time.perf_counter() - before
+
+    def elapsed(self):
+        return self.seconds + time.perf_counter() - self.started
+
+    def require_finite(self):
+        """Keep this state in memory as the last good one; or, if it is not good, go back to that and raise `Diverged`.
+
+        Reads the metrics that are pending, which on a device waits for them.
+        """
+        self.pending = [{name: float(values[name]) for name in values} for values in self.pending]
+        bad = first_bad_metric(self.pending)
+        if bad:
+            index, name, value = bad
+            self.give_up(f"{name} was {value} at step {self.step - len(self.pending) + index + 1}")
+        if self.good.step == self.step:
+            return
+        where = not_finite(self.system)
+        if where:
+            self.give_up(f"{where} had values that are not finite by step {self.step}")
+        self.good.take(self.system, self.step, self.pending)
+
+    def give_up(self, what):
+        if self.good.step is None:
+            raise UserError(f"The system cannot be trained: {what}, before the first step of this run.")
+        self.good.restore(self.system)
+        self.step, self.pending = self.good.step, self.good.pending
+        line = f"Training diverged: {what}; the system is back at step {self.step}, the last good state"
+        if self.folder:
+            self.save()
+            line += f", saved in {self.folder.checkpoints / checkpoints.name_of(self.step)}"
+        raise Diverged(f"{line}; start again with smaller learning rates.")
+
+    def how_to_continue(self):
+        if not self.folder:
+            return f"Stopped at step {self.step}."
+        where = shlex.quote(str(self.folder.path))
+        return f"Stopped at step {self.step}; continue with: scratchgan train --resume {where}"
+
+
+def norm(vector):
+    """The Euclidean norm, in float64, so that it is finite wherever the vector is."""
+    xp = backend.array_module(vector)
+    wide = vector.astype(np.float64, copy=False)
+    return float(xp.sqrt((wide * wide).sum()))

@@ -1,0 +1,51 @@
+"""How a run ends before its last step."""
+
+import signal
+import threading
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run after a step, its state saved. The message is one line that tells how to go on.
+
+    A `KeyboardInterrupt`, so that a program which does not know of it ends as it would have. `signal` is the
+    signal's number; shells expect 128 plus it as the exit status (130 for Ctrl-C).
+    """
+
+    def __init__(self, line, number):
+        super().__init__(line)
+        self.signal = number
+
+
+class Diverged(ArithmeticError):
+    """A number was not finite. The run stopped at the last good state; the message says so in one sentence."""
+
+
+class Interrupts:
+    """Inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one interrupts at once, as usual, and
+    sets `aborted`.
+
+    Outside the main thread signals cannot be taken, and nothing changes. A signal that the parent process chose to
+    ignore (nohup, a job in the background) stays ignored.
+    """
+
+    SIGNALS = signal.SIGINT, signal.SIGTERM
+
+    def __init__(self):
+        self.asked, self.aborted, self._before = None, False, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in self.SIGNALS:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception):
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _note(self, number, frame):
+        if self.asked is not None:
+            self.aborted = True
+            raise KeyboardInterrupt
+        self.asked = number

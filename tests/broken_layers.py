@@ -1,0 +1,399 @@
+"""Layers as a user writes them, right and wrong, for the tests of the gradient checker.
+
+`BROKEN` maps a name to (layer, input shape, what the report must name, words in the failing check): the checker
+must blame exactly these tensors or properties, and none besides.
+"""
+
+import numpy as np
+
+from scratchgan.backend import array_module
+from scratchgan.layers import Layer, Linear
+
+
+class Dense(Layer):
+    """y = x W^T + b, in the simplest style: caches as attributes, gradients added with +=."""
+
+    def __init__(self, n_in=3, n_out=2):
+        super().__init__()
+        rng = np.random.default_rng(1)
+        self.add_parameter("weight", rng.standard_normal((n_out, n_in)).astype(np.float32))
+        self.add_parameter("bias", rng.standard_normal(n_out).astype(np.float32))
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params["weight"].T + self.params["bias"]
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.add_gradients(dy)
+        return None if wrt == "params" else dy @ self.params["weight"]
+
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=0)
+
+
+class Square(Layer):
+    """y = x^2, without parameters."""
+
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 2 * self.x * dy
+
+
+class Gain(Layer):
+    """y = g x with one gain for everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("gain", np.array([1.5], np.float32))
+
+    def forward(self, x):
+        self.x = x
+        return self.params["gain"] * x
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.grads["gain"] += (dy * self.x).sum()
+        return None if wrt == "params" else self.params["gain"] * dy
+
+
+class BatchNorm(Layer):
+    """y = (x - mean) / sqrt(var + eps) weight + bias over the batch, with running means for eval mode."""
+
+    input_shape = (5, 3)
+
+    def __init__(self, features=3, eps=1e-5, backward_eps=None, count=0, mean_term=1.0):
+        super().__init__()
+        self.eps, self.backward_eps = eps, eps if backward_eps is None else backward_eps
+        self.count, self.mean_term = count, mean_term  # count: what is added to N in the backward pass
+        self.add_parameter("weight", np.linspace(0.5, 1.5, features).astype(np.float32))
+        self.add_parameter("bias", np.linspace(-1, 1, features).astype(np.float32))
+        self.buffers["running_mean"] = np.zeros(features, np.float32)
+        self.buffers["running_var"] = np.ones(features, np.float32)
+
+    def statistics(self, x):
+        if not self.training:
+            return self.buffers["running_mean"], self.buffers["running_var"]
+        mean = x.mean(axis=0)
+        var = ((x - mean) ** 2).mean(axis=0)
+        if not self.is_twin:
+            n = len(x)
+            self.buffers["running_mean"] = 0.9 * self.buffers["running_mean"] + 0.1 * mean
+            self.buffers["running_var"] = 0.9 * self.buffers["running_var"] + 0.1 * var * n / (n - 1)
+        return mean, var
+
+    def forward(self, x):
+        mean, var = self.statistics(x)
+        self.var, self.centred = var, x - mean
+        return self.centred / (var + self.eps) ** 0.5 * self.params["weight"] + self.params["bias"]
+
+    def backward(self, dy, wrt="all"):
+        scale = (self.var + self.backward_eps) ** -0.5
+        normal = self.centred * scale
+        if wrt != "input":
+            self.grads["weight"] += (dy * self.centred / (self.var + self.eps) ** 0.5).sum(axis=0)
+            self.grads["bias"] += dy.sum(axis=0)
+        if wrt == "params":
+            return None
+        g = dy * self.params["weight"]
+        if not self.training:
+            return g * scale
+        n = len(dy) + self.count
+        return scale * (g - self.mean_term * g.sum(axis=0) / n - normal * (g * normal).sum(axis=0) / n)
+
+
+class NegatedBias(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+        self.grads["bias"] -= dy.sum(axis=0)
+
+
+class NoBiasGradient(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+
+
+class TransposedWeightGradient(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"] += self.x.T @ dy
+        self.grads["bias"] += dy.sum(axis=0)
+
+
+class TransposedInBackward(Dense):
+    def backward(self, dy, wrt="all"):
+        super().backward(dy, "params" if wrt != "input" else "input")
+        return None if wrt == "params" else dy @ self.params["weight"].T
+
+
+class WrongAxis(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=1)[:len(self.params["bias"])]
+
+
+class Overwrites(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"][...] = dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=0)
+
+
+class Rebinds(Dense):
+    def add_gradients(self, dy):
+        self.grads["weight"] = self.grads["weight"] + dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=0)
+
+
+class IgnoresInput(Dense):
+    def backward(self, dy, wrt="all"):
+        self.add_gradients(dy)
+        return None if wrt == "params" else dy @ self.params["weight"]
+
+
+class IgnoresParams(Dense):
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.add_gradients(dy)
+        return dy @ self.params["weight"]
+
+
+class DecaysWeight(Dense):
+    def backward(self, dy, wrt="all"):
+        dx = super().backward(dy, wrt)
+        self.params["weight"] *= 0.5
+        return dx
+
+
+class SumOfOneRow(Dense):
+    """Wrong only where the batch is 1."""
+
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+        self.grads["bias"] += dy.sum(axis=0) if len(dy) > 1 else 0
+
+
+class MutatesInput(Square):
+    def forward(self, x):
+        self.x = x.copy()
+        x *= x
+        return x.copy()
+
+
+class MutatesDy(Square):
+    def backward(self, dy, wrt="all"):
+        dy *= 2 * self.x
+        return None if wrt == "params" else dy.copy()
+
+
+class MutatesOutput(Square):
+    def forward(self, x):
+        self.y = super().forward(x)
+        return self.y
+
+    def backward(self, dy, wrt="all"):
+        self.y += 1
+        return super().backward(dy, wrt)
+
+
+class ReturnsItsInput(Layer):
+    def forward(self, x):
+        self.shape = x.shape
+        return x.reshape(-1)
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else dy.reshape(self.shape).copy()
+
+
+class LendsItsBuffer(Square):
+    def forward(self, x):
+        if getattr(self, "room", None) is None or self.room.shape != x.shape or self.room.dtype != x.dtype:
+            self.room = array_module(x).empty_like(x)
+        self.x = x
+        self.room[...] = x * x
+        return self.room
+
+
+class LeaksFloat64(Square):
+    def forward(self, x):
+        return super().forward(x) * array_module(x).ones(1)
+
+
+class LeaksFloat64Backward(Square):
+    def backward(self, dy, wrt="all"):
+        dx = super().backward(dy, wrt)
+        return None if dx is None else dx * array_module(dx).ones(1)
+
+
+class StaleCache(Square):
+    def forward(self, x):
+        if getattr(self, "first", None) is None or self.first.shape != x.shape or self.first.dtype != x.dtype:
+            self.first = x
+        y = super().forward(x)
+        self.x = self.first
+        return y
+
+
+class SharedCache(Square):
+    def __init__(self):
+        super().__init__()
+        self.caches = {}  # one dict for the layer and all its twins
+
+    def forward(self, x):
+        self.caches["x"] = x
+        return x * x
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 2 * self.caches["x"] * dy
+
+
+class ChildByAttribute(Layer):
+    def __init__(self):
+        super().__init__()
+        self.child = Linear(3, 2)
+        self.add_layer("child", self.child)
+
+    def forward(self, x):
+        return self.child.forward(x)
+
+    def backward(self, dy, wrt="all"):
+        return self.child.backward(dy, wrt)
+
+
+class Absolute(Square):
+    """|x| of a complex number is not analytic."""
+
+    def forward(self, x):
+        self.x = x
+        return abs(x) * x
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 2 * abs(self.x.real) * dy
+
+
+class Conjugate(Square):
+    def forward(self, x):
+        self.x = x
+        return x * x.conj()
+
+
+class ConjugateBackward(Square):
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 2 * self.x.conj() * dy
+
+
+class MemoryOrder(Square):
+    """Reads its input in the order of memory."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y.ravel(order="K").reshape(x.shape)
+
+
+class EvalOnly(Square):
+    """Wrong only in eval mode."""
+
+    def backward(self, dy, wrt="all"):
+        dx = super().backward(dy, wrt)
+        return dx if self.training or dx is None else 2 * dx
+
+
+class WritesBuffers(Gain):
+    def __init__(self):
+        super().__init__()
+        self.buffers["passes"] = np.zeros(1, np.float32)
+
+    def forward(self, x):
+        self.buffers["passes"] = self.buffers["passes"] + 1
+        return super().forward(x)
+
+
+class Noisy(Square):
+    """Draws from a generator of its own, so that no two passes agree."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x):
+        self.mask = self.rng.uniform(0.5, 1, x.shape).astype(x.real.dtype)
+        return super().forward(x) * self.mask
+
+    def backward(self, dy, wrt="all"):
+        return super().backward(dy * self.mask, wrt)
+
+
+class NoInputGradient(Square):
+    def backward(self, dy, wrt="all"):
+        return None
+
+
+class Constant(Square):
+    def forward(self, x):
+        self.x = x
+        return 0 * x + 1
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 0 * dy
+
+
+class NeedsTwoRows(Square):
+    def forward(self, x):
+        if len(x) < 2:
+            raise ValueError("at least two rows")
+        return super().forward(x)
+
+
+class RealOnly(Square):
+    def forward(self, x):
+        if x.dtype.kind == "c":
+            raise TypeError("no complex values here")
+        return super().forward(x)
+
+
+CORRECT = {
+    "Dense": (Dense, (4, 3)),
+    "Square": (Square, (2, 3)),
+    "Gain": (Gain, (2, 3)),
+    "BatchNorm": (BatchNorm, (5, 3)),
+}
+
+BROKEN = {
+    "sign": (NegatedBias, (4, 3), {"bias"}, "complex step"),
+    "missing gradient": (NoBiasGradient, (4, 3), {"bias"}, "complex step"),
+    "transposed gradient": (lambda: TransposedWeightGradient(3, 3), (4, 3), {"weight"}, "complex step"),
+    "transposed weight": (lambda: TransposedInBackward(3, 3), (4, 3), {"x"}, "complex step"),
+    "wrong axis": (WrongAxis, (4, 3), {"bias"}, "complex step"),
+    "overwrites": (Overwrites, (4, 3), {"weight"}, "accumulation"),
+    "rebinds": (Rebinds, (4, 3), {"weight"}, "gradient in the flat vector"),
+    "ignores wrt=input": (IgnoresInput, (4, 3), {"weight", "bias"}, 'wrt="input"'),
+    "ignores wrt=params": (IgnoresParams, (4, 3), {"x"}, 'wrt="params"'),
+    "one sample": (SumOfOneRow, (4, 3), {"bias"}, "complex step"),
+    "refuses one sample": (NeedsTwoRows, (4, 3), {"the pass"}, "forward and backward"),
+    "missing term": (lambda: BatchNorm(mean_term=0.0), (5, 3), {"x"}, "complex step"),
+    "N - 1": (lambda: BatchNorm(count=-1), (5, 3), {"x"}, "complex step"),
+    "eps": (lambda: BatchNorm(backward_eps=2e-5), (5, 3), {"x"}, "complex step"),
+    "mutates x": (MutatesInput, (2, 3), {"x"}, "forward mutates x"),
+    "mutates dy": (MutatesDy, (2, 3), {"dy", "the pass"}, "backward mutates dy"),
+    "mutates y": (MutatesOutput, (2, 3), {"y"}, "backward mutates y"),
+    "returns x": (ReturnsItsInput, (2, 3), {"y"}, "fresh, not x"),
+    "lends its buffer": (LendsItsBuffer, (2, 3), {"y"}, "kept by a later pass"),
+    "float64 leak": (LeaksFloat64, (2, 3), {"y"}, "dtype"),
+    "float64 leak in backward": (LeaksFloat64Backward, (2, 3), {"x", "dx"}, "dtype"),
+    "stale cache": (StaleCache, (2, 3), {"x"}, "stale cache"),
+    "shared cache": (SharedCache, (2, 3), {"x"}, "twin"),
+    "abs": (Absolute, (2, 3), {"forward", "x"}, "analytic"),
+    "conjugate": (Conjugate, (2, 3), {"forward", "x"}, "analytic"),
+    "conjugate in backward": (ConjugateBackward, (2, 3), {"x"}, "analytic backward"),
+    "real only": (RealOnly, (2, 3), {"forward", "the pass"}, "analytic in x"),
+    "order of memory": (MemoryOrder, (2, 3), {"y"}, "memory order: by columns"),
+    "eval only": (EvalOnly, (2, 3), {"x"}, "complex step"),
+    "returns no dx": (NoInputGradient, (2, 3), {"x"}, "shape of dx"),
+    "constant": (Constant, (2, 3), {"x"}, "gradient is not all zero"),
+    "decays its weight": (DecaysWeight, (4, 3), {"weight", "x"}, "mutates parameters"),
+    "own generator": (Noisy, (2, 3), {"y"}, "the same each time"),
+    "child by attribute": (ChildByAttribute, (4, 3), {"the pass"}, "forward and backward"),
+    "writes buffers": (WritesBuffers, (2, 3), {"passes"}, "buffer in a twin"),
+}

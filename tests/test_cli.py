@@ -1,0 +1,378 @@
+"""The command line: what is written, said and returned."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scratchgan
+from scratchgan import plots, report, training
+from scratchgan.cli import main, sampling
+from scratchgan.cli import training as train_command
+from scratchgan.data import mnist
+
+TINY = ["train", "--data", "digits", "--steps", "30", "--device", "cpu", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """An empty folder to work in; no MNIST is here and no mirror answers."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SCRATCHGAN_DATA", raising=False)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of 30 steps, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main([*TINY, "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained):
+    """The run, as runs/mlp in the folder we are in."""
+    shutil.copytree(trained, "runs/mlp")
+    return Path("runs/mlp")
+
+
+def call(capsys, *arguments, status=0):
+    """What a command prints: its standard output, or the error if `status` tells of one."""
+    assert main([str(argument) for argument in arguments]) == status
+    captured = capsys.readouterr()
+    return captured.err if status else captured.out
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# -- train ---------------------------------------------------------------------------------------------------------
+
+
+def test_train_writes_a_run_and_says_so(capsys):
+    out = call(capsys, *TINY)
+    folder = Path("runs/mlp")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints", "config.json", "curves.png", "metrics.csv", "real.png", "samples", "training.gif"]
+    lines = out.splitlines()
+    assert lines[0] == "training mlp on digits: 1,797 images 1x28x28"
+    assert "device cpu; BLAS with 1 thread" in lines
+    assert "writing to runs/mlp; Ctrl-C stops it so that it can be resumed" in lines
+    assert lines[-1] == "more samples: scratchgan sample runs/mlp"
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 31))
+    assert len(list((folder / "samples").iterdir())) == 11  # step 0, each third, of 30
+    assert read(folder / "real.png").shape == (456, 456)
+
+
+def test_the_default_folder_is_the_first_that_is_free(capsys):
+    Path("runs/mlp").mkdir(parents=True)
+    Path("runs/mlp-2").touch()
+    out = call(capsys, *TINY[:3], "--steps", "1")
+    assert out.splitlines()[0] == "runs/mlp exists: writing to runs/mlp-3"
+    assert Path("runs/mlp-3/metrics.csv").exists() and not list(Path("runs/mlp").iterdir())
+
+
+def test_quiet_says_nothing(capsys):
+    assert main([*TINY, "--quiet", "--out", "there"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert Path("there/training.gif").exists()
+
+
+def test_preview_draws_on_the_terminal(capsys):
+    out = call(capsys, "train", "--data", "digits", "--steps", "2", "--preview")
+    assert out.count("samples at step") == 3 and "▒" in out
+
+
+def test_options_reach_the_run():
+    options = ("--data digits --epochs 2 --batch-size 900 --lr 1e-3 --lr-g 2e-3 --seed 5 --flip --log-every 2 "
+               "--sample-every 3 --checkpoint-every 1 --keep 2 --threads 1 --device cpu --quiet")
+    assert main(["train", "mlp", *options.split()]) == 0
+    config = training.RunFolder.open("runs/mlp").config
+    assert config["steps"] == 4 and config["batch_size"] == 900 and config["seed"] == 5 and config["flip"] is True
+    assert config["settings"]["lr_d"] == 1e-3 and config["settings"]["lr_g"] == 2e-3
+    assert (config["log_every"], config["sample_every"], config["checkpoint_every"], config["keep"]) == (2, 3, 1, 2)
+    assert config["threads"] == 1 and config["device"] == "cpu"
+    assert sorted(path.name for path in Path("runs/mlp/checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_the_length_is_the_recipe_s_by_default(monkeypatch):
+    asked = {}
+
+    def start(*arguments, **options):
+        asked.update(options)
+        raise scratchgan.errors.UserError("enough")
+    monkeypatch.setattr(training, "start", start)
+    assert main(["train", "--data", "digits"]) == 2
+    assert asked["steps"] == 101 * 29 or asked["steps"] == 25_000
+    assert asked["steps"] == training.default_steps(scratchgan.recipes.get("mlp"), 1797, 64)
+    assert asked["sample_every"] == report.default_sample_every(asked["steps"], 29) and asked["log_every"] == 100
+
+
+def test_auto_means_the_digits_where_nothing_else_can_be_had(capsys):
+    out = call(capsys, "train", "--steps", "1")
+    assert "training on the bundled digits" in out and "chosen by --device auto" in out
+
+
+def test_a_folder_of_images_and_resuming_on_it(capsys):
+    rng = np.random.default_rng(0)
+    Path("my photos (old)").mkdir()
+    for i in range(8):
+        Image.fromarray(rng.integers(0, 256, (32, 40, 3), np.uint8)).save(f"my photos (old)/{i}.png")
+    call(capsys, "train", "--data", "my photos (old)", "--steps", "2", "--quiet")
+    out = call(capsys, "train", "--resume", "runs/mlp", "--steps", "3")  # finds the folder again
+    assert "resumed after step 2" in out
+    os.rename("my photos (old)", "moved")
+    error = call(capsys, "train", "--resume", "runs/mlp", "--steps", "4", status=2)
+    assert "are not where they were: say with --data" in error
+    call(capsys, "train", "--resume", "runs/mlp", "--steps", "4", "--data", "moved")
+    assert training.RunFolder.open("runs/mlp").rows()[-1]["step"] == 4
+
+
+def interrupted(arguments, at, number=signal.SIGINT):
+    """Run a command that gets a signal after step `at`; returns its status."""
+    class Interrupting(report.Pictures):
+        def on_step(self, run):
+            super().on_step(run)
+            if run.step == at:
+                os.kill(os.getpid(), number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "Pictures", Interrupting)
+        return main(arguments)
+
+
+def test_ctrl_c_and_resuming_give_the_same_run_as_none(capsys, trained):
+    assert interrupted([*TINY, "--out", "a b"], 13) == 130
+    error = capsys.readouterr().err
+    assert "Stopped at step 13; continue with: scratchgan train --resume" in error and "Traceback" not in error
+    assert Path("a b/training.gif").exists() and Path("a b/curves.png").exists()
+    out = call(capsys, "train", "--resume", "a b")
+    assert "resumed after step 13" in out and "more samples: scratchgan sample 'a b'" in out
+    timeless = [[{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+                 for row in training.RunFolder.open(path, lock=False).rows()] for path in ("a b", trained)]
+    assert timeless[0] == timeless[1]
+    weights = "checkpoints/step-00000030/generator.safetensors"
+    assert Path("a b", weights).read_bytes() == (trained / weights).read_bytes()
+    grids = {path.name for path in Path("a b/samples").iterdir()}
+    assert grids - {"epoch-000_step-00000013.png"} == {path.name for path in (trained / "samples").iterdir()}
+
+
+def test_a_request_to_terminate_has_its_own_status(capsys):
+    assert interrupted([*TINY, "--quiet"], 3, signal.SIGTERM) == 143
+    assert "continue with: scratchgan train --resume runs/mlp" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_training_begins(capsys, monkeypatch):
+    def load(*arguments, **options):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("scratchgan.data.load", load)
+    assert main(TINY) == 130
+    assert capsys.readouterr().err == "\nscratchgan: interrupted\n"
+    assert not list(Path().iterdir())
+
+
+def test_numbers_that_are_not_finite_end_a_run_with_status_1(capsys):
+    error = call(capsys, *TINY, "--lr", "1e30", status=1)
+    assert error.startswith("scratchgan: error: Training diverged: ") and error.count("\n") == 1
+
+
+def test_resuming_what_is_finished_says_so(capsys, run):
+    out = call(capsys, "train", "--resume", run)
+    assert out.count("\n") == 1 and "is finished: 30 steps are done" in out
+
+
+def test_resuming_for_more_epochs(capsys, run):
+    call(capsys, "train", "mlp", "--resume", run, "--epochs", "2")
+    assert training.RunFolder.open(run).rows()[-1]["step"] == 58
+
+
+# -- sample --------------------------------------------------------------------------------------------------------
+
+
+def test_sample_draws_a_grid(capsys, run):
+    assert call(capsys, "sample", run) == "wrote 25 images from seed 0 to runs/mlp/sample.png\n"
+    system = scratchgan.load(run)
+    np.testing.assert_array_equal(read(run / "sample.png"), plots.image_grid(system.sample(25, seed=0), 5))
+    call(capsys, "sample", run, "--seed", "1", "--rows", "2", "--columns", "3")  # takes the place of the first
+    np.testing.assert_array_equal(read(run / "sample.png"), plots.image_grid(system.sample(6, seed=1), 3))
+    call(capsys, "sample", run, "-n", "7", "--rows", "2", "--out", "seven.png")
+    np.testing.assert_array_equal(read("seven.png"), plots.image_grid(system.sample(7), 4))
+    call(capsys, "sample", run, "-n", "1", "--out", "one.png", "--device", "cpu")
+    np.testing.assert_array_equal(read("one.png"), plots.image_grid(system.sample(1), 1))
+
+
+def test_sample_writes_arrays_in_0_to_1(capsys, run):
+    call(capsys, "sample", run, "-n", "1200", "--out", "a.npy", "--seed", "3")
+    call(capsys, "sample", run, "-n", "1200", "--out", "a.npz", "--seed", "3")
+    array = np.load("a.npy")
+    assert array.shape == (1200, 1, 28, 28) and array.dtype == np.float32 and array.min() >= 0 and array.max() <= 1
+    np.testing.assert_allclose(array * 2 - 1, scratchgan.load(run).sample(1200, seed=3), atol=1e-6)
+    with np.load("a.npz") as arrays:
+        assert arrays.files == ["images"]
+        np.testing.assert_array_equal(arrays["images"], array)
+    assert sorted(os.listdir()) == ["a.npy", "a.npz", "runs"]
+
+
+def test_sample_writes_a_folder_of_pictures_and_replaces_its_own(capsys, run):
+    call(capsys, "sample", run, "-n", "12", "--out", "many/")
+    assert sorted(os.listdir("many")) == [f"{i:05d}.png" for i in range(12)]
+    np.testing.assert_array_equal(read("many/00011.png"), plots.to_pixels(scratchgan.load(run).sample(12))[11, 0])
+    call(capsys, "sample", run, "-n", "3", "--out", "many")
+    assert len(os.listdir("many")) == 3 and sorted(os.listdir()) == ["many", "runs"]
+
+
+def test_sample_of_a_checkpoint(capsys, run):
+    first = run / "checkpoints/step-00000000"
+    out = call(capsys, "sample", first)
+    assert out.endswith("runs/mlp/sample.png\n")
+    np.testing.assert_array_equal(read(run / "sample.png"), read(run / "samples/epoch-000_step-00000000.png"))
+
+
+def test_real_images_of_the_run(capsys, run):
+    call(capsys, "sample", run, "--real", "--out", "real.png")
+    np.testing.assert_array_equal(read("real.png"), read(run / "real.png"))
+    call(capsys, "sample", run, "--real", "-n", "3", "--out", "real.npy")
+    assert np.load("real.npy").shape == (3, 1, 28, 28)
+
+
+def test_interpolation_goes_from_one_seed_to_the_other(capsys, run):
+    out = call(capsys, "sample", run, "--interpolate", "1", "2", "--rows", "2", "--columns", "4")
+    assert out == "wrote 2 x 4 images, spherical interpolation from seed 1 to seed 2, to runs/mlp/interpolation.png\n"
+    system = scratchgan.load(run)
+    images = sampling.between(system, 1, 2, 2, 4)
+    np.testing.assert_array_equal(read(run / "interpolation.png"), plots.image_grid(images, 4))
+    np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
+    np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
+    assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
+
+
+def test_interpolation_as_an_animation_goes_there_and_back(capsys, run):
+    out = call(capsys, "sample", run, "--interpolate", "1", "2", "--out", "walk.gif", "--rows", "1", "--columns", "2")
+    assert "animation of 1 x 2 images, spherical interpolation" in out
+    with Image.open("walk.gif") as image:
+        assert image.n_frames == sampling.GIF_FRAMES
+
+        def frame(number):
+            image.seek(number)
+            return np.asarray(image.convert("L")).astype(int)
+        np.testing.assert_array_equal(frame(1), frame(image.n_frames - 1))
+        assert (frame(0) != frame(20)).any()
+
+
+def test_slerp_keeps_the_angle_and_the_length():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 64))
+    np.testing.assert_allclose(sampling.slerp(a, b, 0), a)
+    np.testing.assert_allclose(sampling.slerp(a, b, 1), b)
+    middle = sampling.slerp(a, b, 0.5)
+    lengths = [np.linalg.norm(v, axis=1) for v in (a, middle, b)]
+    np.testing.assert_allclose(lengths[1], (lengths[0] + lengths[2]) / 2)
+    for end, length in ((a, lengths[0]), (b, lengths[2])):
+        cosine = (end * middle).sum(axis=1) / (length * lengths[1])
+        np.testing.assert_allclose(2 * np.arccos(cosine), np.arccos((a * b).sum(axis=1) / lengths[0] / lengths[2]))
+    np.testing.assert_allclose(sampling.slerp(a, a, 0.3), a)
+
+
+# -- plot and the rest ---------------------------------------------------------------------------------------------
+
+
+def test_plot_draws_while_a_row_is_being_written(capsys, run):
+    (run / "curves.png").unlink()
+    with open(run / "metrics.csv", "a") as file:
+        file.write("31,1,0.5,0.")
+    assert call(capsys, "plot", run) == "drew 30 rows of metrics, up to step 30, to runs/mlp/curves.png\n"
+    assert read(run / "curves.png").shape[1] == 1080
+    call(capsys, "plot", run, "--out", "curves.pdf")
+    assert Path("curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_data_list_and_fetch(capsys, monkeypatch, tmp_path):
+    out = call(capsys, "data", "list")
+    assert "mnist    not on this machine: scratchgan data fetch mnist" in out
+    assert "digits   bundled with scratchgan" in out
+    asked = []
+    monkeypatch.setattr("scratchgan.data.fetch", lambda folder, announce: asked.append(folder) or "there")
+    assert call(capsys, "data", "fetch", "mnist", "--data-dir", tmp_path) == "MNIST is in there\n"
+    assert asked == [tmp_path]
+
+
+def test_recipes_lists_names_sources_and_settings(capsys):
+    out = " ".join(call(capsys, "recipes").split())
+    for name in scratchgan.recipes.names():
+        recipe = scratchgan.recipes.get(name)
+        assert f"{name} {recipe.summary} source: {recipe.source}" in out
+        assert all(setting in out for setting in recipe.settings)
+
+
+def test_info_names_versions_threads_devices_and_data(capsys):
+    rows = dict(line.split(maxsplit=1) for line in call(capsys, "info").splitlines() if not line.startswith("data"))
+    assert rows["numpy"] == np.__version__ and rows["python"].startswith(sys.version.split()[0])
+    assert "threads" in rows["BLAS"] and "cores" in rows["cpu"] and "cuda" in rows
+
+
+def test_gradcheck_prints_a_table_and_fails_where_a_gradient_is_wrong(capsys, monkeypatch):
+    assert "Tanh" in call(capsys, "gradcheck", "Tanh")
+    import scratchgan.gradcheck
+    right = scratchgan.gradcheck.run(["Tanh"])
+
+    def run(names, input_shape=None):
+        assert names == ["mine:Layer"] and input_shape == (4, 3)
+        right[0].add("x", "complex step", False)
+        return right
+    monkeypatch.setattr(scratchgan.gradcheck, "run", run)
+    assert main(["gradcheck", "mine:Layer", "--input-shape", "4,3"]) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
+def test_version_and_help(capsys):
+    assert call(capsys, "--version") == f"scratchgan {scratchgan.__version__}\n"
+    assert "scratchgan train --resume" in call(capsys)
+    assert call(capsys) == call(capsys, "--help")
+    for command in (["train"], ["sample"], ["plot"], ["data", "fetch"], ["data", "list"], ["recipes"], ["info"],
+                    ["gradcheck"]):
+        out = call(capsys, *command, "--help")
+        assert "example" in out and f"scratchgan {' '.join(command)}" in out.partition("example")[2]
+        assert "None" not in out
+
+
+def test_free_name(tmp_path):
+    path = tmp_path / "a"
+    assert train_command.free_name(path) == path
+    path.symlink_to(tmp_path / "nowhere")
+    assert train_command.free_name(path) == tmp_path / "a-2"
+
+
+# -- as a process --------------------------------------------------------------------------------------------------
+
+
+def test_python_m_scratchgan():
+    code = "import sys, scratchgan.cli; scratchgan.cli.main(['--help']); sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-m", "scratchgan", "train", "--lr", "-1"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2 and done.stderr.startswith("scratchgan: error: --lr must") and not done.stdout
+
+
+def test_the_console_script_and_a_pipe_that_nobody_reads():
+    script = Path(sys.executable).with_name("scratchgan")
+    if not script.exists():
+        pytest.skip("the package is not installed beside this Python")
+    # Closed before anything is written: the first flush fails, whatever the size of the pipe.
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([script, "recipes"], stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    assert done.returncode == 141 and done.stderr == b""

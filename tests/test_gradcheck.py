@@ -1,0 +1,295 @@
+"""The checker itself: right layers pass, wrong ones are caught, and the report names what is wrong."""
+
+import copy
+
+import numpy as np
+import pytest
+from broken_layers import BROKEN, CORRECT, BatchNorm, Dense, NegatedBias, Square
+
+from scratchgan import gradcheck
+from scratchgan.gan import Game, NonSaturating
+from scratchgan.gradcheck.oracles import relative_error
+from scratchgan.layers import Dropout, LeakyReLU, Linear, ReLU, Sequential, Tanh
+from scratchgan.losses import Loss, MSELoss
+from scratchgan.optimizers import SGD, Adam
+
+
+def check(make, shape):
+    layer = make()
+    return gradcheck.check_layer(layer, input_shape=shape, batch_of_one=not isinstance(layer, BatchNorm))
+
+
+# -- layers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_right_layers_pass(name):
+    make, shape = CORRECT[name]
+    report = check(make, shape).raise_if_failed()
+    assert report.ok and report.wrong == [] and report.failures == []
+    assert report.worst("complex step") <= 1e-12
+    assert report.worst("central differences") <= 1e-7
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_wrong_layers_are_caught_and_named(name):
+    make, shape, wrong, words = BROKEN[name]
+    report = check(make, shape)
+    assert not report.ok
+    assert set(report.wrong) == wrong
+    assert any(words in row.check for row in report.failures)
+    with pytest.raises(gradcheck.GradientCheckError, match=report.wrong[0]):
+        report.raise_if_failed()
+
+
+@pytest.mark.parametrize("name", ["sign", "eps", "mutates dy", "float64 leak", "stale cache", "shared cache"])
+def test_wrong_layers_are_caught_on_each_device(device, name):
+    make, shape, wrong, words = BROKEN[name]
+    layer = make().to(device)
+    report = gradcheck.check_layer(layer, input_shape=shape, batch_of_one=name != "eps")
+    assert set(report.wrong) == wrong and any(words in row.check for row in report.failures)
+
+
+def test_an_eps_that_is_wrong_by_1e_5_is_invisible_to_the_usual_tolerances():
+    make, shape, *_ = BROKEN["eps"]
+    report = check(make, shape)
+    assert 1e-7 < report.worst("complex step") < 1e-4
+    assert all(row.tensor == "x" and row.where is not None for row in report.failures)
+
+
+def test_the_layer_stays_as_it_is():
+    for layer in (Dense(), BatchNorm()):
+        layer.eval()
+        layer.grad[...] = 3
+        state = layer.state_dict()
+        check(lambda layer=layer: layer, (4, 3))
+        assert all(np.array_equal(state[key], value) for key, value in layer.state_dict().items())
+        assert (layer.grad == 3).all() and layer.dtype == np.float32 and not layer.training
+
+
+def test_a_layer_of_a_network_can_be_checked():
+    net = Sequential(Dense(), Tanh())
+    gradcheck.check_layer(net[0], input_shape=(2, 3)).raise_if_failed()
+
+
+def test_the_same_seed_reproduces_the_inputs():
+    a, b, c = (gradcheck.check_layer(Dense(), input_shape=(4, 3), seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(a.inputs["x"], b.inputs["x"]) and np.array_equal(a.inputs["dy"], b.inputs["dy"])
+    assert not np.array_equal(a.inputs["x"], c.inputs["x"])
+    again = gradcheck.check_layer(Dense(), a.inputs["x"], seed=1)
+    assert np.array_equal(again.inputs["x"], a.inputs["x"])
+
+
+def test_points_at_a_kink_are_skipped_by_differences_and_counted():
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    x[1, 2], x[3, 0] = 1e-7, -1e-7
+    report = gradcheck.check_layer(LeakyReLU(0.2), x, batch_of_one=False).raise_if_failed()
+    (row,) = [row for row in report.rows if row.check == "central differences"]
+    assert row.skipped == 2 and "2 entries at a kink skipped" in str(row)
+
+
+def test_too_many_points_at_a_kink_are_no_check():
+    report = gradcheck.check_layer(ReLU(), np.full((4, 5), 1e-7), batch_of_one=False)
+    assert report.wrong == ["x"]
+    assert any("too many entries lie at a kink" in row.detail for row in report.failures)
+
+
+def test_a_wrong_slope_does_not_hide_as_a_kink():
+    class WrongSlope(LeakyReLU):
+        def backward(self, dy, wrt="all"):
+            dx = super().backward(dy, wrt)
+            return None if dx is None else dx * (1 + 1e-6)
+
+    report = gradcheck.check_layer(WrongSlope(0.2), input_shape=(3, 4))
+    checks = {row.check for row in report.failures}
+    assert {"complex step", "central differences"} <= checks and not any(row.skipped for row in report.rows)
+
+
+def test_a_gradient_that_is_zero_by_nature():
+    assert gradcheck.check_layer(CenteredBias(), input_shape=(4, 3)).wrong == ["bias"]
+    gradcheck.check_layer(CenteredBias(), input_shape=(4, 3), zero=("bias",)).raise_if_failed()
+    assert "weight" in gradcheck.check_layer(CenteredBias(), input_shape=(4, 3), zero=("bias", "weight")).wrong
+
+
+class CenteredBias(Dense):
+    """The mean over the batch is taken off, so that the bias does nothing."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y - self.params["bias"] - (y - self.params["bias"]).mean(axis=-1, keepdims=True)
+
+    def backward(self, dy, wrt="all"):
+        return super().backward(dy - dy.mean(axis=-1, keepdims=True), wrt)
+
+    def add_gradients(self, dy):
+        self.grads["weight"] += dy.T @ self.x
+
+
+def test_input_shapes():
+    assert gradcheck.check_layer(Linear(4, 3)).inputs["x"].shape == (3, 4)
+    assert gradcheck.check_layer(BatchNorm(), batch_of_one=False).inputs["x"].shape == (5, 3)
+    with pytest.raises(ValueError, match="Square: no input shape is known; give input_shape"):
+        gradcheck.check_layer(Square())
+
+
+def test_random_layers_draw_the_same_mask_in_every_pass():
+    net = Sequential(Linear(3, 20), Dropout(0.5), Linear(20, 2))
+    gradcheck.check_layer(net, input_shape=(4, 3)).raise_if_failed()
+
+
+def test_errors_are_relative_to_the_largest_entry():
+    assert relative_error([1.0, 2.0], [1.0, 4.0]) == (0.5, (1,))
+    assert relative_error(np.zeros((2, 2)), np.zeros((2, 2)))[0] == 0
+    assert relative_error([1.0], [0.0])[0] == np.inf
+    assert relative_error([np.nan, 1.0], [1.0, 1.0]) == (np.inf, (0,))
+    assert relative_error([1.0], [1.0, 2.0])[0] == np.inf
+    assert relative_error(np.zeros((0, 2)), np.zeros((0, 2))) == (0, None)
+
+
+# -- losses --------------------------------------------------------------------------------------------------------
+
+
+class NotAveraged(MSELoss):
+    def backward(self, dy=None):
+        return super().backward(dy) * self.kept()[0].size
+
+
+class Halved(Loss):
+    """A loss of a user's, wrong by a factor."""
+
+    def elements(self, input, target):
+        return (input - target) ** 4
+
+    def elements_grad(self, input, target):
+        return 2 * (input - target) ** 3
+
+
+class LeakyLoss(MSELoss):
+    def elements_grad(self, input, target):
+        return super().elements_grad(input, target) * np.ones(1)
+
+
+class AbsoluteLoss(MSELoss):
+    def elements(self, input, target):
+        return abs(input - target) ** 2
+
+
+class MutatingLoss(MSELoss):
+    def elements_grad(self, input, target):
+        grad = super().elements_grad(input, target)
+        target *= 2
+        return grad
+
+
+@pytest.mark.parametrize("loss, wrong, words", [
+    (NotAveraged(), {"input"}, "complex step"), (Halved(), {"input"}, "complex step"),
+    (LeakyLoss(), {"input"}, "dtype"), (AbsoluteLoss(), {"input", "forward", "y"}, "analytic in input"),
+    (MutatingLoss(), {"target", "input"}, "mutates target")], ids=lambda value: type(value).__name__)
+def test_wrong_losses_are_caught(loss, wrong, words):
+    report = gradcheck.check_loss(loss)
+    assert set(report.wrong) == wrong
+    assert any(words in row.check for row in report.failures)
+
+
+def test_a_loss_that_raises_is_a_finding():
+    report = gradcheck.check_loss(Loss())
+    assert report.wrong == ["the pass"] and "NotImplementedError" in str(report)
+
+
+# -- networks and games --------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_layer_in_a_network_is_named_by_its_key():
+    net = Sequential(Linear(3, 8), Tanh(), Sequential(NegatedBias(8, 4)), Linear(4, 1))
+    report = gradcheck.check_network(net, input_shape=(4, 3))
+    assert report.wrong == ["2.0.bias"]
+    net = Sequential(Linear(3, 8), Tanh(), Sequential(Dense(8, 4)), Linear(4, 1))
+    report = gradcheck.check_network(net, input_shape=(4, 3)).raise_if_failed()
+    assert report.worst("complex step") <= 1e-12
+
+
+def test_one_wrong_entry_among_many_is_seen_along_a_direction():
+    class OneEntry(Dense):
+        def add_gradients(self, dy):
+            super().add_gradients(dy)
+            self.grads["weight"][17, 3] *= 1.0001
+
+    report = gradcheck.check_network(OneEntry(60, 50), input_shape=(4, 60))
+    assert report.wrong == ["weight"]
+
+
+def game(generator=None, discriminator=None, objective=None):
+    G = generator or Sequential(Linear(5, 16), LeakyReLU(0.2), Linear(16, 6), Tanh())
+    D = discriminator or Sequential(Linear(6, 12), LeakyReLU(0.2), Linear(12, 1))
+    return Game(G.initialize(0, "generator"), D.initialize(0, "discriminator"), objective or NonSaturating(),
+                Adam(G, 1e-3), SGD(D, 1e-2, momentum=0.5), z_dim=5, image_shape=(1, 2, 3))
+
+
+REAL = np.random.default_rng(0).uniform(-1, 1, (4, 1, 2, 3)).astype(np.float32)
+
+
+def test_a_right_game_passes_and_stays_as_it_is():
+    ours = game()
+    ours.step(REAL)
+    theta, steps = ours.generator.theta.copy(), ours.steps
+    report = gradcheck.check_game(ours, REAL).raise_if_failed()
+    assert report.worst("complex step") <= 1e-12
+    tensors = {row.tensor for row in report.rows}
+    assert {"generator.0.weight", "generator.2.bias", "discriminator.0.weight", "discriminator.2.bias"} <= tensors
+    assert np.array_equal(ours.generator.theta, theta) and ours.steps == steps
+    assert ours.generator.dtype == np.float32
+
+
+def test_a_game_with_dropout():
+    D = Sequential(Linear(6, 40), LeakyReLU(0.2), Dropout(0.5), Linear(40, 1))
+    gradcheck.check_game(game(discriminator=D), REAL).raise_if_failed()
+
+
+def test_a_wrong_objective_is_blamed_on_the_player_that_it_misleads():
+    class WrongForG(NonSaturating):
+        def grad_g(self, fake):
+            return 1.001 * super().grad_g(fake)
+
+    class WrongForD(NonSaturating):
+        def grad_d(self, real, fake):
+            real, fake = super().grad_d(real, fake)
+            return real, -fake
+
+    for objective, player in ((WrongForG(), "generator"), (WrongForD(), "discriminator")):
+        wrong = gradcheck.check_game(game(objective=objective), REAL).wrong
+        assert wrong and all(name.startswith(player) for name in wrong)
+
+
+def test_a_wrong_gradient_through_the_discriminator_is_blamed_on_the_generator():
+    class WrongThrough(Dense):
+        def backward(self, dy, wrt="all"):
+            dx = super().backward(dy, wrt)
+            return 2 * dx if wrt == "input" else dx
+
+    wrong = gradcheck.check_game(game(discriminator=Sequential(WrongThrough(6, 1))), REAL).wrong
+    assert wrong == [f"generator.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+
+
+# -- reports --------------------------------------------------------------------------------------------------------
+
+
+def test_table_and_report_are_readable():
+    right, wrong = check(Dense, (4, 3)), check(NegatedBias, (4, 3))
+    text = gradcheck.table([right, wrong])
+    lines = text.splitlines()
+    assert lines[0].split("  ")[0] == "checked" and "complex step" in lines[0] and "verdict" in lines[0]
+    assert lines[2].startswith("Dense(), x (4, 3)") and lines[2].endswith("ok")
+    assert "x, weight, bias" in lines[2]
+    assert lines[3].startswith("NegatedBias()") and lines[3].endswith("WRONG")
+    assert lines[4].strip().startswith("WRONG  bias: complex step  2.0e+00 (at most 1e-12); worst at (")
+    assert lines[-1].startswith("2 checked") and lines[-1].endswith("1 WRONG")
+    assert gradcheck.table([right]).endswith("all right")
+    assert str(right).startswith("Dense(), x (4, 3): ok\n  seed 0; x (4, 3) float64, dy (4, 2) float64")
+    assert str(wrong).startswith("NegatedBias(), x (4, 3): WRONG: bias")
+
+
+def test_an_empty_report_is_not_ok():
+    assert not gradcheck.Report("nothing").ok
+    copied = copy.deepcopy(gradcheck.Report("nothing"))
+    with pytest.raises(gradcheck.GradientCheckError):
+        copied.raise_if_failed()

@@ -1,0 +1,124 @@
+"""`gradcheck.run`: the catalogue of everything in the package, and targets of the user's own."""
+
+import pytest
+
+from scratchgan import gradcheck, layers, losses, recipes
+from scratchgan.errors import UserError
+from scratchgan.gradcheck import catalogue
+from scratchgan.losses import Loss
+
+
+def test_the_catalogue_has_every_layer_loss_and_recipe():
+    every_layer = {name for name in layers.__all__ if name != "Layer"}
+    every_loss = {name for name, value in vars(losses).items()
+                  if isinstance(value, type) and issubclass(value, Loss) and value is not Loss}
+    assert set(gradcheck.choices()) == every_layer | every_loss | set(recipes.names())
+
+
+@pytest.mark.parametrize("name", [name for name in gradcheck.choices() if name not in recipes.names()])
+def test_everything_in_the_catalogue_is_right(name):
+    reports = gradcheck.run([name])
+    assert reports
+    for report in reports:
+        report.raise_if_failed()
+
+
+@pytest.mark.parametrize("name", catalogue.layer_cases())
+def test_every_layer_of_the_catalogue_on_each_device(device, name):
+    layer, shape = catalogue.layer_cases()[name][0]
+    gradcheck.check_layer(layer.to(device), input_shape=shape).raise_if_failed()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_is_right(name):
+    for report in gradcheck.run([name]):
+        report.raise_if_failed()
+
+
+MODULE = '''
+import numpy as np
+from scratchgan.layers import Layer, Linear
+from scratchgan.losses import MSELoss
+
+class Doubled(Layer):
+    input_shape = (2, 3)
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 2 * dy
+
+class Wrong(Doubled):
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else 3 * dy
+
+class Shapeless(Doubled):
+    input_shape = None
+
+class ByMethod(Doubled):
+    @classmethod
+    def input_shape(cls):
+        return (4, 1)
+
+class MyLoss(MSELoss):
+    pass
+
+class NeedsArgument(Layer):
+    def __init__(self, n):
+        super().__init__()
+
+def make():
+    return Linear(4, 2)
+
+def large():
+    return Linear(100, 50)
+
+instance = Linear(3, 1)
+number = 3
+'''
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "my_layers_for_gradcheck.py").write_text(MODULE)
+    (tmp_path / "my_bad_module_for_gradcheck.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "my_layers_for_gradcheck"
+
+
+@pytest.mark.parametrize("name, shape, expected", [
+    ("Doubled", None, (2, 3)), ("Doubled", (5,), (5,)), ("ByMethod", None, (4, 1)), ("Shapeless", (3, 2), (3, 2)),
+    ("make", None, (3, 4)), ("instance", None, (3, 3)), ("instance", [2, 2, 3], (2, 2, 3)), ("large", None, (3, 100))])
+def test_targets(module, name, shape, expected):
+    (report,) = gradcheck.run([f"{module}:{name}"], shape)
+    report.raise_if_failed()
+    assert report.inputs["x"].shape == expected and f"{module}:{name}" in report.name
+
+
+def test_a_target_may_be_a_loss_and_a_wrong_one_is_named(module):
+    (right,) = gradcheck.run([f"{module}:MyLoss"], (2, 2))
+    assert right.ok and right.inputs["input"].shape == (2, 2)
+    (wrong,) = gradcheck.run([f"{module}:Wrong"])
+    assert wrong.wrong == ["x"]
+
+
+@pytest.mark.parametrize("target, words", [
+    ("Conv9", r"Unknown name 'Conv9': choose from Linear, .*CrossEntropyLoss, mlp"),
+    ("{}:Missing", r"has no 'Missing'; the layers and losses it defines are: Doubled, Wrong, .*MyLoss"),
+    ("{}:number", "number must be a Layer or a Loss, .*, not int"),
+    ("{}:NeedsArgument", "NeedsArgument cannot be called without arguments"),
+    ("{}:Shapeless", "The input shape of .*:Shapeless is not known: give --input-shape"),
+    ("no_such_module_at_all:Name", "The module 'no_such_module_at_all' cannot be imported: ModuleNotFoundError"),
+    ("my_bad_module_for_gradcheck:Name", "cannot be imported: ZeroDivisionError: division by zero"),
+    (":Name", "must have the form package.module:Name"), ("{}:", "must have the form package.module:Name")])
+def test_bad_targets(module, target, words):
+    with pytest.raises(UserError, match=words) as error:
+        gradcheck.run([target.format(module)])
+    assert "\n" not in str(error.value)
+
+
+def test_an_input_shape_is_for_targets():
+    with pytest.raises(UserError, match="An input shape is for targets of your own"):
+        gradcheck.run(["Linear"], (4, 3))

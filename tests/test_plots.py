@@ -1,0 +1,198 @@
+"""Pictures: every pixel where it belongs, nothing half written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scratchgan import plots
+
+
+def ramp(n, c=1, h=4, w=6):
+    """n images, image i all of one value, from -1 to 1."""
+    return np.broadcast_to(np.linspace(-1, 1, n)[:, None, None, None], (n, c, h, w)).astype(np.float32)
+
+
+def row(step, **values):
+    usual = {"loss_d": 0.6, "loss_g": 1.0, "d_real": 0.6, "d_fake": 0.4, "d_fake_after": 0.3,
+             "grad_norm_generator": 2.0, "grad_norm_discriminator": 1.0}
+    return {"step": step, "epoch": step // 10, **usual, **values}
+
+
+def test_grid_places_images_in_rows_with_gaps_between_them():
+    picture = plots.image_grid(ramp(3), columns=2, pad=1, scale=1)
+    assert picture.shape == (2 * 5 + 1, 2 * 7 + 1) and picture.dtype == np.uint8
+    assert (picture[1:5, 1:7] == 0).all() and (picture[1:5, 8:14] == 128).all() and (picture[6:10, 1:7] == 255).all()
+    outside = picture.copy()
+    for top, left in ((1, 1), (1, 8), (6, 1)):
+        outside[top:top + 4, left:left + 6] = plots.BACKGROUND
+    assert (outside == plots.BACKGROUND).all()
+
+
+def test_grid_scales_without_smoothing():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (4, 1, 5, 5))
+    small, large = plots.image_grid(images, scale=1), plots.image_grid(images, scale=3)
+    np.testing.assert_array_equal(large[1::3, 1::3], small)
+    np.testing.assert_array_equal(large, np.kron(small, np.ones((3, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("n, side, scale", [(25, 28, 3), (100, 28, 2), (25, 64, 1), (4, 512, 1)])
+def test_automatic_scale(n, side, scale):
+    picture = plots.image_grid(np.zeros((n, 1, side, side)))
+    assert picture.shape == (scale * (2 + int(n ** 0.5) * (side + 2)),) * 2
+
+
+def test_grid_of_colour_images():
+    images = np.stack([np.full((2, 2), value) for value in (-1, 0, 1)])[None]
+    picture = plots.image_grid(images, pad=1, scale=1)
+    assert picture.shape == (4, 4, 3)
+    assert picture[1, 1].tolist() == [0, 128, 255]
+
+
+def test_values_outside_are_clipped_and_what_is_no_number_is_black():
+    x = np.array([-3, -1, 0.5, 1, 7, np.nan, np.inf, -np.inf], np.float32)
+    assert plots.to_pixels(x).tolist() == [0, 0, 191, 255, 255, 0, 255, 0]
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 2, 4, 4), (0, 1, 4, 4)])
+def test_grid_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match=r"image_grid: expected images \(N, 1 or 3, H, W\)"):
+        plots.image_grid(np.zeros(shape))
+
+
+def test_png_holds_the_picture(tmp_path):
+    picture = plots.image_grid(ramp(4))
+    plots.save_png(tmp_path / "a.png", picture)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_grid_of_noise_is_a_small_file(tmp_path):
+    """Noise is the worst that a grid of the usual 5 x 5 can hold."""
+    images = np.random.default_rng(0).uniform(-1, 1, (25, 1, 28, 28))
+    plots.save_png(tmp_path / "a.png", plots.image_grid(images))
+    assert (tmp_path / "a.png").stat().st_size < 100_000
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), plots.replacing(path) as file:
+        file.write(b"half of the ")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_gif_has_all_frames_in_order_and_holds_the_ends(tmp_path):
+    frames = [np.full((20, 30), value, np.uint8) for value in (0, 85, 170, 255)]
+    plots.save_gif(tmp_path / "a.gif", frames, seconds=0.1, hold=1)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 4 and image.size == (30, 20) and image.info["loop"] == 0
+        for number, (value, duration) in enumerate([(0, 1000), (85, 100), (170, 100), (255, 1000)]):
+            image.seek(number)
+            assert image.info["duration"] == duration
+            assert abs(np.asarray(image.convert("L")).astype(int) - value).max() <= 3
+
+
+def test_gif_of_colours_with_captions(tmp_path):
+    frames = [np.full((40, 60, 3), colour, np.uint8) for colour in ([200, 0, 0], [0, 0, 200])]
+    plots.save_gif(tmp_path / "a.gif", frames, ["first", "second"])
+    with Image.open(tmp_path / "a.gif") as image:
+        first = np.asarray(image.convert("RGB")).astype(int)
+        assert first.shape[0] > 40 and abs(first[:40] - [200, 0, 0]).max() <= 8
+        assert first[40:].max() > 150  # the caption
+        image.seek(1)
+        second = np.asarray(image.convert("RGB")).astype(int)
+        assert abs(second[:40] - [0, 0, 200]).max() <= 8 and (second[40:] != first[40:]).any()
+
+
+# -- curves --------------------------------------------------------------------------------------------------------
+
+
+def test_curves_show_every_metric_over_epochs():
+    figure = plots.curves([row(step, loss_d=step / 10) for step in range(10, 60, 10)], 10, "a run")
+    top, _, bottom = figure.axes
+    assert figure.get_suptitle() == "a run" and bottom.get_xlabel() == "epoch"
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss (nats)", "mean probability of being real", "norm of the gradient (L2)"]
+    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert labels[0] == ["D's loss", "G's loss"] and len(labels[1]) == 3 and len(labels[2]) == 2
+    line = top.get_lines()[0]
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 3, 4, 5])
+    np.testing.assert_allclose(line.get_ydata(), [1, 2, 3, 4, 5])
+    assert bottom.get_yscale() == "log"
+
+
+def test_no_legend_lies_over_its_axes():
+    figure = plots.curves([row(step) for step in range(10, 60, 10)], 10)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert axes.get_legend().get_window_extent().y0 >= axes.bbox.y1 - 1
+
+
+def test_curves_of_scores_are_not_called_probabilities():
+    middle = plots.curves([row(10, d_real=-3.0), row(20)]).axes[1]
+    assert middle.get_ylabel() == "mean score D gives"
+    assert plots.curves([row(10), row(20)]).axes[-1].get_xlabel() == "step"
+
+
+def test_curves_with_gaps_and_one_row(tmp_path):
+    rows = [row(10), row(20, loss_d=float("nan"), loss_g=float("inf")), row(30)]
+    del rows[0]["d_fake_after"]
+    plots.save_curves(tmp_path / "gaps.png", rows, 10)
+    plots.save_curves(tmp_path / "one.svg", [row(10)], 10)
+    plots.save_curves(tmp_path / "none.png", [{"step": 10}], 10)
+    with Image.open(tmp_path / "gaps.png") as image:
+        assert image.format == "PNG" and image.width == 1080
+    assert (tmp_path / "one.svg").read_bytes().startswith(b"<?xml")
+    assert plots.curves([row(10)]).axes[0].get_lines()[0].get_marker() == "o"
+
+
+def test_long_curves_are_smoothed_over_the_values():
+    rng = np.random.default_rng(0)
+    rows = [row(step, loss_d=float(rng.normal(2, 1))) for step in range(1, 301)]
+    pale, bold = plots.curves(rows).axes[0].get_lines()[:2]
+    np.testing.assert_allclose(pale.get_ydata(), [each["loss_d"] for each in rows])
+    assert np.std(bold.get_ydata()) < 0.6 * np.std(pale.get_ydata())
+
+
+def test_running_mean_ignores_gaps():
+    y = plots.running_mean(np.array([1, np.nan, 3, 5, np.nan, np.nan, np.nan]), 3)
+    np.testing.assert_allclose(y, [1, 2, 4, 4, 5, np.nan, np.nan])
+
+
+def test_curves_leave_matplotlib_s_own_state_alone():
+    import matplotlib._pylab_helpers as helpers
+    before = list(helpers.Gcf.figs)
+    plots.curves([row(10)])
+    assert list(helpers.Gcf.figs) == before
+
+
+# -- on the terminal -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+@pytest.mark.parametrize("colour", [False, True])
+def test_text_is_no_wider_than_the_terminal(width, colour):
+    import re
+    text = plots.terminal(np.zeros((25, 1, 28, 28)), width, colour)
+    lines = [re.sub("\x1b.*?m", "", line) for line in text.split("\n")]
+    assert width // 3 < max(map(len, lines)) <= width and sum(not line for line in lines) == 1
+
+
+def test_text_without_colours_has_shades_that_the_encoding_has():
+    image = np.full((1, 1, 4, 4), -1.0)
+    image[..., 2:] = 1
+    assert plots.terminal(image, 80, False).split("\n") == ["  ██", "  ██"]
+    assert plots.terminal(image, 80, False, "ascii").split("\n") == ["  @@", "  @@"]
+    assert plots.terminal(image, 80, True, "ascii").split("\n") == ["  @@", "  @@"]
+    assert plots.terminal(image, 80, False, None) == plots.terminal(image, 80, False, "ascii")
+
+
+def test_half_blocks_have_the_colours_above_and_below():
+    image = np.full((1, 1, 2, 1), -1.0)
+    image[:, :, 0] = 1
+    assert plots.terminal(image) == "\x1b[38;5;231;48;5;16m▀\x1b[0m"
+    red = np.stack([np.full((2, 2), value) for value in (1.0, -1.0, -1.0)])[None]
+    assert plots.terminal(red) == "\x1b[38;5;196;48;5;196m▀▀\x1b[0m"

@@ -1,0 +1,272 @@
+"""What a run tells: when pictures are drawn, what the lines say."""
+
+import io
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scratchgan import data, report, training
+
+
+class Out(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture
+def train(digits, tmp_path):
+    """Train a short run; `on_step` is called as a callback's."""
+    def start(steps=6, on_step=None, resumed=False, callbacks=None, out=tmp_path / "run", **more):
+        lines = []
+        progress = report.Progress("auto", lines.append)
+        pictures = report.Pictures()
+        last = training.Callback()
+        last.on_step = on_step or last.on_step
+        callbacks = [progress, pictures, last] if callbacks is None else callbacks
+        try:
+            if resumed:
+                run = training.resume(out, lambda config: digits, steps=steps, callbacks=callbacks,
+                                      announce=lines.append)
+            else:
+                run = training.start("mlp", digits, out, device="cpu", steps=steps, threads=1, callbacks=callbacks,
+                                     announce=lines.append, **more)
+            return run, lines
+        except (training.Stopped, training.Diverged) as error:
+            return error, lines
+    return start
+
+
+# -- when ----------------------------------------------------------------------------------------------------------
+
+
+def test_grids_of_the_recipe_mlp_on_mnist_are_at_epochs_50_and_100():
+    every = report.default_sample_every(101 * 938, 938)
+    assert every % 938 == 0 and 50 * 938 % every == 0 and 100 * 938 % every == 0
+    assert 20 <= 101 * 938 // every <= 40
+
+
+@pytest.mark.parametrize("epochs", [10, 39, 40, 41, 101, 862, 5000, 10 ** 5])
+def test_long_runs_have_10_to_40_grids_at_whole_epochs(epochs):
+    every = report.default_sample_every(epochs * 29, 29)
+    assert every % 29 == 0 and 10 <= epochs * 29 // every <= 40
+
+
+@pytest.mark.parametrize("steps, steps_per_epoch", [(1, 1), (1, 938), (30, 29), (300, 938), (9 * 938, 938), (9, 1)])
+def test_short_runs_have_about_10_grids(steps, steps_per_epoch):
+    every = report.default_sample_every(steps, steps_per_epoch)
+    assert 1 <= every <= steps_per_epoch and min(steps, 9) <= steps // every <= 19
+
+
+@pytest.mark.parametrize("steps, every", [(1, 1), (30, 1), (1000, 10), (10_000, 100), (10 ** 6, 100)])
+def test_rows_of_metrics(steps, every):
+    assert report.default_log_every(steps) == every
+
+
+def test_grids_are_drawn_at_the_start_at_intervals_and_at_the_end(train):
+    run, _ = train(steps=5, sample_every=2)
+    names = sorted(path.name for path in run.folder.samples.iterdir())
+    assert names == [f"epoch-000_step-0000000{step}.png" for step in (0, 2, 4, 5)]
+
+
+def test_grids_show_one_noise_through_a_generator_that_changes(train):
+    run, _ = train(steps=5, sample_every=2)
+    pictures = {step: np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+                for step, _, path in report.grids(run.folder.samples)}
+    assert (pictures[0] != pictures[5]).any()
+    from scratchgan import plots
+    np.testing.assert_array_equal(pictures[5], plots.image_grid(run.system.sample(25, seed=0), 5))
+
+
+def test_an_early_grid_by_steps_and_by_time(train, monkeypatch):
+    monkeypatch.setattr(report, "EARLY_STEPS", 3)
+    run, _ = train(steps=5, sample_every=100)
+    assert [step for step, _, _ in report.grids(run.folder.samples)] == [0, 3, 5]
+    monkeypatch.setattr(report, "EARLY_SECONDS", 0)
+    run, _ = train(steps=5, sample_every=100, out=run.folder.path.with_name("other"))
+    assert [step for step, _, _ in report.grids(run.folder.samples)] == [0, 1, 5]
+
+
+def test_a_stopped_run_has_its_pictures_and_one_resumed_continues_the_animation(train):
+    def stop(run):
+        if run.step == 3:
+            import os
+            import signal
+            os.kill(os.getpid(), signal.SIGINT)
+    error, _ = train(steps=8, sample_every=2, on_step=stop)
+    assert isinstance(error, training.Stopped)
+    folder = training.RunFolder.open(error.args[0].rpartition(" ")[2], lock=False)
+    with Image.open(folder.path / "training.gif") as image:
+        assert image.n_frames == 3  # steps 0, 2, 3
+    leftover = folder.samples / "epoch-000_step-00000007.png"  # of a future that is trained once more
+    leftover.write_bytes(b"")
+    foreign = folder.samples / "notes.txt"
+    foreign.write_text("mine")
+    train(steps=6, resumed=True, out=folder.path)
+    assert [step for step, _, _ in report.grids(folder.samples)] == [0, 2, 3, 4, 6]
+    assert not leftover.exists() and foreign.exists()
+    with Image.open(folder.path / "training.gif") as image:
+        assert image.n_frames == 5
+
+
+def test_a_run_that_diverged_keeps_the_grids_of_its_good_steps(train, tmp_path):
+    error, _ = train(steps=8, sample_every=1, log_every=8, settings={"lr_g": 1e30, "lr_d": 1e30})
+    assert isinstance(error, training.Diverged)
+    assert [step for step, _, _ in report.grids(tmp_path / "run" / "samples")] == [0]
+    assert (tmp_path / "run" / "training.gif").exists()
+
+
+def test_real_images_are_of_the_data(train, digits):
+    images = report.real_images(digits, 25)
+    assert images.shape == (25, 1, 28, 28) and images.dtype == np.float32
+    known = {image.tobytes() for image in digits.images}
+    from scratchgan.data.batches import to_uint8
+    assert len({to_uint8(image).tobytes() for image in images} & known) == 25
+    run, _ = train(steps=1)
+    assert (run.folder.path / "real.png").stat().st_size > 1000
+
+
+def test_many_grids_make_an_animation_of_few_frames(tmp_path, monkeypatch):
+    from scratchgan import plots
+    monkeypatch.setattr(report, "FRAMES", 3)
+    for step in (0, 1, 2, 3, 10):
+        plots.save_png(tmp_path / report.GRID_NAME.format(epoch=0, step=step), np.full((9, 9), step * 25, np.uint8))
+    report.animate(tmp_path, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 3
+        image.seek(2)
+        assert np.asarray(image.convert("L"))[0, 0] > 240
+
+
+def test_grids_sort_by_step_when_epochs_grow_a_digit(tmp_path):
+    for epoch, step in ((999, 9990), (1000, 10000), (5, 50)):
+        (tmp_path / report.GRID_NAME.format(epoch=epoch, step=step)).touch()
+    assert [step for step, _, _ in report.grids(tmp_path)] == [50, 9990, 10000]
+
+
+def test_pictures_that_cannot_be_written_do_not_end_a_run(train, monkeypatch):
+    from scratchgan import plots
+
+    def full(path, picture):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(plots, "save_png", full)
+    run, lines = train(steps=4, sample_every=1)
+    assert run.finished
+    told = [line for line in lines if "cannot write" in line]
+    assert len(told) == 1 and "No space left on device" in told[0]
+
+
+def test_systems_without_images_have_curves_and_no_grids(tmp_path):
+    from scratchgan.gan import Game, NonSaturating
+    from scratchgan.layers import Linear, Sequential
+    from scratchgan.optimizers import Adam
+    G, D = Sequential(Linear(2, 2)), Sequential(Linear(2, 1))
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=2, image_shape=(2,))
+    points = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
+    training.fit(game, points, 4, tmp_path / "run", [report.Progress(say=lambda line: None), report.Pictures(True)],
+                 announce=lambda line: None)
+    assert (tmp_path / "run" / "curves.png").exists()
+    assert not list((tmp_path / "run" / "samples").iterdir()) and not (tmp_path / "run" / "real.png").exists()
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds, words", [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"),
+                                            (7500, "2 h 05 min"), (-1, "0 s")])
+def test_duration(seconds, words):
+    assert report.duration(seconds) == words
+
+
+def test_counted():
+    assert [report.counted(n, "image") for n in (0, 1, 1200)] == ["0 images", "1 image", "1,200 images"]
+
+
+def test_opening_and_closing_say_what_matters(train):
+    run, lines = train(steps=30, log_every=10)
+    opening = "\n".join(lines[:5])
+    for part in ("mlp on digits: 1,797 images 1x28x28", "data: bundled with scratchgan", "device cpu, chosen by",
+                 "BLAS with 1 thread", "30 steps of 64 images (1.034 epochs), seed 0", f"writing to {run.folder.path}"):
+        assert part in opening
+    closing = "\n".join(report.closing(run))
+    assert "done: 30 steps" in closing and f"scratchgan sample {run.folder.path}" in closing
+    assert f"loss D {run.history[-1]['loss_d']:.3f}, G {run.history[-1]['loss_g']:.3f}; D(x)" in closing
+    assert "training.gif" in closing and "curves.png" in closing
+
+
+def test_lines_where_there_is_no_terminal(train, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Out(terminal=False))
+    _, lines = train(steps=12, log_every=2)
+    lines = [line for line in lines if line.startswith("step ")]
+    assert len(lines) == 2  # the first and the last: all of it takes less than ten seconds
+    assert lines[0].startswith("step 2 of 12, epoch 0.1: loss D 0.") and lines[0].endswith(" left")
+    assert lines[1].startswith("step 12 of 12") and "images/s" in lines[1] and "left" not in lines[1]
+    monkeypatch.setattr(report, "LINE_SECONDS", 0)
+    _, lines = train(steps=16, resumed=True)
+    assert sum(line.startswith("step ") for line in lines) == 2
+
+
+def test_a_bar_on_a_terminal(train, monkeypatch):
+    out = Out(terminal=True)
+    monkeypatch.setattr("sys.stderr", out)
+
+    def warn(run):
+        if run.step == 3:
+            run.announce("Warning: a line")
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    run, lines = train(steps=6, log_every=1, on_step=warn)
+    import sys
+    assert sys.stdout.getvalue() == "Warning: a line\n"
+    assert not [line for line in lines if line.startswith("step ")]
+    assert "/6 [" in out.getvalue()
+    run.announce("after the bar")
+    assert lines[-1] == "after the bar"
+
+
+def test_the_bar_shows_losses_speed_and_epoch(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Out(terminal=True))
+    progress = report.Progress(say=lambda line: None)
+    batches = types.SimpleNamespace(steps_per_epoch=10)
+    shown = {"name": "x", "size": 640, "shape": [1, 2, 2], "source": "here"}
+    run = types.SimpleNamespace(step=0, steps=100, batches=batches, folder=None, finished=False, announce=None,
+                                config={"recipe": "mlp", "data": shown, "threads": None, "device": "cpu",
+                                        "batch_size": 64, "seed": 0})
+    progress.on_start(run)
+    run.step = 25
+    progress.on_log(run, {"loss_d": 0.5, "loss_g": 1.25, "images_per_second": 1234.5})
+    text = str(progress.bar)
+    progress.on_end(run)
+    assert "epoch 2.5" in text and "loss D 0.500, G 1.250, 1,234 images/s" in text
+
+
+def test_preview_is_announced(train, monkeypatch):
+    lines = []
+    _, more = train(steps=2, callbacks=[report.Pictures(preview=True)])
+    lines = [line for line in more if line.startswith("samples at step")]
+    assert [line.split(":")[0] for line in lines] == ["samples at step 0", "samples at step 2"]
+    assert lines[0].count("\n") > 10
+
+
+def test_colours_only_where_they_are_wanted(monkeypatch):
+    images = np.zeros((5, 1, 28, 28))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    out = Out(terminal=True)
+    monkeypatch.setattr("sys.stdout", types.SimpleNamespace(isatty=out.isatty, encoding="utf-8"))
+    assert "\x1b[" in report.on_terminal(images)
+    for name, value in (("NO_COLOR", ""), ("TERM", "dumb")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert "\x1b[" not in report.on_terminal(images)
+    out.terminal = False
+    assert "\x1b[" not in report.on_terminal(images)

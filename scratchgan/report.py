@@ -111,7 +111,9 @@ class Progress(Callback):
         shape = "x".join(map(str, data["shape"]))
         yield f"training {config['recipe']} on {data['name']}: {counted(data['size'], 'image')} {shape}"
         yield f"data: {data['source']}"
-        threads = "" if config["threads"] is None else f"; BLAS with {counted(config['threads'], 'thread')}"
+        threads = ""
+        if config["device"] == "cpu" and config["threads"] is not None:
+            threads = f"; BLAS with {counted(config['threads'], 'thread')}"
         yield f"device {describe_device(config['device'], self.asked)}{threads}"
         epochs = run.steps / run.batches.steps_per_epoch
         length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], 'image')} ({epochs:,.4g} epochs)"

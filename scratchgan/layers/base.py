@@ -6,7 +6,6 @@ the other files of this folder; to write a layer, read `Linear` and the README's
 """
 
 import copy
-import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -41,6 +40,7 @@ class Layer:
         self._grads, self._initializers = {}, {}
         self._stale = set()                     # names whose gradient awaits its zeros
         self._pool, self._in_workspace = {}, 0
+        self._tree = None                       # what `walk` found
         self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw,
         self._share = None                      # and for which samples: see set_step
         self._theta, self._grad = np.zeros(0, np.float32), np.zeros(0, np.float32)
@@ -89,18 +89,21 @@ class Layer:
         """Take a child in: its parameters move into this layer's flat vector, under the key `name.`"""
         if not isinstance(layer, Layer):
             raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, not {type(layer).__name__}")
+        if self._owned:
+            raise ValueError(f"{type(self).__name__}: add layer {name!r} before a network takes this one in")
         if layer._owned:
             raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
                              "give every network layers of its own, or share weights with .twin()")
         self.layers[name] = layer
-        layer._owned = True
+        layer._owned, self._tree = True, None
         self._pack()
 
     def walk(self, prefix=""):
         """(prefix, layer) of this layer and all below it, in the order of `theta`; prefixes end in a dot."""
-        yield prefix, self
-        for name, child in self.layers.items():
-            yield from child.walk(f"{prefix}{name}.")
+        if self._tree is None or self._tree[0][0] != prefix:
+            below = [pair for name, child in self.layers.items() for pair in child.walk(f"{prefix}{name}.")]
+            self._tree = [(prefix, self), *below]
+        return self._tree
 
     def _pack(self):
         """Copy all parameters into one new flat vector."""
@@ -239,6 +242,7 @@ class Layer:
         shell = copy.copy(self)
         shell.params, shell.buffers = dict(self.params), dict(self.buffers)
         shell._grads, shell._stale, shell._pool, shell._in_workspace = dict(self._grads), set(), {}, 0
+        shell._tree = None
         shell._draw, shell.cache, shell._owned = list(self._draw), None, False
         shell.layers = {name: child._shell() for name, child in self.layers.items()}
         for child in shell.layers.values():
@@ -312,12 +316,10 @@ class Layer:
         xp = xp or self.xp
         if not self._in_workspace:
             return xp.empty(shape, dtype, order)
-        size = math.prod(shape)
-        block = self._pool.get((slot, dtype, xp))
-        if block is None or block.size < size:
-            block = self._pool[slot, dtype, xp] = xp.empty(size, dtype)
-        block = block[:size]
-        return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
+        key = slot, shape, dtype, order, xp
+        if key not in self._pool:
+            self._pool[key] = xp.empty(shape, dtype, order)
+        return self._pool[key]
 
     def empty_like(self, slot, x):
         """`empty` in the shape, dtype and memory order of x."""
@@ -336,6 +338,9 @@ class Layer:
 
     def check_input(self, x, features=None):
         """Raise unless x is a float array on the parameters' device, of their precision, (..., features)."""
+        theta = self._theta
+        if type(x) is type(theta) and x.dtype == theta.dtype and (features is None or x.shape[-1:] == (features,)):
+            return  # nothing to complain about, found quickly
         name = type(self).__name__
         if not backend.is_array(x):
             raise TypeError(f"{name}: expected an array, got {type(x).__name__}")

@@ -33,7 +33,8 @@ class Dropout(Layer):
         n = len(x) if x.ndim else 1
         first, block, total = self._share or (0, n, n)
         u = [random.uniform((min(block, n - start), *x.shape[1:]), seed, f"dropout/{key}/{count}", step,
-                            first + start // block * total, device=device_of(x)) for start in range(0, n, max(1, block))]
+                            first + start // block * total, device=device_of(x))
+             for start in range(0, n, max(1, block))]
         u = array_module(x).concatenate(u).reshape(x.shape) if u else x.real
         return (u >= self.p).astype(dtype) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
 

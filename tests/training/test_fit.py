@@ -188,6 +188,26 @@ def test_metrics_are_not_read_within_an_interval(data):
     assert [row["loss"] for row in history] == [1.0, 1.0]
 
 
+def test_metrics_are_on_the_disk_before_a_checkpoint_that_is_ahead_of_them(begun, tmp_path, monkeypatch):
+    fsync, rename, told = os.fsync, os.rename, []
+    metrics_file = tmp_path / "run" / "metrics.csv"
+
+    def synced(descriptor):
+        if metrics_file.exists() and os.path.samestat(os.fstat(descriptor), metrics_file.stat()):
+            told.append(len(metrics(metrics_file.parent)))
+        fsync(descriptor)
+
+    def renamed(source, target):
+        if os.path.basename(target).startswith("step-"):
+            told.append(os.path.basename(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    begun(10, log_every=3)
+    assert told == ["step-00000000", 1, "step-00000005", 4, "step-00000010"]
+
+
 # -- folders -------------------------------------------------------------------------------------------------------
 
 

@@ -122,6 +122,13 @@ def test_the_length_is_the_recipe_s_by_default(monkeypatch):
     assert asked["sample_every"] == report.default_sample_every(asked["steps"], 29) and asked["log_every"] == 100
 
 
+def test_a_folder_that_cannot_be_used_is_refused_before_the_data_are_loaded(capsys, monkeypatch, run):
+    def load(*arguments, **options):
+        raise AssertionError
+    monkeypatch.setattr("scratchgan.data.load", load)
+    assert "already holds a run" in call(capsys, *TINY, "--out", run, status=2)
+
+
 def test_auto_means_the_digits_where_nothing_else_can_be_had(capsys):
     out = call(capsys, "train", "--steps", "1")
     assert "training on the bundled digits" in out and "chosen by --device auto" in out
@@ -373,6 +380,7 @@ def test_the_console_script_and_a_pipe_that_nobody_reads():
     # Closed before anything is written: the first flush fails, whatever the size of the pipe.
     ours, theirs = os.pipe()
     os.close(ours)
-    done = subprocess.run([script, "recipes"], stdout=theirs, stderr=subprocess.PIPE, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([script, "recipes"], stdout=theirs, stderr=subprocess.PIPE, env=buffered, check=False)
     os.close(theirs)
     assert done.returncode == 141 and done.stderr == b""

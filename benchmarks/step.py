@@ -23,10 +23,6 @@ BATCHES = (64, 128, 512)
 BLOCKS, STEPS, WARM_UP, PAUSE = 6, 20, 5, 0.25
 
 
-def noise(game, n):
-    return game.noise(n, game.seed, "noise", game.steps)
-
-
 def check_equal(batch, steps=5):
     """Both engines take the same steps in float64, to 1e-9; raises otherwise."""
     import torch
@@ -36,7 +32,7 @@ def check_equal(batch, steps=5):
         game = build("float64")
         torch_game = peer(game)
         for _ in range(steps):
-            z = noise(game, batch)
+            z = game.noise(batch, game.seed, "noise", game.steps)
             game.step(images)
             torch_game.step(torch.from_numpy(images.reshape(batch, -1)), torch.from_numpy(z))
         for mine, theirs in ((game.generator, torch_game.G), (game.discriminator, torch_game.D)):
@@ -53,6 +49,11 @@ def build(dtype="float32"):
     return game
 
 
+def torch_step(peer, flat, z_dim):
+    import torch
+    return lambda: peer.step(flat, torch.randn(len(flat), z_dim))
+
+
 def measure(batch):
     """{variant: [seconds of each step]} in this process."""
     import torch
@@ -62,9 +63,7 @@ def measure(batch):
     game = build()
     steps = {"scratchgan": lambda: game.step(images)}
     for name, peer in PEERS.items():
-        def step(other=peer(build())):
-            other.step(flat, torch.randn(batch, game.z_dim))
-        steps[name] = step
+        steps[name] = torch_step(peer(build()), flat, game.z_dim)
     times = {name: [] for name in steps}
     for _ in range(BLOCKS):
         for name, step in steps.items():

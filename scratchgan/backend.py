@@ -6,6 +6,7 @@ functions that both have.
 
 import functools
 import importlib
+import math
 import sys
 
 import numpy as np
@@ -49,6 +50,32 @@ def to_device(x, device):
 def module_of(device):
     """The array module of "cpu" or "cuda"."""
     return np if device == "cpu" else importlib.import_module("cupy")
+
+
+def empty(shape, dtype, order="C", xp=np):
+    """`xp.empty`, which on NumPy starts on a cache line of 64 bytes; NumPy's own large arrays start 16 bytes after one,
+    so that every load of 64 bytes touches two, which costs an elementwise pass about a tenth of its time.
+    """
+    if xp is not np:
+        return xp.empty(shape, dtype, order)
+    size, item = math.prod(shape), np.dtype(dtype).itemsize
+    block = np.empty(size + 64 // item, dtype)
+    start = -block.ctypes.data % 64 // item
+    block = block[start:start + size]
+    return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
+
+
+def zeros_like(vector, dtype=None):
+    """A vector of zeros beside this one: as long, on its device, of its dtype or the one given."""
+    new = empty(vector.shape, dtype or vector.dtype, xp=array_module(vector))
+    new.fill(0)
+    return new
+
+
+def copy(vector, dtype=None):
+    new = empty(vector.shape, dtype or vector.dtype, xp=array_module(vector))
+    new[...] = vector
+    return new
 
 
 @functools.cache

@@ -24,9 +24,6 @@ def linear_ramp(first, last, start, stop):
 class Optimizer:
     """The base. `state`: name -> 1-D array beside theta; `steps`: how many were made.
 
-    All updates are elementwise, so a step may be made in parts: `begin()`, `update(part)` for slices that together
-    cover theta, in any order and on any thread, `end()`.
-
     The numbers that change between steps live in one small vector, `hyper` = (learning rate, momentum, steps),
     so that a step recorded on a device can read them there.
     """
@@ -52,33 +49,22 @@ class Optimizer:
 
     def step(self):
         """Change theta by one step along the gradient that is in `network.grad`."""
-        self.begin()
-        self.update(slice(None))
-        self.end()
-
-    def begin(self):
         self._apply_schedules()
-        for name in self.vectors():
-            if name not in self.state:
-                self.state[name] = self.network.xp.zeros_like(self.network.theta)
-
-    def update(self, part):
-        """Step the slice `part` of theta, in place."""
-        raise NotImplementedError
-
-    def end(self):
-        self.hyper[2] += 1
-
-    def vectors(self):
-        """The names of the state vectors; they start from zero."""
-        return ()
-
-    def theta_and_grad(self, part):
-        """The slice of theta, and of its gradient with weight decay."""
-        theta, grad = self.network.theta[part], self.network.grad[part]
+        theta, grad = self.network.theta, self.network.grad
         if self.weight_decay:
             grad = grad + theta.dtype.type(self.weight_decay) * theta
-        return theta, grad
+        self.update(theta, grad)
+        self.hyper[2] += 1
+
+    def update(self, theta, grad):
+        """Step theta in place."""
+        raise NotImplementedError
+
+    def vector(self, name):
+        """The state vector `name`, zero at first."""
+        if name not in self.state:
+            self.state[name] = backend.zeros_like(self.network.theta)
+        return self.state[name]
 
     def state_dict(self):
         """{"steps": (1,) int64, name: vector, ...} on the host."""
@@ -93,7 +79,9 @@ class Optimizer:
             if value.shape != (size,):
                 raise ValueError(f"{name}: {key!r} has shape {tuple(value.shape)}, expected ({size},)")
         dtype, device = self.network.dtype, self.network.device
-        self.state = {k: backend.to_device(np.array(v, dtype), device) for k, v in vectors.items()}
+        self.state = {}
+        for key, value in vectors.items():
+            self.vector(key)[...] = backend.to_device(np.array(value, dtype), device)
         self.hyper[2] = int(state["steps"][0])
         self._apply_schedules()
 
@@ -110,14 +98,10 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum and no dampening")
         self.dampening, self.nesterov = dampening, nesterov
 
-    def vectors(self):
-        return ("momentum_buffer",) if self.schedules["momentum"] else ()
-
-    def update(self, part):
-        theta, grad = self.theta_and_grad(part)
+    def update(self, theta, grad):
         kind, direction = theta.dtype.type, grad
         if self.schedules["momentum"]:
-            b, first = self.state["momentum_buffer"][part], self.steps == 0
+            b, first = self.vector("momentum_buffer"), self.steps == 0
             b *= kind(self.momentum)
             b += grad if first else kind(1 - self.dampening) * grad
             direction = grad + kind(self.momentum) * b if self.nesterov else b
@@ -135,25 +119,20 @@ class RMSprop(Optimizer):
         super().__init__(network, lr, momentum, weight_decay)
         self.alpha, self.eps, self.centered = alpha, eps, centered
 
-    def vectors(self):
-        return ("square_avg", *(["grad_avg"] if self.centered else []),
-                *(["momentum_buffer"] if self.schedules["momentum"] else []))
-
-    def update(self, part):
-        theta, grad = self.theta_and_grad(part)
+    def update(self, theta, grad):
         kind, xp = theta.dtype.type, self.network.xp
-        v = self.state["square_avg"][part]
+        v = self.vector("square_avg")
         v *= kind(self.alpha)
         v += kind(1 - self.alpha) * (grad * grad)
         spread = v
         if self.centered:
-            mean = self.state["grad_avg"][part]
+            mean = self.vector("grad_avg")
             mean *= kind(self.alpha)
             mean += kind(1 - self.alpha) * grad
             spread = v - mean * mean
         direction = grad / (xp.sqrt(spread) + kind(self.eps))
         if self.schedules["momentum"]:
-            b = self.state["momentum_buffer"][part]
+            b = self.vector("momentum_buffer")
             b *= kind(self.momentum)
             b += direction
             direction = b
@@ -176,18 +155,10 @@ class Adam(Optimizer):
         self.betas, self.eps = tuple(betas), eps
         self._scratch = None
 
-    def begin(self):
-        super().begin()
-        if self._scratch is None or self._scratch.dtype != self.network.dtype:
-            self._scratch = self.network.xp.empty_like(self.network.theta)
-
-    def vectors(self):
-        return ("m", "v")
-
-    def update(self, part):
-        theta, grad = self.theta_and_grad(part)
+    def update(self, theta, grad):
         (b1, b2), t = self.betas, self.steps + 1
+        if self._scratch is None or self._scratch.dtype != theta.dtype:
+            self._scratch = backend.zeros_like(theta)
         c = ((1 - b2) / (1 - b2**t)) ** 0.5
         rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
-        m, v = self.state["m"][part], self.state["v"][part]
-        kernels.adam(theta, grad, m, v, self._scratch[part], b1, b2, rate, self.eps / c)
+        kernels.adam(theta, grad, self.vector("m"), self.vector("v"), self._scratch, b1, b2, rate, self.eps / c)

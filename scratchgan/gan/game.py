@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scratchgan import backend, kernels, random, workers
+from scratchgan import backend, kernels, random
 
 SAMPLE_CHUNK = 1000  # samples made at once, so that 10,000 do not take 10,000 samples' activations
 
@@ -30,17 +30,6 @@ class Metrics(Mapping):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
 
 
-def update(optimizer, networks, team, rank):
-    """Add the workers' gradients up in the first network, and step: each worker on its part of theta."""
-    team.meet()
-    total, *others = [network.grad for network in networks]
-    part = slice(total.size * rank // team.size, total.size * (rank + 1) // team.size)
-    for grad in others:
-        total[part] += grad[part]
-    optimizer.update(part)
-    team.meet()  # nobody goes on with half of the new weights
-
-
 class Game:
     """A generator and a discriminator that train against each other.
 
@@ -56,7 +45,6 @@ class Game:
         self.z_dim, self.image_shape, self.seed = z_dim, tuple(image_shape), seed
         self.steps = 0
         self.recipe = None  # what built the game, for the record of a run
-        self._twins, self._twins_of = [], (None, None)
 
     @property
     def networks(self):
@@ -77,59 +65,33 @@ class Game:
     def step(self, batch, labels=None):
         """One step of D, then one of G, on a batch of real images (N, *image_shape) in [-1, 1].
 
-        On a CPU the batch is split among workers (`scratchgan.workers`), each of which plays `_play` on its share.
-        """
-        batch = self.checked(batch)
-        n, xp = len(batch), self.generator.xp
-        shares = workers.shares(n) if xp is np else [slice(0, n)]
-        team, crew = workers.team(len(shares)), self._crew(len(shares))
-        scores = xp.empty((3, n, 1), self.generator.dtype)  # of the real batch, the fake one, and that one after
-        for optimizer in self.optimizers.values():
-            optimizer.begin()
-        team.run(lambda rank: self._play(team, crew, rank, shares[rank], batch, scores))
-        for optimizer in self.optimizers.values():
-            optimizer.end()
-        self.steps += 1
-        return self.metrics(*scores)
-
-    def _play(self, team, crew, rank, share, batch, scores):
-        """The step itself. Each loss is a mean over the whole batch, of which this worker has a fraction.
-
         G's samples serve both: D learns from them, then judges them again with its new weights for G to learn from.
         """
-        (G, D), objective, real = crew[rank], self.objective, batch[share]
-        n, fraction = len(real), len(real) / len(batch)
+        G, D, objective = self.generator, self.discriminator, self.objective
+        real = self.checked(batch)
+        n, xp = len(real), G.xp
+        scores = xp.empty((3, n, 1), G.dtype)  # real, fake, and fake after D's update
         for network in (G, D):
-            network.set_step(self.seed, self.steps, (share.start, n, len(batch)))
+            network.set_step(self.seed, self.steps)
         with G.workspace(), D.workspace():
-            fake = G.forward(self.noise(n, self.seed, "noise", self.steps, first=share.start))
+            fake = G.forward(self.noise(n, self.seed, "noise", self.steps))
 
             # D: real and fake in one batch, which is faster and the same, since no layer mixes samples.
             both = D.empty("both", (2 * n, *fake.shape[1:]), fake.dtype, "F" if fake.ndim == 2 else "C")
             both[:n], both[n:] = real.reshape(fake.shape), fake
-            scores[0, share], scores[1, share] = D.forward(both).reshape(2, n, 1)
+            scores[:2] = D.forward(both).reshape(2, n, 1)
             D.zero_grad()
-            dscores = G.xp.concatenate(objective.grad_d(scores[0, share], scores[1, share]))
-            D.backward(fraction * dscores, wrt="params")
-            update(self.optimizer_d, [D for _, D in crew], team, rank)
+            D.backward(xp.concatenate(objective.grad_d(scores[0], scores[1])), wrt="params")
+            self.optimizer_d.step()
 
             # G: the gradient of its loss comes through the new D, whose own parameters need none.
-            scores[2, share] = D.forward(fake)
-            dfake = D.backward(fraction * objective.grad_g(scores[2, share]), wrt="input")
+            scores[2] = D.forward(fake)
+            dfake = D.backward(objective.grad_g(scores[2]), wrt="input")
             G.zero_grad()
             G.backward(dfake, wrt="params")
-            update(self.optimizer_g, [G for G, _ in crew], team, rank)
-
-    def _crew(self, size):
-        """A pair (G, D) for each worker: the networks themselves, then twins that share their weights."""
-        G, D = self.generator, self.discriminator
-        if len(self._twins) < size - 1 or self._twins_of[0] is not G.theta or self._twins_of[1] is not D.theta:
-            self._twins = [(G.twin(), D.twin()) for _ in range(size - 1)]
-            self._twins_of = G.theta, D.theta
-        for pair in self._twins:
-            for network, twin in zip((G, D), pair):
-                twin.train(network.training)
-        return [(G, D), *self._twins[: size - 1]]
+            self.optimizer_g.step()
+        self.steps += 1
+        return self.metrics(*scores)
 
     def metrics(self, real, fake, after):
         """From D's scores of the real and the fake batch, and of the fake one after D's update."""

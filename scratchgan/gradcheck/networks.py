@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # to one thread: a few rows are too little work to share
 
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
@@ -12,7 +13,6 @@ from scratchgan.gradcheck.oracles import host
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, pristine, twin_of
 from scratchgan.gradcheck.properties import check_properties
 from scratchgan.gradcheck.report import COMPLEX_STEP, Report
-from scratchgan.workers import one_blas_thread  # a few rows are too little work to share
 
 SINGLE = 1e-4     # float32 against float64, through several layers
 DIRECTIONS = 8    # a tensor
@@ -29,7 +29,7 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
     """
     base, x, rng = prepared(network, x, input_shape, seed)
     report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
-    with warnings.catch_warnings(), one_blas_thread(), report.guard("forward and backward"):
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("forward and backward"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         y_shape = forward(twin_of(base), x, seed).shape
         report.inputs["dy"] = np.array(rng.standard_normal(y_shape), np.float32).astype(np.float64)
@@ -88,7 +88,7 @@ def check_game(game, real, *, steps=3, seed=0, directions=DIRECTIONS, entries=EN
     """
     game = _in_float64(game)
     report = Report(name or "game", seed, {"real": host(real)})
-    with warnings.catch_warnings(), one_blas_thread(), report.guard("steps of training"):
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         for _ in range(steps):
             game.step(real)

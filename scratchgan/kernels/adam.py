@@ -4,7 +4,7 @@ import numpy as np
 
 from scratchgan.backend import array_module
 
-CHUNK = 262144  # elements: one chunk of the five arrays stays in the last-level cache from pass to pass
+CHUNK = 1 << 20  # elements: one chunk of the five arrays stays in the last-level cache from pass to pass
 
 
 def adam(theta, grad, m, v, scratch, beta1, beta2, rate, eps):

@@ -6,7 +6,7 @@ from scratchgan.backend import array_module
 
 
 def gemm(a, b, out=None, accumulate=False):
-    """out = a @ b, or out += a @ b with `accumulate`; (m, k) times (k, n). Returns out.
+    """out = a @ b, or out += a @ b with `accumulate`; (m, k) times (k, n) or (k,). Returns out.
 
     `out` may be stored by rows or by columns. By columns, BLAS computes out^T = b^T a^T: with a batch on axis 0
     and 64 to 128 samples this orientation is up to 1.5 times faster on CPUs, because the long dimension (features)

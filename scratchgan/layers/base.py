@@ -41,8 +41,7 @@ class Layer:
         self._stale = set()                     # names whose gradient awaits its zeros
         self._pool, self._in_workspace = {}, 0
         self._tree = None                       # what `walk` found
-        self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw,
-        self._share = None                      # and for which samples: see set_step
+        self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw
         self._theta, self._grad = np.zeros(0, np.float32), np.zeros(0, np.float32)
 
     # -- what a subclass implements --------------------------------------------------------------------------
@@ -114,8 +113,8 @@ class Layer:
             raise TypeError(f"{type(self).__name__}: all parameters of a network must have one dtype and device; "
                             "convert the layers with .to() first")
         xp = backend.array_module(arrays[0])
-        theta = xp.concatenate([value.reshape(-1) for value in arrays])
-        self._bind(theta, xp.zeros_like(theta))
+        theta = backend.copy(xp.concatenate([value.reshape(-1) for value in arrays]))
+        self._bind(theta, backend.zeros_like(theta))
 
     def _bind(self, theta, grad):
         """Make every parameter and gradient, here and below, a view into these vectors."""
@@ -210,8 +209,8 @@ class Layer:
         dtype = self.dtype if dtype is None else backend.dtype(dtype)
         def moved(value, dtype):  # `real` first, as dropping an imaginary part warns
             return backend.to_device(value.real if dtype.kind == "f" else value, device).astype(dtype)
-        theta = moved(self._theta, dtype)
-        self._bind(theta, backend.module_of(device).zeros_like(theta))
+        theta = backend.copy(moved(self._theta, dtype))
+        self._bind(theta, backend.zeros_like(theta))
         for _, layer in self.walk():
             for name, value in layer.buffers.items():
                 layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
@@ -226,14 +225,10 @@ class Layer:
     def eval(self):
         return self.train(False)
 
-    def set_step(self, seed, step, share=None):
-        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass).
-
-        `share` = (first, count, total): the batches to come hold samples first .. first + count of each block of
-        `total`, so that workers with parts of a batch draw what one worker with all of it would.
-        """
+    def set_step(self, seed, step):
+        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass)."""
         for prefix, layer in self.walk():
-            layer._draw, layer._share = [seed, prefix, step, 0], share
+            layer._draw = [seed, prefix, step, 0]
 
     # -- copies ----------------------------------------------------------------------------------------------
 
@@ -256,7 +251,7 @@ class Layer:
         complex activations and gradients.
         """
         twin = self._shell()
-        grad = self.xp.zeros(self._theta.shape, self.dtype if dtype is None else backend.dtype(dtype))
+        grad = backend.zeros_like(self._theta, self.dtype if dtype is None else backend.dtype(dtype))
         twin._bind(self._theta, grad)
         for _, layer in twin.walk():
             layer.is_twin = True
@@ -265,7 +260,7 @@ class Layer:
     def __deepcopy__(self, memo):
         """An independent copy: its own parameters, gradients and buffers."""
         clone = self._shell()
-        clone._bind(self._theta.copy(), self.grad.copy())
+        clone._bind(backend.copy(self._theta), backend.copy(self.grad))
         for _, layer in clone.walk():
             layer.buffers = {name: value.copy() for name, value in layer.buffers.items()}
             layer.is_twin = False
@@ -318,7 +313,7 @@ class Layer:
             return xp.empty(shape, dtype, order)
         key = slot, shape, dtype, order, xp
         if key not in self._pool:
-            self._pool[key] = xp.empty(shape, dtype, order)
+            self._pool[key] = backend.empty(shape, dtype, order, xp)
         return self._pool[key]
 
     def empty_like(self, slot, x):

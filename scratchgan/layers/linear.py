@@ -54,7 +54,8 @@ class Linear(Layer):
         if wrt != "input":
             self.accumulate_product("weight", rows.T, _rows(x)[0])
             if "bias" in self.params:
-                self.accumulate("bias", rows.sum(axis=0))
+                ones = self.xp.ones(len(rows), dy.dtype)
+                self.accumulate_product("bias", rows.T, ones)  # the sum over n as a product, which BLAS does fast
         if wrt == "params":
             return None
         dx = self.empty("dx", (len(rows), self.in_features), np.result_type(dy.dtype, weight.dtype), order)

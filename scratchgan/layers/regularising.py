@@ -1,7 +1,7 @@
 """Layers that act in training only."""
 
 from scratchgan import random
-from scratchgan.backend import array_module, device_of
+from scratchgan.backend import device_of
 from scratchgan.layers.base import Layer
 
 
@@ -30,12 +30,8 @@ class Dropout(Layer):
     def next_mask(self, x):
         (seed, key, step, count), dtype = self._draw, x.real.dtype
         self._draw[3] += 1
-        n = len(x) if x.ndim else 1
-        first, block, total = self._share or (0, n, n)
-        u = [random.uniform((min(block, n - start), *x.shape[1:]), seed, f"dropout/{key}/{count}", step,
-                            first + start // block * total, device=device_of(x))
-             for start in range(0, n, max(1, block))]
-        u = array_module(x).concatenate(u).reshape(x.shape) if u else x.real
+        shape = x.shape if x.ndim else (1,)
+        u = random.uniform(shape, seed, f"dropout/{key}/{count}", step, device=device_of(x)).reshape(x.shape)
         return (u >= self.p).astype(dtype) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
 
     def backward(self, dy, wrt="all"):

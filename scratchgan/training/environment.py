@@ -7,8 +7,6 @@ from importlib import metadata
 
 import numpy as np
 
-from scratchgan import workers
-
 
 def versions():
     """{"python", "numpy", "cupy", "scratchgan"}; "cupy" is None where it is not in use."""
@@ -34,20 +32,9 @@ def threads_now():
     return max((library["num_threads"] for library in blas_libraries()), default=None)
 
 
-def threads_of(number=None):
-    """{"threads": among which a step is split, "blas_threads": of one product}: both `number`, or as they are."""
-    if number is None:
-        return {"threads": workers.cores(), "blas_threads": threads_now()}
-    return {"threads": number, "blas_threads": number}
-
-
 @contextmanager
-def using_threads(threads, blas_threads):
-    """Inside, these numbers hold; afterwards those from before. They change how sums are rounded."""
+def using_threads(number):
+    """Inside, the BLAS uses this number of threads (None: as it is), which changes how sums are rounded."""
     from threadpoolctl import threadpool_limits
-    before = workers.set_threads(threads)
-    try:
-        with threadpool_limits(blas_threads, user_api="blas"):  # None leaves it as it is
-            yield
-    finally:
-        workers.set_threads(before)
+    with threadpool_limits(number, user_api="blas"):
+        yield

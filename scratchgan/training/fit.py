@@ -30,8 +30,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
     log_every, sample_every, checkpoint_every
                       in steps: 100, 1000, 1000. Pictures are made by callbacks, which read `sample_every`
     keep              how many checkpoints are kept (3)
-    threads           among which a step is split on a CPU, and of the BLAS; as they are by default, and as they were
-                      afterwards
+    threads           of the BLAS; as they are by default, and afterwards as they were before
     resume            go on with the run in `out`, from its newest checkpoint: the system must be built as it was
                       then, data and settings must be those of the run (what is None is taken from it), and the
                       rest of the run has the same bits as if it had never been interrupted
@@ -135,7 +134,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     require_shape(system, dataset)
     config = {"recipe": recipe.get("name"), "settings": recipe.get("settings", {}),
               "weights_seed": recipe.get("seed"), **chosen, "steps": steps, "data": description(dataset),
-              **circumstances(system, environment.threads_of(threads))}
+              **circumstances(system, threads)}
     folder = None if out is None else RunFolder.create(out, config)
     batches = batches_of(dataset, chosen["batch_size"], chosen["seed"], chosen["flip"])
     return Run(system, batches, config, folder, watched(callbacks), announce)
@@ -168,8 +167,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     if dataset.sha256 != recorded["sha256"]:
         raise UserError(f"The data are not those of the run: {dataset.name} has SHA-256 {dataset.sha256}, the run in "
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
-    recorded = {name: config[name] for name in ("threads", "blas_threads")}
-    now = circumstances(system, recorded if threads is None else environment.threads_of(threads))
+    now = circumstances(system, config["threads"] if threads is None else threads)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
     folder.write_config()
@@ -224,7 +222,8 @@ def require_whole(**numbers):
 def circumstances(system, threads):
     """What config.json says of device, threads and versions."""
     network = next(iter(system.networks.values()))
-    return {"device": network.device, "dtype": network.dtype.name, **threads, "versions": environment.versions(),
+    return {"device": network.device, "dtype": network.dtype.name,
+            "threads": environment.threads_now() if threads is None else threads, "versions": environment.versions(),
             "blas": environment.blas_name()}
 
 

@@ -19,7 +19,7 @@ from scratchgan.training.files import reason, replace_file, sync_folder, to_json
 FORMAT = 1
 CONFIG, METRICS, SAMPLES, CHECKPOINTS = "config.json", "metrics.csv", "samples", "checkpoints"
 REQUIRED = ("format", "recipe", "settings", "seed", "batch_size", "steps", "log_every", "checkpoint_every", "keep",
-            "flip", "data", "device", "dtype", "threads", "blas_threads", "versions", "blas")
+            "flip", "data", "device", "dtype", "threads", "versions", "blas")
 
 
 class RunFolder:
@@ -28,7 +28,7 @@ class RunFolder:
     config  the contents of config.json: "recipe" (a name, or None for networks of one's own), "settings" (of the
             recipe), "weights_seed", "seed" (of the order of the data), "batch_size", "steps", "log_every",
             "sample_every", "checkpoint_every", "keep", "flip", "data" {"name", "source", "sha256", "size",
-            "shape"}, "device", "dtype", "threads" (among which a step is split), "blas_threads", "versions",
+            "shape"}, "device", "dtype", "threads" (of the BLAS), "versions",
             "blas"
     """
 

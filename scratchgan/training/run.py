@@ -55,9 +55,8 @@ class Run:
         self.started = self.mark = time.perf_counter()
         self.images = 0
         with (closing(self.folder) if self.folder else nullcontext(), warnings.catch_warnings(),
-              using_threads(self.config["threads"], self.config["blas_threads"]), Interrupts() as interrupts):
-            # Overflows are looked for at every log interval and told in words. (np.errstate would not reach the
-            # threads among which a step may be split.)
+              using_threads(self.config["threads"]), Interrupts() as interrupts):
+            # Overflows are looked for at every log interval and told in words.
             warnings.simplefilter("ignore", RuntimeWarning)
             self.require_finite()
             try:

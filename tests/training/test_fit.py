@@ -44,8 +44,7 @@ def test_a_run_folder_holds_everything(begun, data):
     config = json.loads((folder / "config.json").read_text())
     assert config["recipe"] == "tiny" and config["settings"] == {"hidden": 8, "lr": 2e-3}
     expected = {"seed": 3, "weights_seed": 3, "batch_size": 16, "steps": 12, "log_every": 5, "sample_every": 6,
-                "checkpoint_every": 5, "keep": 2, "flip": True, "device": "cpu", "dtype": "float32", "threads": 1,
-                "blas_threads": 1}
+                "checkpoint_every": 5, "keep": 2, "flip": True, "device": "cpu", "dtype": "float32", "threads": 1}
     assert {name: config[name] for name in expected} == expected
     assert config["data"] == {"name": "noise", "source": "made by a test", "sha256": data.sha256, "size": 50,
                               "shape": [1, 6, 6]}

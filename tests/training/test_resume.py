@@ -12,7 +12,7 @@ import tiny_recipe
 from threadpoolctl import threadpool_info
 from tiny_recipe import Crash, CrashAt, metrics, weights
 
-from scratchgan import training, workers
+from scratchgan import training
 from scratchgan.errors import UserError
 from scratchgan.training import checkpoint, environment
 
@@ -43,19 +43,6 @@ def test_crashes_leave_no_trace(begun, data, tmp_path, log_every, checkpoint_eve
     assert len(metrics(whole)) == -(-23 // log_every)
     with pytest.raises(AssertionError):  # the comparison can tell runs apart
         assert_same_run(whole, begun(**options, seed=1, out=tmp_path / "other"))
-
-
-def test_a_step_split_among_threads_is_resumed_exactly(tmp_path):
-    data = tiny_recipe.dataset(150)
-    options = {"device": "cpu", "steps": 14, "batch_size": 70, "log_every": 4, "checkpoint_every": 3}
-    training.start("tiny", data, tmp_path / "whole", threads=2, **options)
-    with pytest.raises(Crash):
-        training.start("tiny", data, tmp_path / "broken", threads=2, callbacks=[CrashAt(8)], **options)
-    resume(tmp_path / "broken", data)
-    assert_same_run(tmp_path / "whole", tmp_path / "broken")
-    training.start("tiny", data, tmp_path / "single", threads=1, **options)
-    with pytest.raises(AssertionError):  # this is what recording the number is for
-        assert_same_run(tmp_path / "whole", tmp_path / "single")
 
 
 def test_more_steps_give_what_a_longer_run_gives(begun, data, tmp_path):
@@ -156,24 +143,23 @@ def test_all_checkpoints_damaged(begun, data):
 
 def test_threads_are_recorded_restored_and_given_back(begun, data):
     def threads():
-        return workers.cores(), *{lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
-    if len(threads()) == 1:
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+    if not threads():
         pytest.skip("this BLAS cannot be asked for its threads")
 
     class Note(training.Callback):
         def on_step(self, run):
             self.seen = threads()
 
-    with environment.using_threads(3, 2):
+    with environment.using_threads(2):
         note = Note()
         folder = begun(20, crash=12, threads=1)
-        assert threads() == (3, 2)
+        assert threads() == {2}
         run = resume(folder, data, callbacks=[note])
-        assert note.seen == (1, 1) and threads() == (3, 2) and run.config["threads"] == 1
+        assert note.seen == {1} and threads() == {2} and run.config["threads"] == 1
         lines = []
         run = resume(folder, data, callbacks=[note], steps=25, threads=2, announce=lines.append)
-        assert run.config["blas_threads"] == 2
-        assert note.seen == (2, 2) and run.config["threads"] == 2
+        assert note.seen == {2} and run.config["threads"] == 2
         assert len(lines) == 1 and "threads 1 is now 2" in lines[0]
 
 

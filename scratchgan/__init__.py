@@ -26,10 +26,7 @@ def __getattr__(name):
         from importlib.metadata import version
         value = version("scratchgan")
     elif name in _LATER:
-        try:
-            module = importlib.import_module(_LATER[name])
-        except ModuleNotFoundError as error:
-            raise AttributeError(f"module 'scratchgan' has no attribute {name!r}") from error
+        module = importlib.import_module(_LATER[name])
         value = getattr(module, name, module)
     else:
         raise AttributeError(f"module 'scratchgan' has no attribute {name!r}")

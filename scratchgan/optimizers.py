@@ -11,7 +11,7 @@ from scratchgan import backend, kernels
 
 def exponential_decay(initial, factor, floor=0.0):
     """max(floor, initial / factor^step)."""
-    return lambda step: max(floor, initial / factor**step)
+    return lambda step: max(floor, initial * factor**-step)  # which may underflow, but not overflow
 
 
 def linear_ramp(first, last, start, stop):

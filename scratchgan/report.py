@@ -246,8 +246,7 @@ def title(config):
 def real_images(dataset, n, seed=0):
     """n images of a data set, drawn at random but always the same, float (n, C, H, W) in [-1, 1]."""
     rows = random.permutation(len(dataset), seed, "report/real")[:n]
-    images = dataset.images[rows]
-    return to_float(images) if images.dtype == np.uint8 else images
+    return to_float(dataset.images[rows])
 
 
 def grids(folder):

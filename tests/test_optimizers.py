@@ -103,6 +103,7 @@ def test_resumes_bit_for_bit_and_keeps_float32(cls, plain, settings):
 def test_schedules_follow_the_step():
     decay = exponential_decay(0.1, 1.000004, floor=1e-6)
     assert decay(0) == 0.1 and decay(10**6) == pytest.approx(0.1 / 1.000004**10**6) and decay(10**8) == 1e-6
+    assert exponential_decay(0.1, 2.0)(10**4) == 0
     ramp = linear_ramp(0.5, 0.7, 10, 20)
     assert [ramp(s) for s in (0, 10, 15, 20, 99)] == pytest.approx([0.5, 0.5, 0.6, 0.7, 0.7])
     network, grads = network_and_grads()

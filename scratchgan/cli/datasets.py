@@ -9,7 +9,7 @@ from scratchgan.errors import UserError
 NAMED = ("mnist", "digits")
 
 
-def of_run(config, name=None, data_dir=None, announce=print):
+def of_run(config, name=None, data_dir=None, announce=print, bars=True):
     """The data set that config.json of a run describes; `name` and `data_dir` where it is no longer where it was.
 
     `UserError` if it cannot be found.
@@ -27,7 +27,7 @@ def of_run(config, name=None, data_dir=None, announce=print):
             if name is None:
                 raise UserError(f"the data of the run ({recorded['name']}: {source}) are not where they were: say "
                                 "with --data where they are")
-    return data.load(name, data_dir, size=shape[1], channels=shape[0], announce=announce)
+    return data.load(name, data_dir, size=shape[1], channels=shape[0], announce=announce, bars=bars)
 
 
 def path_of(source):

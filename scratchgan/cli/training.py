@@ -14,7 +14,7 @@ FIXED = {"out": "--out", "seed": "--seed", "lr": "--lr", "lr_d": "--lr-d", "lr_g
 EXAMPLES = """\
 examples:
   scratchgan train                                    MNIST, or the bundled digits where there is no network
-  scratchgan train --data digits --steps 5000         a few minutes
+  scratchgan train --data digits --steps 5000         less than a minute
   scratchgan train mlp --data photos/ --lr-d 1e-4     images of one's own, a slower discriminator
   scratchgan train --resume runs/mlp                  go on where a run was stopped
 """
@@ -32,7 +32,7 @@ def add(commands):
 
     length = parser.add_argument_group("length and rates").add_mutually_exclusive_group()
     length.add_argument("--epochs", type=whole(1), metavar="N",
-                        help="how often to go through the data (default: the recipe's, with its least number of steps)")
+                        help="how often to go through the data (default: the recipe's, more where images are few)")
     length.add_argument("--steps", type=whole(1), metavar="N", help="how many steps to do, instead of epochs")
     rates = parser.add_argument_group("settings")
     rates.add_argument("--batch-size", type=whole(1), metavar="N", help="images in a step (default: the recipe's)")
@@ -67,7 +67,8 @@ def add_data(parser):
                         help="MNIST, the bundled digits, or the path of a folder of images or of a .npy or .npz file; "
                              "auto: MNIST, or the digits where it cannot be had (default: auto)")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER",
-                        help="where MNIST is looked for and downloaded to (default: the user's cache)")
+                        help="where MNIST is looked for and downloaded to (default: $SCRATCHGAN_DATA, then the "
+                             "user's cache)")
 
 
 def run(options):
@@ -112,7 +113,7 @@ def start(options, say, callbacks):
     device = backend.device(options.device or "auto")
 
     name = "auto" if options.data is None else options.data
-    dataset = data.load(name, options.data_dir, size=recipe.image_size, announce=say)
+    dataset = data.load(name, options.data_dir, size=recipe.image_size, announce=say, bars=not options.quiet)
     batch_size = options.batch_size or recipe.batch_size
     steps_per_epoch = -(-len(dataset) // batch_size)
     steps = options.steps or (options.epochs and options.epochs * steps_per_epoch)
@@ -149,5 +150,8 @@ def resume(options, say, callbacks):
     if options.epochs:
         steps = options.epochs * -(-config["data"]["size"] // config["batch_size"])
     name = None if options.data == "auto" else options.data
-    return runs.resume(options.resume, lambda config: datasets.of_run(config, name, options.data_dir, say),
-                       device=options.device, steps=steps, threads=options.threads, callbacks=callbacks, announce=say)
+
+    def find(config):
+        return datasets.of_run(config, name, options.data_dir, say, bars=not options.quiet)
+    return runs.resume(options.resume, find, device=options.device, steps=steps, threads=options.threads,
+                       callbacks=callbacks, announce=say)

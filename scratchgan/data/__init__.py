@@ -30,7 +30,7 @@ NAMES = ("auto", "mnist", "digits")
 PROBE_SECONDS = 4.0  # how long "auto" waits for a mirror to answer
 
 
-def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT):
+def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT, bars=True):
     """A data set for training, its images uint8 (N, channels, size, size).
 
     name      "mnist" (the training set), "digits" (bundled), the path of a folder of images or of a .npy or
@@ -38,25 +38,26 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     data_dir  where MNIST is looked for first and downloaded to
     announce  is called with one line when MNIST is downloaded, and when "auto" means the digits
     timeout   seconds without an answer after which a mirror is given up
+    bars      whether a terminal shows progress bars while images are downloaded or read
 
     A file of MNIST's that is here but damaged is an error, also for "auto".
     """
     check_format(size, channels)
     if name == "auto":
-        name = choose(data_dir, announce, timeout)
+        name = choose(data_dir, announce, timeout, bars)
     if name == "digits":
         return load_digits(size, channels)
     if name == "mnist":
-        return resized(load_mnist("train", data_dir, timeout=timeout, announce=announce), size, channels)
+        return resized(load_mnist("train", data_dir, timeout=timeout, announce=announce, bars=bars), size, channels)
     if not str(name) or not Path(name).expanduser().exists():
         raise UserError(
             f"there is no data set, file or folder {str(name)!r}: give {', '.join(NAMES)}, "
             "or the path of a folder of images, a .npy or a .npz file"
         )
-    return load_path(name, size, channels)
+    return load_path(name, size, channels, bars)
 
 
-def choose(data_dir, announce, timeout):
+def choose(data_dir, announce, timeout, bars):
     """What "auto" means here: "mnist", downloaded now if need be, or "digits", announced."""
     absent = mnist.missing(data_dir)
     if not absent:
@@ -65,7 +66,7 @@ def choose(data_dir, announce, timeout):
     seconds = min(PROBE_SECONDS, timeout)
     if mnist.can_download(seconds):
         try:
-            fetch(data_dir, timeout=timeout, announce=announce)
+            fetch(data_dir, timeout=timeout, announce=announce, bars=bars)
             return "mnist"
         except DownloadError as error:
             why = str(error)

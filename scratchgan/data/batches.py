@@ -33,7 +33,9 @@ class Batches:
 
 
 def to_float(images):
-    """uint8 0..255 to float32 in [-1, 1]."""
+    """uint8 0..255 to float32 in [-1, 1]; floats, which are in [-1, 1] already, as they are."""
+    if images.dtype.kind == "f":
+        return images
     x = np.multiply(images, np.float32(2 / 255), dtype=np.float32)
     x -= 1
     return x

@@ -26,7 +26,7 @@ class DownloadError(UserError):
     """Nothing that could be used came from any mirror, or it could not be stored."""
 
 
-def download(file, mirrors, check, timeout=TIMEOUT):
+def download(file, mirrors, check, timeout=TIMEOUT, bar=True):
     """`(mirror, data)` of the first of `mirrors` to serve a `file` that `check(data)` does not refuse.
 
     `check` raises `UserError` to refuse. A `DownloadError` tells what each mirror said.
@@ -34,7 +34,7 @@ def download(file, mirrors, check, timeout=TIMEOUT):
     reasons = []
     for mirror in mirrors:
         try:
-            data = get(mirror + file, timeout)
+            data = get(mirror + file, timeout, bar)
             check(data)
             return mirror, data
         except (UserError, *FAILURES) as error:
@@ -42,15 +42,16 @@ def download(file, mirrors, check, timeout=TIMEOUT):
     raise DownloadError("; ".join(reasons) or "there is no mirror to ask")
 
 
-def get(url, timeout=TIMEOUT):
-    """The bytes at `url`, with a progress bar if somebody is watching. Redirects are followed."""
+def get(url, timeout=TIMEOUT, bar=True):
+    """The bytes at `url`, with a progress bar, if wanted, where somebody is watching. Redirects are followed."""
     with within(timeout, request, url, timeout) as response:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdigit() else None
         # disable=None: no bar unless standard error is a terminal.
         name = url.rpartition("/")[2]
-        with tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-            return receive(response, total, timeout, bar.update)
+        disable = None if bar else True
+        with tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False, disable=disable) as shown:
+            return receive(response, total, timeout, shown.update)
 
 
 def receive(response, total, timeout, progress=lambda count: None):

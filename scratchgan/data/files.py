@@ -19,11 +19,11 @@ SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
 SLACK = 1e-3  # how far beyond [0, 1] or [-1, 1] rounding may have put a value: a float16's last place
 
 
-def load_path(path, size=28, channels=1):
+def load_path(path, size=28, channels=1, bar=True):
     """The data set in a folder of images, a .npy or a .npz file, as `channels` x `size` x `size`."""
     path = Path(path).expanduser()
     if path.is_dir():
-        return load_folder(path, size, channels)
+        return load_folder(path, size, channels, bar)
     if path.suffix.lower() in (".npy", ".npz"):
         return load_array(path, size, channels)
     if not path.exists():
@@ -31,7 +31,7 @@ def load_path(path, size=28, channels=1):
     raise UserError(f"{path} is neither a folder of images nor a .npy or .npz file")
 
 
-def load_folder(folder, size=28, channels=1):
+def load_folder(folder, size=28, channels=1, bar=True):
     """The images in `folder`, sorted by path; if it has sub-folders with images, these are the classes.
 
     Classes are numbered by the sorted names of the sub-folders, whatever lies deeper belongs to
@@ -56,7 +56,8 @@ def load_folder(folder, size=28, channels=1):
         raise UserError(f"{folder} holds no images ({' '.join(EXTENSIONS)}): name another folder")
     images = np.empty((len(paths), channels, size, size), np.uint8)
     # delay: a bar only for what takes longer than a second; disable=None: only on a terminal.
-    for i, path in enumerate(tqdm(paths, desc="reading images", leave=False, delay=1, disable=None)):
+    disable = None if bar else True
+    for i, path in enumerate(tqdm(paths, desc="reading images", leave=False, delay=1, disable=disable)):
         images[i] = read_image(path, size, channels)
     labels, told = None, "no labels"
     if classes:

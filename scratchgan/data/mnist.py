@@ -50,7 +50,7 @@ SPLITS = {
 SUBFOLDERS = ("mnist", "", "MNIST/raw")  # the last is where torchvision puts them
 
 
-def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, announce=None):
+def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, announce=None, bars=True):
     """The `split` "train" (60,000) or "test" (10,000) of MNIST: images (N, 1, 28, 28), labels 0 to 9.
 
     The files are looked for as `search_folders` says and, if any of the two is missing,
@@ -65,7 +65,7 @@ def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, ann
                 "and --data-dir names the folder that holds it"
             )
         try:
-            fetch(data_dir, timeout=timeout, announce=announce)
+            fetch(data_dir, timeout=timeout, announce=announce, bars=bars)
         except DownloadError as error:
             raise DownloadError(f"MNIST was not found {searched(data_dir)}, and {error}") from error
     found = locate(data_dir)
@@ -74,7 +74,7 @@ def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, ann
     return Dataset.of("mnist", images[:, None], labels.astype(np.int64), source)
 
 
-def fetch(data_dir=None, mirrors=None, timeout=TIMEOUT, announce=None):
+def fetch(data_dir=None, mirrors=None, timeout=TIMEOUT, announce=None, bars=True):
     """See to it that all four files are in one folder, download those that are not, return its path.
 
     The folder is `mnist` in `data_dir` or else in the first of `search_folders`. Files already
@@ -98,7 +98,7 @@ def fetch(data_dir=None, mirrors=None, timeout=TIMEOUT, announce=None):
     for file in absent:
         try:
             mirror, data = download(
-                f"{file}.gz", mirrors, lambda data, file=file: verify(data, "what it sent", file), timeout
+                f"{file}.gz", mirrors, lambda data, file=file: verify(data, "what it sent", file), timeout, bars
             )
         except DownloadError as error:
             raise DownloadError(

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scratchgan import random
-from scratchgan.data.batches import Batches
 from scratchgan.data.dataset import Dataset, content_sha256
 from scratchgan.errors import UserError
 
@@ -22,21 +20,6 @@ class FloatImages:
 
     def __len__(self):
         return len(self.images)
-
-
-class FloatBatches(Batches):
-    """`Batches` of `FloatImages`: the same order and the same mirroring, and no scaling."""
-
-    def batch(self, step):
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, random.permutation(len(self.dataset), self.seed, "data/order", epoch)
-        rows = self._order[index * self.batch_size:(index + 1) * self.batch_size]
-        images = self.dataset.images[rows]
-        if self.flip:
-            mirrored = random.uniform((len(rows), 1), self.seed, "data/flip", step)[:, 0] < 0.5
-            images[mirrored] = images[mirrored, ..., ::-1]
-        return images, None
 
 
 def as_dataset(data):
@@ -57,11 +40,6 @@ def as_dataset(data):
         raise UserError("A float array to train on must have values from -1 to 1: scale it, for instance "
                         "x / 127.5 - 1 for 0 to 255.")
     return FloatImages("array", images, None, content_sha256(images), source)
-
-
-def batches_of(dataset, batch_size, seed, flip):
-    kind = FloatBatches if dataset.images.dtype.kind == "f" else Batches
-    return kind(dataset, batch_size, seed, flip)
 
 
 def description(dataset):

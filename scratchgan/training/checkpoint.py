@@ -176,6 +176,8 @@ def newest(folder, announce):
         try:
             checkpoint = read(path)
         except Damaged as error:
+            if not path.exists():  # a training that goes on removed it meanwhile, and has written a newer one
+                return newest(folder, announce)
             damaged.append(path)
             first = first or error
             continue

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from scratchgan import recipes
+from scratchgan.data.batches import Batches
 from scratchgan.errors import UserError
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training import environment
-from scratchgan.training.arrays import as_dataset, batches_of, description
+from scratchgan.training.arrays import as_dataset, description
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.run import Run
 from scratchgan.training.system import System
@@ -136,7 +137,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
               "weights_seed": recipe.get("seed"), **chosen, "steps": steps, "data": description(dataset),
               **circumstances(system, threads)}
     folder = None if out is None else RunFolder.create(out, config)
-    batches = batches_of(dataset, chosen["batch_size"], chosen["seed"], chosen["flip"])
+    batches = Batches(dataset, chosen["batch_size"], chosen["seed"], chosen["flip"])
     return Run(system, batches, config, folder, watched(callbacks), announce)
 
 
@@ -180,7 +181,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
                  "are lost.")
     if checkpoint is None:
         announce(f"The run in {folder.path} has no checkpoint: it starts from the beginning.")
-    run.batches = batches_of(dataset, config["batch_size"], config["seed"], config["flip"])
+    run.batches = Batches(dataset, config["batch_size"], config["seed"], config["flip"])
     return run
 
 

@@ -28,8 +28,7 @@ class RunFolder:
     config  the contents of config.json: "recipe" (a name, or None for networks of one's own), "settings" (of the
             recipe), "weights_seed", "seed" (of the order of the data), "batch_size", "steps", "log_every",
             "sample_every", "checkpoint_every", "keep", "flip", "data" {"name", "source", "sha256", "size",
-            "shape"}, "device", "dtype", "threads" (of the BLAS), "versions",
-            "blas"
+            "shape"}, "device", "dtype", "threads" (of the BLAS), "versions", "blas"
     """
 
     def __init__(self, path, config):
@@ -44,17 +43,20 @@ class RunFolder:
         check_free(path)
         folder = cls(path, {"format": FORMAT, **config})
         wanted = [*reversed(folder.path.parents), folder.path, folder.samples, folder.checkpoints]
-        made = []
+        undo = []
         with writing("a run to", path):
             try:
                 for each in wanted:
                     if not each.is_dir():
                         each.mkdir()
-                        made.append(each)
-                folder.write_config()
+                        undo.append(each.rmdir)
                 folder.lock()
+                check_free(path)  # again: until the lock was ours another process may have begun a run
+                undo.append((folder.path / CONFIG).unlink)
+                folder.write_config()
             except BaseException:
-                for remove in ((folder.path / CONFIG).unlink, *(each.rmdir for each in reversed(made))):
+                folder.close()
+                for remove in reversed(undo):
                     with suppress(OSError):
                         remove()
                 raise

@@ -27,6 +27,7 @@ class Watch(Callback):
     def on_start(self, run):
         objective = getattr(run.system, "objective", None)
         self.probabilities = getattr(objective, "score", None) == "logit"
+        self.largest = max((row.get("grad_norm_generator", 0.0) for row in run.history), default=0.0)  # if resumed
         self.data_spread = pixel_spread(run.batches.batch(run.step)[0])
 
     def on_log(self, run, row):

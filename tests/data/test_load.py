@@ -3,6 +3,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from scratchgan import data
 from scratchgan.data import mnist
@@ -123,3 +124,21 @@ def test_find(tmp_path, tiny):
     assert dict(data.find(tmp_path / "data"))["mnist"] == str(tmp_path / "data" / "mnist")
     (tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     assert dict(data.find(tmp_path / "data"))["mnist"] is None
+
+
+def test_no_bars_where_none_are_wanted(tmp_path, server, monkeypatch):
+    seen = []
+
+    def watched(*arguments, disable, **options):
+        seen.append(disable)
+        return tqdm(*arguments, disable=True, **options)
+    monkeypatch.setattr("scratchgan.data.download.tqdm", watched)
+    monkeypatch.setattr("scratchgan.data.files.tqdm", watched)
+    monkeypatch.setattr(mnist, "MIRRORS", (server.url("good"),))
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "images" / "a.png")
+    for bars, disable in ((True, None), (False, True)):  # None: shown on a terminal
+        for name in ("mnist", tmp_path / "images"):
+            data.load(name, tmp_path / str(bars), bars=bars)
+        assert seen == 5 * [disable]
+        seen.clear()

@@ -154,6 +154,19 @@ def test_a_folder_that_cannot_be_written(game, tmp_path, monkeypatch):
         tmp_path.chmod(0o700)
 
 
+def test_a_checkpoint_that_a_training_removes_while_it_is_read(game, tmp_path, monkeypatch):
+    read = checkpoint.read
+    checkpoint.save(tmp_path, game, 1)
+
+    def late(path):
+        if path.name == "step-00000001":
+            checkpoint.save(tmp_path, game, 2)
+            checkpoint.prune(tmp_path, 1)
+        return read(path)
+    monkeypatch.setattr(checkpoint, "read", late)
+    assert checkpoint.newest(tmp_path, pytest.fail)[0].step == 2
+
+
 # -- damaged and foreign ones --------------------------------------------------------------------------------------
 
 

@@ -212,6 +212,20 @@ def test_one_process_at_a_time(begun, data):
     assert resume(folder, data).finished
 
 
+def test_two_runs_begun_at_once_in_one_folder(begun, tmp_path, monkeypatch):
+    """The other one writes config.json between our look and our lock: it keeps its folder."""
+    config = begun(20, out=tmp_path / "any") / "config.json"
+    lock, out = training.RunFolder.lock, tmp_path / "run"
+
+    def late(folder):
+        (out / "config.json").write_bytes(config.read_bytes())
+        lock(folder)
+    monkeypatch.setattr(training.RunFolder, "lock", late)
+    with pytest.raises(UserError, match="already holds a run"):
+        begun(20, out=out)
+    assert (out / "config.json").read_bytes() == config.read_bytes()
+
+
 # -- killed ------------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,17 @@ def test_the_discriminator_has_won():
     assert steps == [8] and "discriminator has won" in lines[0] and "try" in lines[0] and "\n" not in lines[0]
 
 
+def test_a_resumed_run_knows_how_large_the_gradient_was():
+    run = type("Run", (), {"system": Fake(), "history": [{"grad_norm_generator": 1.0}], "step": 2, "batches": type(
+        "Batches", (), {"batch": lambda self, step: (tiny_recipe.images() / 255, None)})()})()
+    watch = Watch()
+    watch.on_start(run)
+    assert watch.won({"d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4})
+    run.history = []
+    watch.on_start(run)
+    assert not watch.won({"d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4})
+
+
 def test_once_an_episode():
     assert warnings([FINE, WON, WON, WON, WON, FINE, WON, WON, WON])[0] == [8, 18]
     assert warnings([FINE, WON, WON, FINE, WON, WON, FINE])[0] == []

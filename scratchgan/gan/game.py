@@ -71,8 +71,8 @@ class Game:
         real = self.checked(batch)
         n, xp = len(real), G.xp
         scores = xp.empty((3, n, 1), G.dtype)  # real, fake, and fake after D's update
-        for network in (G, D):
-            network.set_step(self.seed, self.steps)
+        for name, network in self.networks.items():
+            network.set_step(self.seed, self.steps, name)
         with G.workspace(), D.workspace():
             fake = G.forward(self.noise(n, self.seed, "noise", self.steps))
 

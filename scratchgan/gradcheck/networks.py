@@ -113,22 +113,22 @@ class _Losses:
         self.seed, self.step = before.seed, before.steps
         self.z = before.noise(len(real), self.seed, "noise", self.step)
         self.complex = {"discriminator": complex_copy(D), "generator": complex_copy(G)}
-        fake = self.draw(G.twin()).forward(self.z)
+        fake = self.draw(G.twin(), "generator").forward(self.z)
         self.both = G.xp.concatenate([before.checked(real).reshape(fake.shape), fake])
         # D after its update, just after it saw the batch: its next pass draws the masks of the pass that G learns from.
-        self.judge = self.draw(after.discriminator.twin("complex128"))
+        self.judge = self.draw(after.discriminator.twin("complex128"), "discriminator")
         self.judge.forward(self.both)
 
-    def draw(self, network):
-        network.set_step(self.seed, self.step)
+    def draw(self, network, name):
+        network.set_step(self.seed, self.step, name)
         return network
 
     def loss_d(self):
-        scores, n = self.draw(self.complex["discriminator"]).forward(self.both), len(self.z)
+        scores, n = self.draw(self.complex["discriminator"], "discriminator").forward(self.both), len(self.z)
         return self.objective.loss_d(scores[:n], scores[n:])
 
     def loss_g(self):
-        fake = self.draw(self.complex["generator"]).forward(self.z.astype(np.complex128))
+        fake = self.draw(self.complex["generator"], "generator").forward(self.z.astype(np.complex128))
         return self.objective.loss_g(self.judge.twin("complex128").forward(fake))
 
 

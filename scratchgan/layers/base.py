@@ -225,10 +225,13 @@ class Layer:
     def eval(self):
         return self.train(False)
 
-    def set_step(self, seed, step):
-        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass)."""
+    def set_step(self, seed, step, name=""):
+        """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass).
+
+        A `name` goes before the keys, so that two networks of one seed draw apart.
+        """
         for prefix, layer in self.walk():
-            layer._draw = [seed, prefix, step, 0]
+            layer._draw = [seed, f"{name}.{prefix}" if name else prefix, step, 0]
 
     # -- copies ----------------------------------------------------------------------------------------------
 

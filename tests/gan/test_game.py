@@ -216,3 +216,16 @@ def test_recipes_refuse_what_they_do_not_have():
         scratchgan.recipes.get("mlp").build(width=3)
     game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
     assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.z_dim == 10
+
+
+def test_dropout_draws_apart_in_both_networks(monkeypatch):
+    from scratchgan.layers import Dropout
+    seen = []
+    draw = Dropout.next_mask
+    monkeypatch.setattr(Dropout, "next_mask", lambda self, x: seen.append(draw(self, x)) or seen[-1])
+    G, D = Sequential(Dropout(0.5), Linear(16, 16)), Sequential(Dropout(0.5), Linear(16, 1))
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=16, image_shape=(1, 4, 4))
+    for x in batches(8, 2, (1, 4, 4)):
+        game.step(x)
+    masks = [m.tobytes() for m in seen if m.shape == (8, 16)]  # G's, and D's of the samples after its update
+    assert len(masks) == 4 and len(set(masks)) == 4

@@ -8,17 +8,32 @@
 
 import importlib
 
-from scratchgan import layers, recipes
+from scratchgan import recipes
 from scratchgan.gan import Game
-from scratchgan.layers import *  # noqa: F403
+from scratchgan.layers import (
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    Maxout,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Softplus,
+    Tanh,
+    Unflatten,
+)
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
 _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
 
-__all__ = [*layers.__all__, "SGD", "Adam", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Game", "MSELoss",  # noqa: F405
-           "RMSprop", "__version__", "fit", "load", "recipes"]
+__all__ = ["SGD", "Adam", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Dropout", "Flatten", "Game", "Layer",
+           "LeakyReLU", "Linear", "MSELoss", "Maxout", "RMSprop", "ReLU", "Reshape", "Sequential", "Sigmoid",
+           "Softplus", "Tanh", "Unflatten", "__version__", "fit", "load", "recipes"]
 
 
 def __getattr__(name):

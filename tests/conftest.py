@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from scratchgan import backend
+from scratchgan.data import mnist
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("suite")
@@ -41,3 +42,13 @@ def pytest_collection_modifyitems(config, items):
 def rng():
     """The tests' own random numbers, on the host."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An empty folder to work in; no MNIST is here and no mirror answers."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SCRATCHGAN_DATA", raising=False)
+    monkeypatch.setattr(mnist, "MIRRORS", ())

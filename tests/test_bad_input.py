@@ -21,6 +21,7 @@ from scratchgan.cli import main
 from scratchgan.data import mnist
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (8, 28, 28)).astype(np.float32)
+pytestmark = pytest.mark.usefixtures("alone")
 needs_no_cuda = pytest.mark.skipif(backend.cuda_problem() is None, reason="there is a CUDA device here")
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc here")
 
@@ -31,16 +32,6 @@ def trained(tmp_path_factory):
     assert main(["train", "--data", "digits", "--steps", "2", "--threads", "1", "--device", "cpu", "--quiet",
                  "--out", str(folder)]) == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """An empty folder to work in; no MNIST is here and no mirror answers."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("SCRATCHGAN_DATA", raising=False)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
 
 
 def listing(folder):

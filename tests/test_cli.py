@@ -16,19 +16,10 @@ import scratchgan
 from scratchgan import plots, report, training
 from scratchgan.cli import main, sampling
 from scratchgan.cli import training as train_command
-from scratchgan.data import mnist
+
+pytestmark = pytest.mark.usefixtures("alone")
 
 TINY = ["train", "--data", "digits", "--steps", "30", "--device", "cpu", "--threads", "1"]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """An empty folder to work in; no MNIST is here and no mirror answers."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("SCRATCHGAN_DATA", raising=False)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,6 @@ GZIP_MAGIC = b"\x1f\x8b"  # no IDX file begins so: its first two bytes are zero
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
 
-def read_idx(path, shape=None):
-    """The array in an IDX file; `shape`, where given, is what it must have."""
-    return parse_idx(decompress(read_bytes(path), path), path, shape)
-
-
 def read_bytes(path):
     """What is in a file."""
     try:

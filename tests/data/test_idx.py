@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from scratchgan.data.idx import TYPES, parse_idx, read_idx
+from scratchgan.data.idx import TYPES, decompress, parse_idx, read_bytes
 from scratchgan.errors import UserError
 
 CONTENT = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])
@@ -15,6 +15,11 @@ arrays = hnp.arrays(
     hnp.unsigned_integer_dtypes(endianness="=", sizes=[8]),
     hnp.array_shapes(min_dims=1, max_dims=4, min_side=0),
 )
+
+
+def read_idx(path, shape=None):
+    """A file as MNIST's are read."""
+    return parse_idx(decompress(read_bytes(path), path), path, shape)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])

@@ -11,6 +11,8 @@ import importlib
 from scratchgan import recipes
 from scratchgan.gan import Game
 from scratchgan.layers import (
+    Conv2d,
+    ConvTranspose2d,
     Dropout,
     Flatten,
     Layer,
@@ -31,9 +33,35 @@ from scratchgan.optimizers import SGD, Adam, RMSprop
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
 _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
 
-__all__ = ["SGD", "Adam", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Dropout", "Flatten", "Game", "Layer",
-           "LeakyReLU", "Linear", "MSELoss", "Maxout", "RMSprop", "ReLU", "Reshape", "Sequential", "Sigmoid",
-           "Softplus", "Tanh", "Unflatten", "__version__", "fit", "load", "recipes"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Conv2d",
+    "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Game",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "MSELoss",
+    "Maxout",
+    "RMSprop",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Unflatten",
+    "__version__",
+    "fit",
+    "load",
+    "recipes",
+]
 
 
 def __getattr__(name):

@@ -65,6 +65,17 @@ def empty(shape, dtype, order="C", xp=np):
     return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
 
 
+def memory_order(x):
+    """The axes of x from the slowest in memory to the fastest."""
+    return tuple(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
+
+
+def flat(x):
+    """The elements of x as a 1-D view in the order of memory, or None where they are not dense."""
+    stored = x if x.flags.c_contiguous else x.transpose(memory_order(x))
+    return stored.reshape(-1) if stored.flags.c_contiguous else None
+
+
 def zeros_like(vector, dtype=None):
     """A vector of zeros beside this one: as long, on its device, of its dtype or the one given."""
     new = empty(vector.shape, dtype or vector.dtype, xp=array_module(vector))

@@ -7,6 +7,17 @@ beside it for everything else, and a test holds one to the other.
 
 from scratchgan.kernels.activations import leaky_relu, leaky_relu_grad, sigmoid, softplus, tanh, tanh_grad
 from scratchgan.kernels.adam import adam
+from scratchgan.kernels.convolution import fast_convolution
 from scratchgan.kernels.gemm import gemm
 
-__all__ = ["adam", "gemm", "leaky_relu", "leaky_relu_grad", "sigmoid", "softplus", "tanh", "tanh_grad"]
+__all__ = [
+    "adam",
+    "fast_convolution",
+    "gemm",
+    "leaky_relu",
+    "leaky_relu_grad",
+    "sigmoid",
+    "softplus",
+    "tanh",
+    "tanh_grad",
+]

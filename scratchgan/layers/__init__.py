@@ -3,10 +3,26 @@
 from scratchgan.layers.activations import LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from scratchgan.layers.base import Layer
 from scratchgan.layers.containers import Sequential
+from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten
 
-__all__ = ["Dropout", "Flatten", "Layer", "LeakyReLU", "Linear", "Maxout", "ReLU", "Reshape", "Sequential",
-           "Sigmoid", "Softplus", "Tanh", "Unflatten"]
+__all__ = [
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "Maxout",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Unflatten",
+]

@@ -37,7 +37,7 @@ class Layer:
         self.training = True
         self.is_twin = False
         self._owned = False                     # another layer holds the flat vector
-        self._grads, self._initializers = {}, {}
+        self._grads, self._initializers, self._storage = {}, {}, {}
         self._stale = set()                     # names whose gradient awaits its zeros
         self._pool, self._in_workspace = {}, 0
         self._tree = None                       # what `walk` found
@@ -66,10 +66,11 @@ class Layer:
 
     # -- parameters: one flat vector -------------------------------------------------------------------------
 
-    def add_parameter(self, name, value):
+    def add_parameter(self, name, value, storage=None):
         """Create the parameter `name` from an array, or from (shape, initializer).
 
-        With an initializer, a layer alone draws from seed 0; `network.initialize(seed)` draws again.
+        With an initializer, a layer alone draws from seed 0; `network.initialize(seed)` draws again. `storage`
+        gives the axes in the order in which memory holds them, (0, 1, ...) by default.
         """
         if self._owned:
             raise ValueError(f"{type(self).__name__}: add parameter {name!r} before a network takes the layer in")
@@ -82,6 +83,7 @@ class Layer:
             raise TypeError(f"{type(self).__name__}: parameter {name!r} must be float32 or float64, "
                             f"not {value.dtype}")
         self.params[name] = value
+        self._storage[name] = tuple(range(value.ndim) if storage is None else storage)
         self._pack()
 
     def add_layer(self, name, layer):
@@ -106,7 +108,8 @@ class Layer:
 
     def _pack(self):
         """Copy all parameters into one new flat vector."""
-        arrays = [value for _, layer in self.walk() for value in layer.params.values()]
+        arrays = [value.transpose(layer._storage[name]) for _, layer in self.walk()
+                  for name, value in layer.params.items()]
         if not arrays:
             return
         if len({(value.dtype, backend.device_of(value)) for value in arrays}) > 1:
@@ -121,9 +124,11 @@ class Layer:
         self._theta, self._grad, self._stale = theta, grad, set()
         start = 0
         for name, old in self.params.items():
-            part = slice(start, start + old.size)
-            self.params[name] = theta[part].reshape(old.shape)
-            self._grads[name] = grad[part].reshape(old.shape)
+            part, axes = slice(start, start + old.size), self._storage[name]
+            shape = [old.shape[axis] for axis in axes]
+            back = sorted(range(len(axes)), key=axes.__getitem__)
+            self.params[name] = theta[part].reshape(shape).transpose(back)
+            self._grads[name] = grad[part].reshape(shape).transpose(back)
             start += old.size
         for child in self.layers.values():
             part = slice(start, start + child._theta.size)
@@ -321,8 +326,16 @@ class Layer:
 
     def empty_like(self, slot, x):
         """`empty` in the shape, dtype and memory order of x."""
+        xp = backend.array_module(x)
+        if x.ndim > 2 and not x.flags.c_contiguous:
+            return self.empty_along(slot, x.shape, x.dtype, backend.memory_order(x), xp)
         order = "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
-        return self.empty(slot, x.shape, x.dtype, order, backend.array_module(x))
+        return self.empty(slot, x.shape, x.dtype, order, xp)
+
+    def empty_along(self, slot, shape, dtype, axes, xp=None):
+        """`empty` whose memory holds the axes in this order: axes[0] is the slowest."""
+        stored = self.empty(slot, tuple(shape[axis] for axis in axes), dtype, xp=xp)
+        return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
     def own(self, view):
         """A view of the caller's array made safe to hand out: a copy, except inside `workspace()`."""

@@ -1,0 +1,118 @@
+"""Tasks on several cores: NumPy lets go of the interpreter inside its loops, so that Python threads share the work.
+
+A convolution is cut into independent tasks. Each calls the BLAS with one thread, which beats one task at a time with
+the BLAS on all cores: elementwise passes use all cores too, and a task's blocks stay in the cache of its core. As many
+tasks run at once as the BLAS has threads, so one number (`--threads`, threadpoolctl) limits both; `run` gives
+the BLAS its threads back before it returns.
+"""
+
+import functools
+import itertools
+import os
+import queue
+import threading
+
+import numpy as np
+
+_local = threading.local()  # .busy: this thread is inside `run`; .arena: its scratch memory
+_lock = threading.Lock()    # one `run` at a time has the helpers
+_helpers = []               # their queues of work
+
+
+@functools.cache
+def _libraries():
+    from threadpoolctl import ThreadpoolController  # here, since it looks through every loaded library
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def workers():
+    """How many tasks run at once: the number of threads of the BLAS; 1 inside a task."""
+    if getattr(_local, "busy", False):
+        return 1
+    return max((library.get_num_threads() or 1 for library in _libraries()), default=1)
+
+
+def run(tasks):
+    """Call every task (a function without arguments) once, several at a time, in no order to rely on.
+
+    The first exception of a task is raised when all have ended.
+    """
+    count = min(workers(), len(tasks))
+    if count <= 1 or not _lock.acquire(blocking=False):
+        for task in tasks:
+            task()
+        return
+    before = [library.get_num_threads() for library in _libraries()]
+    try:
+        for library in _libraries():
+            library.set_num_threads(1)
+        _share(tasks, count)
+    finally:
+        for library, number in zip(_libraries(), before):
+            library.set_num_threads(number)
+        _lock.release()
+
+
+def _share(tasks, count):
+    while len(_helpers) < count - 1:
+        _helpers.append(queue.SimpleQueue())
+        threading.Thread(target=_help, args=(_helpers[-1],), name="scratchgan", daemon=True).start()
+    left, ended = iter(tasks), queue.SimpleQueue()  # an iterator of a list hands each task to one thread
+    for helper in _helpers[:count - 1]:
+        helper.put((left, ended))
+    errors = [_work(left), *(ended.get() for _ in range(count - 1))]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _help(mine):
+    while True:
+        left, ended = mine.get()
+        ended.put(_work(left))
+        del left, ended  # an idle thread keeps no task, and no array of a task, alive
+
+
+def _work(left):
+    """Take tasks until none is left; returns the exception that ended it early."""
+    _local.busy = True
+    try:
+        for task in left:
+            task()
+    except BaseException as error:  # also KeyboardInterrupt: the other threads must end first
+        return error
+    finally:
+        _local.busy = False
+
+
+def _forget_helpers():
+    global _lock
+    _helpers.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_helpers)  # threads do not survive a fork
+
+
+def scratch(dtype, *shapes):
+    """Arrays of these shapes to work in, uninitialised: valid until this thread asks again."""
+    dtype = np.dtype(dtype)
+    sizes = [-(-int(np.prod(shape)) * dtype.itemsize // 64) * 64 for shape in shapes]
+    arena = getattr(_local, "arena", None)
+    if arena is None or len(arena) < sum(sizes):
+        block = np.empty(sum(sizes) + 64, np.uint8)
+        start = -block.ctypes.data % 64
+        arena = _local.arena = block[start:start + sum(sizes)]
+    arrays, start = [], 0
+    for shape, size in zip(shapes, sizes):
+        arrays.append(arena[start:start + int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape))
+        start += size
+    return arrays
+
+
+def split(size, parts):
+    """Slices of range(size) into at most `parts` pieces of nearly the same length."""
+    parts = max(1, min(parts, size))
+    edges = [size * part // parts for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

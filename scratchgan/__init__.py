@@ -11,6 +11,7 @@ import importlib
 from scratchgan import recipes
 from scratchgan.gan import Game
 from scratchgan.layers import (
+    AvgPool2d,
     Conv2d,
     ConvTranspose2d,
     Dropout,
@@ -19,6 +20,7 @@ from scratchgan.layers import (
     LeakyReLU,
     Linear,
     Maxout,
+    MaxPool2d,
     ReLU,
     Reshape,
     Sequential,
@@ -26,6 +28,7 @@ from scratchgan.layers import (
     Softplus,
     Tanh,
     Unflatten,
+    Upsample,
 )
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop
@@ -36,6 +39,7 @@ _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradchec
 __all__ = [
     "SGD",
     "Adam",
+    "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "Conv2d",
@@ -48,6 +52,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "MSELoss",
+    "MaxPool2d",
     "Maxout",
     "RMSprop",
     "ReLU",
@@ -57,6 +62,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "Upsample",
     "__version__",
     "fit",
     "load",

@@ -6,10 +6,12 @@ from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
+from scratchgan.layers.pooling import AvgPool2d, MaxPool2d, Upsample
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten
 
 __all__ = [
+    "AvgPool2d",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
@@ -17,6 +19,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "MaxPool2d",
     "Maxout",
     "ReLU",
     "Reshape",
@@ -25,4 +28,5 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "Upsample",
 ]

@@ -111,8 +111,9 @@ def scratch(dtype, *shapes):
     return arrays
 
 
-def split(size, parts):
-    """Slices of range(size) into at most `parts` pieces of nearly the same length."""
+def split(indices, parts):
+    """The slice of indices as at most `parts` slices of nearly the same length."""
+    start, size = indices.start, indices.stop - indices.start
     parts = max(1, min(parts, size))
-    edges = [size * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+    edges = [start + size * part // parts for part in range(parts + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]

@@ -170,6 +170,16 @@ class Layer:
         else:
             self._grads[name] += value
 
+    def accumulate_into(self, name, write):
+        """grads[name] += what `write(array)` writes: straight into place on the first pass after `zero_grad`."""
+        if name in self._stale and self._grads[name].dtype == self.params[name].dtype:
+            write(self._grads[name])
+            self._stale.discard(name)
+        else:
+            value = self.empty_like("d" + name, self._grads[name])
+            write(value)
+            self.accumulate(name, value)
+
     def accumulate_product(self, name, a, b):
         """grads[name] += a @ b, written straight into place on the first pass after `zero_grad`."""
         gemm(a, b, out=self._grads[name], accumulate=name not in self._stale)

@@ -46,7 +46,7 @@ class Taps:
     The channels may fall into groups, each output seeing only its own: w is (O, C / groups, kH, kW).
     """
 
-    x_axes = y_axes = (2, 3, 0, 1)  # the order in memory in which x and y are best: channels last, batch beside them
+    x_axes = y_axes = (0, 2, 3, 1)  # x and y come in this order of memory: channels last
 
     def __init__(self, geometry, weight):
         self.geometry, self.weight = geometry, weight
@@ -93,14 +93,12 @@ class Taps:
         x[...] = padded[:, :, top:top + h, left:left + w]
         return x
 
-    def weigh(self, x, y):
-        """w[o, c, r, q] = sum_{n, i, j} y[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p], a fresh array."""
-        xp, padded, grouped = array_module(x), self.padded(x), self.grouped(y)
-        w = xp.zeros(self.weight.shape, np.result_type(x.dtype, y.dtype))
+    def weigh(self, x, y, w):
+        """w[o, c, r, q] = sum_{n, i, j} y[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p], written into w."""
+        padded, grouped = self.padded(x), self.grouped(y)
         for r, q, (rows, columns) in self.taps(x.shape[2:], y.shape[2:]):
             seen = self.grouped(padded[:, :, rows, columns])
             w[:, :, r, q] = (grouped @ seen.swapaxes(2, 3)).sum(axis=0).reshape(w.shape[:2])
-        return w
 
 
 class _Convolution(Layer):
@@ -133,7 +131,8 @@ class _Convolution(Layer):
     def sums(self, x_shape, y_shape, like):
         """The three sums for these shapes and arrays like this one: a fast kernel where there is one, else `Taps`."""
         weight = self.params["weight"]
-        return kernels.fast_convolution(self.geometry, weight, x_shape, y_shape, like) or Taps(self.geometry, weight)
+        fast = kernels.fast_convolution(self.geometry, weight, x_shape, y_shape, like, self.empty)
+        return fast or Taps(self.geometry, weight)
 
     def finished(self, y, x):
         """y with the bias, unbatched if x was."""
@@ -198,12 +197,10 @@ class Conv2d(_Convolution):
 
     def backward(self, dy, wrt="all"):
         images, dy_images, sums = self.incoming(dy, wrt)
+        dx = None if wrt == "params" else sums.spread(dy_images, self.room("dx", images.shape, dy, sums.x_axes))
         if wrt != "input":
-            self.accumulate("weight", sums.weigh(images, dy_images))
-        if wrt == "params":
-            return None
-        dx = sums.spread(dy_images, self.room("dx", images.shape, dy, sums.x_axes))
-        return dx if dy.ndim == 4 else dx[0]
+            self.accumulate_into("weight", lambda w: sums.weigh(images, dy_images, w))
+        return dx if dx is None or dy.ndim == 4 else dx[0]
 
 
 class ConvTranspose2d(_Convolution):
@@ -243,12 +240,10 @@ class ConvTranspose2d(_Convolution):
 
     def backward(self, dy, wrt="all"):
         images, dy_images, sums = self.incoming(dy, wrt)
+        dx = None if wrt == "params" else sums.correlate(dy_images, self.room("dx", images.shape, dy, sums.y_axes))
         if wrt != "input":
-            self.accumulate("weight", sums.weigh(dy_images, images))
-        if wrt == "params":
-            return None
-        dx = sums.correlate(dy_images, self.room("dx", images.shape, dy, sums.y_axes))
-        return dx if dy.ndim == 4 else dx[0]
+            self.accumulate_into("weight", lambda w: sums.weigh(dy_images, images, w))
+        return dx if dx is None or dy.ndim == 4 else dx[0]
 
 
 def _geometry(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups):

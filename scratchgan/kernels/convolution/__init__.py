@@ -1,6 +1,17 @@
-"""Fast convolutions, chosen by shape."""
+"""Fast convolutions, chosen by shape: each class has the three sums of `scratchgan.layers.convolution.Taps`."""
+
+import numpy as np
+
+from scratchgan.kernels.convolution.winograd import Winograd
 
 
-def fast_convolution(geometry, weight, x_shape, y_shape, like):
-    """The three sums of a convolution (see `scratchgan.layers.convolution`) done fast, or None where nothing is."""
+def fast_convolution(geometry, weight, x_shape, y_shape, like, empty):
+    """The three sums done fast for x and y of these shapes and arrays like this one; None where nothing is faster.
+
+    `empty(slot, shape, dtype)` lends memory. For real NumPy arrays only.
+    """
+    if not isinstance(like, np.ndarray) or like.dtype != weight.dtype or like.dtype.kind != "f" or not x_shape[0]:
+        return None
+    if Winograd.fits(geometry, x_shape, y_shape):
+        return Winograd(weight, x_shape, y_shape, empty)
     return None

@@ -1,0 +1,252 @@
+"""The convolution of kernel 4, stride 2, padding 1 by Winograd's algorithm F(2x2, 2x2): 9 products for 16.
+
+In one dimension. Pair the pixels, X[J] = (x[2J - 1], x[2J]), and the kernel's entries, w0 = (w[0], w[1]) and
+w1 = (w[2], w[3]); then y[i] = X[i] w0 + X[i+1] w1 has stride 1. Two outputs together, from X0, X1, X2 = X[2t], X[2t+1],
+X[2t+2], need three products instead of four (Winograd 1980; Lavin and Gray 2016):
+
+    d = (X0 - X1, X1, X1 - X2)      u = (w0, w0 + w1, w1)      m = d u      y[2t] = m0 + m1      y[2t+1] = m1 - m2
+
+The other two sums follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for the sign of its last entry:
+
+    g = e u:  dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2        v = d e:  dw0 = v0 + v1, dw1 = v1 - v2
+
+In two dimensions this happens to rows (index k), then to columns (index l), and a product is a matrix product over
+samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) of a pair of pairs. Arrays are
+(N, H, W, C) here. Only one k is held at a time, for some samples and rows of tiles: the buffers are a fraction of x,
+and stay in a core's cache.
+"""
+
+import numpy as np
+
+from scratchgan.kernels import parallel
+from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
+
+TILES = 256         # rows of a matrix product: fewer are slower, more leave the cache
+WEIGH_TILES = 512   # the same where tiles are summed over
+
+
+class Winograd:
+    """The three sums; see `scratchgan.layers.convolution.Taps`, which they equal but for rounding.
+
+    A row of tiles t makes the rows 2t and 2t + 1 of y from the rows 4t - 1 to 4t + 4 of x.
+    """
+
+    x_axes = y_axes = CHANNELS_LAST
+
+    @staticmethod
+    def fits(geometry, x_shape, y_shape):
+        return (geometry.kernel == (4, 4) and geometry.stride == (2, 2) and geometry.padding == ((1, 1), (1, 1))
+                and geometry.dilation == (1, 1) and geometry.groups == 1)
+
+    def __init__(self, weight, x_shape, y_shape, empty):
+        self.weight = weight.transpose(2, 3, 1, 0)
+        self.n, self.c, self.h, self.w = x_shape
+        self.o, self.oh, self.ow = y_shape[1:]
+        self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
+        self.u = empty("u", (3, 3, 2, 2, self.c, self.o), weight.dtype)  # by k, l, r, q
+        self.holds_weight = False
+
+    def blocks(self, samples, size):
+        """(samples, first row of tiles, how many): pieces of about `size` tiles."""
+        limit = max(1, size // self.tw)
+        for part in parallel.split(samples, -(-(samples.stop - samples.start) // limit)):
+            rows = max(1, limit // (part.stop - part.start))
+            for t in range(0, self.th, rows):
+                yield part, t, min(rows, self.th - t)
+
+    def halves(self):
+        """The samples, a slice for each core."""
+        return parallel.split(slice(0, self.n), parallel.workers())
+
+    # -- y from x ----------------------------------------------------------------------------------------------
+
+    def correlate(self, x, y):
+        X, Y = channels_last(x), y.transpose(CHANNELS_LAST)
+        self.transform_weight()
+        parallel.run([lambda block=block: self._correlate(X, Y, *block)
+                      for half in self.halves() for block in self.blocks(half, TILES)])
+        return y
+
+    def _correlate(self, X, Y, samples, t, count):
+        X, Y = X[samples], Y[samples, 2 * t:2 * (t + count)]
+        p, d, m = parallel.scratch(X.dtype, self.pixel_shape(len(X), count, 2),
+                                   (3, len(X), count, self.tw, 2, 2 * self.c), (3, len(X), count, self.tw, self.o))
+        for k in range(3):
+            self.pixel_rows(X, t, k, p)
+            self.pixel_columns(p, d.transpose(0, 4, 1, 2, 3, 5))
+            for l in range(3):
+                np.dot(rows_of(d[l], 2), self.u[k, l].reshape(-1, self.o), out=rows_of(m[l], 1))
+            m[0] += m[1]
+            np.subtract(m[1], m[2], out=m[1])
+            for b in range(2):
+                put((assign, add, None)[k], Y[:, 0::2, b::2], m[b])
+                put((None, assign, subtract)[k], Y[:, 1::2, b::2], m[b])
+
+    def pixel_shape(self, samples, count, parities):
+        return parities, samples, count, 4 * self.tw + 2, self.c
+
+    def pixel_rows(self, X, t, k, p, first=0):
+        """p[r, :, i] = d_k of the rows of x in tile t + i, for the pixels r of a pair; its columns start at -1."""
+        p[:, :, :, 0] = 0
+        p[:, :, :, self.w + 1:] = 0
+        inside = p[:, :, :, 1:self.w + 1]
+        for r in range(len(p)):
+            for i in range(p.shape[2]):
+                x0, x1, x2 = (self.row(X, 4 * (t + i) + offset + r + first) for offset in (-1, 1, 3))
+                difference(*((x0, x1), (x1, None), (x1, x2))[k], out=inside[r, :, i])
+
+    def row(self, X, i):
+        return X[:, i] if 0 <= i < self.h else None
+
+    def pixel_columns(self, p, d):
+        """d[l] = d_l of the columns of p, whose pairs of pixels lie side by side."""
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c)
+        x0, x1, x2 = pairs[:, :, :, 0:-1:2], pairs[:, :, :, 1::2], pairs[:, :, :, 2::2]
+        np.subtract(x0, x1, out=d[0])
+        d[1] = x1
+        np.subtract(x1, x2, out=d[2])
+
+    # -- x from y ----------------------------------------------------------------------------------------------
+
+    def spread(self, y, x):
+        X, Y = x.transpose(CHANNELS_LAST), channels_last(y)
+        self.transform_weight()
+        parallel.run([lambda half=half: self._spread(X, Y, half) for half in self.halves()])
+        return x
+
+    def _spread(self, X, Y, half):
+        for samples, t, count in self.blocks(half, TILES):
+            self._spread_block(X[samples], Y[samples], t, count)
+
+    def _spread_block(self, X, Y, t, count):
+        n = len(X)
+        f, e, g, p = parallel.scratch(X.dtype, (n, count, 2 * self.tw, self.o), (3, n, count, self.tw, self.o),
+                                      (3, n, count, self.tw, 2, 2 * self.c), self.pixel_shape(n, count, 2))
+        for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
+            self.output_rows(Y, t, k, f)
+            output_columns(f, e)
+            for l in range(3):
+                np.dot(rows_of(e[l], 1), self.u[k, l].reshape(-1, self.o).T, out=rows_of(g[l], 2))
+            self.join_columns(g.transpose(0, 4, 1, 2, 3, 5), p)
+            for r in range(2):
+                for i in range(count):
+                    dx = p[r, :, i, 1:self.w + 1]
+                    put((subtract, assign, subtract)[k], self.row(X, 4 * (t + i) + 1 + r), dx)
+                    if k == 0:
+                        put(assign if i or not t else add, self.row(X, 4 * (t + i) - 1 + r), dx)
+                    elif k == 2:
+                        put(assign if i == count - 1 else add, self.row(X, 4 * (t + i) + 3 + r), dx)
+
+    def output_rows(self, Y, t, k, f):
+        """f[:, i] = e_k of the rows of dy in tile t + i; an odd width gets a column of zeros."""
+        f[:, :, self.ow:] = 0
+        for i in range(f.shape[1]):
+            out, y = f[:, i, :self.ow], Y[:, 2 * (t + i):2 * (t + i) + 2]
+            if y.shape[1] == 1:
+                out[...] = 0 if k == 2 else y[:, 0]
+            elif k == 1:
+                np.add(y[:, 0], y[:, 1], out=out)
+            else:
+                out[...] = y[:, k // 2]
+
+    def join_columns(self, g, p):
+        """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2."""
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c)
+        even, odd = pairs[:, :, :, 0::2], pairs[:, :, :, 1::2]
+        even[:, :, :, :-1] = g[0]
+        even[:, :, :, -1] = g[2][:, :, :, -1]
+        even[:, :, :, 1:-1] += g[2][:, :, :, :-1]
+        np.subtract(g[1], g[0], out=odd)
+        odd -= g[2]
+
+    # -- w from x and y ----------------------------------------------------------------------------------------
+
+    def weigh(self, x, y, w):
+        X, Y = channels_last(x), channels_last(y)
+        self.holds_weight = False  # u gives its memory to v
+        parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r) for k in range(3) for r in range(2)])
+        v, w = self.u, w.transpose(2, 3, 1, 0)
+        parallel.run([lambda a=a, r=r: self._weight_from(v, w, a, r) for a in range(2) for r in range(2)])
+
+    def _weigh(self, X, Y, k, r):
+        """v[k, :, r], summed over all tiles block by block."""
+        v = self.u[k, :, r].reshape(3, 2 * self.c, self.o)
+        first = True
+        for samples, t, count in self.blocks(slice(0, self.n), WEIGH_TILES):
+            n = samples.stop - samples.start
+            p, d, f, e, product = parallel.scratch(
+                X.dtype, self.pixel_shape(n, count, 1), (3, n, count, self.tw, 2 * self.c),
+                (n, count, 2 * self.tw, self.o), (3, n, count, self.tw, self.o), (2 * self.c, self.o))
+            self.pixel_rows(X[samples], t, k, p, first=r)
+            self.pixel_columns(p, d[:, None])
+            self.output_rows(Y[samples], t, k, f)
+            output_columns(f, e)
+            for l in range(3):
+                out = v[l] if first else product
+                np.dot(rows_of(d[l], 1).T, rows_of(e[l], 1), out=out)
+                if not first:
+                    v[l] += product
+            first = False
+
+    @staticmethod
+    def _weight_from(v, w, a, r):
+        """w[2a + r] = v_0 + v_1 or v_1 - v_2 in both directions."""
+        rows = v[0, :, r] + v[1, :, r] if a == 0 else v[1, :, r] - v[2, :, r]
+        np.add(rows[0], rows[1], out=w[r + 2 * a, 0:2])
+        np.subtract(rows[1], rows[2], out=w[r + 2 * a, 2:4])
+
+    # -- u from w ----------------------------------------------------------------------------------------------
+
+    def transform_weight(self):
+        if not self.holds_weight:
+            parallel.run([lambda k=k, r=r: self._transform(k, r) for k in range(3) for r in range(2)])
+            self.holds_weight = True
+
+    def _transform(self, k, r):
+        w, u = self.weight, self.u[k, :, r]
+        row = w[r] + w[2 + r] if k == 1 else w[r + k]  # k = 0: r, k = 2: 2 + r
+        u[0] = row[0:2]
+        np.add(row[0:2], row[2:4], out=u[1])
+        u[2] = row[2:4]
+
+
+def rows_of(a, features):
+    """a as a matrix: its last axes, `features` of them, are the columns."""
+    return a.reshape(-1, int(np.prod(a.shape[-features:])))
+
+
+def output_columns(f, e):
+    """e[l] = e_l of the columns of f."""
+    e[0] = f[:, :, 0::2]
+    np.add(f[:, :, 0::2], f[:, :, 1::2], out=e[1])
+    e[2] = f[:, :, 1::2]
+
+
+def difference(a, b, out):
+    """out = a - b, where None is zero."""
+    if a is None and b is None:
+        out.fill(0)
+    elif b is None:
+        out[...] = a
+    elif a is None:
+        np.negative(b, out=out)
+    else:
+        np.subtract(a, b, out=out)
+
+
+def assign(out, a):
+    out[...] = a
+
+
+def add(out, a):
+    out += a
+
+
+def subtract(out, a):
+    out -= a
+
+
+def put(operation, out, a):
+    """Apply the operation where `out` is: where a tile reaches over the edge, what lies outside is left out."""
+    if operation is not None and out is not None:
+        operation(out, a[tuple(slice(size) for size in out.shape)])

@@ -54,6 +54,13 @@ def whole(low, high=None):
     return parse
 
 
+def channels(text):
+    """The type of a number of channels, 1 or 3."""
+    if text not in ("1", "3"):
+        raise argparse.ArgumentTypeError(f"must be 1 (grey) or 3 (colour), not {text!r}")
+    return int(text)
+
+
 def rate(text):
     """The type of a finite number above 0."""
     try:

@@ -3,13 +3,13 @@
 import functools
 from pathlib import Path
 
-from scratchgan.cli.options import add_device, path, rate, whole
+from scratchgan.cli.options import add_device, channels, path, rate, whole
 from scratchgan.errors import UserError
 
 # What belongs to a run from its first step on: destination -> option.
 FIXED = {"out": "--out", "seed": "--seed", "lr": "--lr", "lr_d": "--lr-d", "lr_g": "--lr-g",
          "batch_size": "--batch-size", "log_every": "--log-every", "sample_every": "--sample-every",
-         "checkpoint_every": "--checkpoint-every", "keep": "--keep", "flip": "--flip"}
+         "checkpoint_every": "--checkpoint-every", "keep": "--keep", "flip": "--flip", "channels": "--channels"}
 
 EXAMPLES = """\
 examples:
@@ -39,6 +39,9 @@ def add(commands):
     rates.add_argument("--lr", type=rate, metavar="RATE", help="learning rate of both networks")
     rates.add_argument("--lr-d", type=rate, metavar="RATE", help="of the discriminator (default: the recipe's)")
     rates.add_argument("--lr-g", type=rate, metavar="RATE", help="of the generator (default: the recipe's)")
+    rates.add_argument("--channels", type=channels, metavar="1|3",
+                       help="grey or colour, for recipes that can make both (default: as the data are; MNIST and the "
+                            "digits are grey)")
     rates.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
     rates.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
     rates.add_argument("--threads", type=whole(1, 1024), metavar="N",
@@ -103,6 +106,9 @@ def start(options, say, callbacks):
     settings = {"lr_d": options.lr if options.lr_d is None else options.lr_d,
                 "lr_g": options.lr if options.lr_g is None else options.lr_g}
     settings = {name: value for name, value in settings.items() if value is not None}
+    if options.channels and "channels" not in recipe.settings:
+        raise UserError(f"recipe {recipe.name} has no setting channels, it makes grey images only: leave --channels "
+                        "out")
     out = options.out
     if out is None:
         wanted = Path("runs", recipe.name)
@@ -113,7 +119,11 @@ def start(options, say, callbacks):
     device = backend.device(options.device or "auto")
 
     name = "auto" if options.data is None else options.data
-    dataset = data.load(name, options.data_dir, size=recipe.image_size, announce=say, bars=not options.quiet)
+    free = "channels" in recipe.settings  # None: as many as the data have
+    dataset = data.load(name, options.data_dir, size=recipe.image_size, channels=options.channels if free else 1,
+                        announce=say, bars=not options.quiet)
+    if free:
+        settings["channels"] = dataset.images.shape[1]
     batch_size = options.batch_size or recipe.batch_size
     steps_per_epoch = -(-len(dataset) // batch_size)
     steps = options.steps or (options.epochs and options.epochs * steps_per_epoch)

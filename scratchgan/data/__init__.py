@@ -11,7 +11,7 @@ from scratchgan.data.digits import load_digits
 from scratchgan.data.download import TIMEOUT, DownloadError
 from scratchgan.data.files import load_path
 from scratchgan.data.mnist import fetch, load_mnist
-from scratchgan.data.pixels import check_format, fit
+from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.errors import UserError
 
 __all__ = [
@@ -36,7 +36,9 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     name      "mnist" (the training set), "digits" (bundled), the path of a folder of images or of a .npy or
               .npz file, or "auto": MNIST if it is here or can be downloaded, else the digits
     data_dir  where MNIST is looked for first and downloaded to
-    announce  is called with one line when MNIST is downloaded, and when "auto" means the digits
+    channels  1 (grey), 3 (colour), or None: as the data are, MNIST and the digits grey
+    announce  is called with one line when MNIST is downloaded, when "auto" means the digits, and when images are
+              made grey or get the channels of colour
     timeout   seconds without an answer after which a mirror is given up
     bars      whether a terminal shows progress bars while images are downloaded or read
 
@@ -45,6 +47,9 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     check_format(size, channels)
     if name == "auto":
         name = choose(data_dir, announce, timeout, bars)
+    if name in ("mnist", "digits"):
+        channels = channels or 1
+        tell_conversion(name, 1, channels, announce)
     if name == "digits":
         return load_digits(size, channels)
     if name == "mnist":
@@ -54,7 +59,7 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
             f"there is no data set, file or folder {str(name)!r}: give {', '.join(NAMES)}, "
             "or the path of a folder of images, a .npy or a .npz file"
         )
-    return load_path(name, size, channels, bars)
+    return load_path(name, size, channels, bars, announce)
 
 
 def choose(data_dir, announce, timeout, bars):

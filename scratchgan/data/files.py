@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from scratchgan.data.dataset import Dataset, describe
-from scratchgan.data.pixels import check_format, fit, square
+from scratchgan.data.pixels import check_format, fit, is_colour, square, tell_conversion
 from scratchgan.errors import UserError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -19,19 +20,23 @@ SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
 SLACK = 1e-3  # how far beyond [0, 1] or [-1, 1] rounding may have put a value: a float16's last place
 
 
-def load_path(path, size=28, channels=1, bar=True):
-    """The data set in a folder of images, a .npy or a .npz file, as `channels` x `size` x `size`."""
+def load_path(path, size=28, channels=1, bar=True, announce=None):
+    """The data set in a folder of images, a .npy or a .npz file, as `channels` x `size` x `size`.
+
+    With None for `channels`: 3 for an array that has 3 or a folder in which any image is in colour, else 1. `announce`
+    is called with a line when images are made grey, or all of them were and get three channels.
+    """
     path = Path(path).expanduser()
     if path.is_dir():
-        return load_folder(path, size, channels, bar)
+        return load_folder(path, size, channels, bar, announce)
     if path.suffix.lower() in (".npy", ".npz"):
-        return load_array(path, size, channels)
+        return load_array(path, size, channels, announce)
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
     raise UserError(f"{path} is neither a folder of images nor a .npy or .npz file")
 
 
-def load_folder(folder, size=28, channels=1, bar=True):
+def load_folder(folder, size=28, channels=1, bar=True, announce=None):
     """The images in `folder`, sorted by path; if it has sub-folders with images, these are the classes.
 
     Classes are numbered by the sorted names of the sub-folders, whatever lies deeper belongs to
@@ -54,6 +59,9 @@ def load_folder(folder, size=28, channels=1, bar=True):
     paths = loose or [path for images in classes.values() for path in images]
     if not paths:
         raise UserError(f"{folder} holds no images ({' '.join(EXTENSIONS)}): name another folder")
+    given = 3 if any(map(in_colour, paths)) else 1
+    channels = channels or given
+    tell_conversion(folder.resolve().name, given, channels, announce)
     images = np.empty((len(paths), channels, size, size), np.uint8)
     # delay: a bar only for what takes longer than a second; disable=None: only on a terminal.
     disable = None if bar else True
@@ -87,28 +95,40 @@ def images_below(folder):
     return found
 
 
+@contextmanager
+def opened(path):
+    """A Pillow image whose pixels are not read yet; whatever goes wrong with it inside is told as a `UserError`."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except Exception as error:  # Pillow's readers let through whatever goes wrong inside them
+        raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it") from error
+
+
+def in_colour(path):
+    with opened(path) as image:
+        return is_colour(image)
+
+
 def read_image(path, size, channels):
     """One image file as uint8 (channels, size, size).
 
     Turned upright as its EXIF data says; of an animation the first picture; what is transparent
     is put on white, as a page would show it; 16-bit grey is divided by 257.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
-                grey = np.rint(np.asarray(image) / 257).clip(0, 255)
-                image = Image.fromarray(grey.astype(np.uint8))
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return square(image, size, channels)
-    except Exception as error:  # Pillow's readers let through whatever goes wrong inside them
-        raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it") from error
+    with opened(path) as image:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+            grey = np.rint(np.asarray(image) / 257).clip(0, 255)
+            image = Image.fromarray(grey.astype(np.uint8))
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return square(image, size, channels)
 
 
-def load_array(path, size=28, channels=1):
+def load_array(path, size=28, channels=1, announce=None):
     """The images, and labels if there are any, in a .npy or .npz file.
 
     Images are an array of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C = 1 or 3, of uint8 or
@@ -120,9 +140,11 @@ def load_array(path, size=28, channels=1):
     images, labels = read_arrays(path)
     given = describe(images)
     images, told = to_uint8(to_nchw(images, path), path)
+    channels = channels or images.shape[1]
     if labels is not None:
         labels = to_labels(labels, path)
     path = path.resolve()
+    tell_conversion(path.name, images.shape[1], channels, announce)
     return Dataset.of(path.name, fit(images, size, channels), labels, f"{path} ({given}{told})")
 
 

@@ -8,14 +8,30 @@ from PIL import Image
 from scratchgan.errors import UserError
 
 MODES = {1: "L", 3: "RGB"}
+GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
 def check_format(size, channels):
-    """Complain of a size or a number of channels that no data set can have."""
+    """Complain of a size or a number of channels that no data set can have; None channels: as many as it has."""
     if isinstance(size, bool) or not isinstance(size, Integral) or not 1 <= size <= 4096:
         raise UserError(f"the image size must be a whole number from 1 to 4096, not {size!r}")
-    if channels not in MODES:
+    if channels is not None and channels not in MODES:
         raise UserError(f"images have 1 channel (grey) or 3 (colour), not {channels!r}")
+
+
+def tell_conversion(name, given, wanted, announce):
+    """One line if the images of a data set are made grey, or grey ones get the channels of colour."""
+    if given != wanted and announce is not None:
+        announce(f"{name}: images in colour are made grey" if wanted == 1
+                 else f"{name}: grey images get three equal channels")
+
+
+def is_colour(picture):
+    """Whether a Pillow image is in colour, by its mode or palette; not by its pixels."""
+    if picture.mode == "P":
+        red, green, blue = (picture.getpalette("RGB")[band::3] for band in range(3))
+        return not red == green == blue
+    return picture.mode not in GREY_MODES and not picture.mode.startswith("I;16")
 
 
 def fit(images, size, channels):
@@ -25,6 +41,8 @@ def fit(images, size, channels):
     """
     if images.shape[1:] == (channels, size, size):
         return images
+    if images.shape[1] == 1 and channels == 3:  # one channel resized is all three
+        return np.repeat(fit(images, size, 1), 3, axis=1)
     out = np.empty((len(images), channels, size, size), np.uint8)
     for i, image in enumerate(images):
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)

@@ -12,7 +12,8 @@ class Recipe:
     """A system with its published sizes, rates and schedule, each of which can be overridden.
 
     make      (seed, device, **settings) -> the system
-    settings  name -> published value, what `make` takes
+    settings  name -> published value, what `make` takes; a recipe that can make grey images and colour ones has
+              "channels" (1 or 3) among them, any other makes grey ones
     epochs    how long the source trains; short data sets are trained for at least `min_steps`
     source    who published it
     """
@@ -36,6 +37,9 @@ class Recipe:
             if key not in self.settings:
                 raise UserError(f"Recipe {self.name} has no setting {key!r}: it has {', '.join(self.settings)}.")
         settings = {**self.settings, **overrides}
+        if settings.get("channels", 1) not in (1, 3):
+            raise UserError(f"Recipe {self.name}: channels must be 1 (grey) or 3 (colour), not "
+                            f"{settings['channels']!r}.")
         device = backend.device(device)
         system = self.make(seed=seed, device=device, **settings)
         system.recipe = {"name": self.name, "seed": seed, "settings": settings}

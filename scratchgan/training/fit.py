@@ -211,7 +211,7 @@ def require_shape(system, dataset):
     expected, shape = getattr(system, "image_shape", None), dataset.images.shape[1:]
     if expected is not None and tuple(expected) != shape:
         raise UserError(f"The images of {dataset.name} have shape {shape}, the system takes {tuple(expected)}: load "
-                        "them in that size.")
+                        "them in that shape (data.load has size= and channels=), or build the system for theirs.")
 
 
 def require_whole(**numbers):

@@ -193,11 +193,52 @@ def running_mean(y, width):
 
 def save_curves(path, rows, steps_per_epoch=None, title=None):
     """Draw `curves` into a file of the format that its ending names: png (1080 pixels wide), svg or pdf."""
-    figure = curves(rows, steps_per_epoch, title)
+    save_figure(path, curves(rows, steps_per_epoch, title))
+
+
+def save_figure(path, figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format=Path(path).suffix[1:].lower(), dpi=120)
     with replacing(path) as file:
         file.write(buffer.getvalue())
+
+
+def bars(result, title=None):
+    """A profile (`scratchgan.profiling`) as a matplotlib figure: a bar for each layer and update, in its order."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [(owner, part) for owner in result.owners() for part in (None, *result.of(owner))]
+    names = [*(owner if part is None else part.name for owner, part in rows), "the rest"]
+    figure = Figure(figsize=(9, 1.4 + 0.25 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    if title:
+        figure.suptitle(title, fontsize=12)
+    left = np.zeros(len(names))
+    for method, colour, label in (("forward", BLUE, "forward"), ("backward", VERMILION, "backward"),
+                                  ("step", ORANGE, "update")):
+        widths = np.array([part.seconds.get(method, 0) * 1e3 if part else 0 for _, part in rows] + [0])
+        axes.barh(range(len(names)), widths, left=left, color=colour, label=label, height=0.75)
+        left += widths
+    left[-1] = result.rest * 1e3
+    axes.barh(len(rows), left[-1], color="0.6", height=0.75)
+    for y, width in enumerate(left):
+        if y == len(rows) or rows[y][1]:
+            axes.text(width, y, f" {width / result.seconds / 10:.1f}%", va="center", fontsize=8, color="0.3")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    for label, (_, part) in zip(axes.get_yticklabels(), rows):
+        label.set_fontweight("normal" if part else "bold")
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.margins(x=0.09, y=0.01)
+    axes.set_xlabel("milliseconds of a step")
+    axes.grid(axis="x", color="0.9", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
+    return figure
 
 
 def terminal(images, width=80, colour=True, encoding="utf-8"):

@@ -104,6 +104,16 @@ OPTIONS = {
     "gradcheck math:pi": "must be a Layer or a Loss",
     "gradcheck Linear --input-shape 4,x": "--input-shape must be sizes with commas between them, such as 4,3, not",
     "gradcheck Linear --input-shape -1,3": "--input-shape",
+    "profile": "required: RECIPE",
+    "profile nonesuch": "Unknown recipe 'nonesuch': choose one of mlp",
+    "profile mlp --steps 0": "--steps must be a whole number, 1 or more, not '0'",
+    "profile mlp --batch-size x": "--batch-size must be",
+    "profile mlp --threads 0": "--threads must be",
+    "profile mlp --channels 2": "--channels must be 1 (grey) or 3 (colour), not '2'",
+    "profile mlp --channels 3": "Recipe mlp has no setting 'channels'",
+    "profile mlp --device tpu": "invalid choice: 'tpu' (choose from",
+    "profile mlp --out chart.jpg": "--out must be a folder that exists or a file that ends in .png, .svg, .pdf, not",
+    "profile mlp --out nowhere/chart.png": "there is no folder nowhere to write chart.png to",
 }
 
 

@@ -340,7 +340,7 @@ def test_version_and_help(capsys):
     assert "scratchgan train --resume" in call(capsys)
     assert call(capsys) == call(capsys, "--help")
     for command in (["train"], ["sample"], ["plot"], ["data", "fetch"], ["data", "list"], ["recipes"], ["info"],
-                    ["gradcheck"]):
+                    ["gradcheck"], ["profile"]):
         out = call(capsys, *command, "--help")
         assert "example" in out and f"scratchgan {' '.join(command)}" in out.partition("example")[2]
         assert "None" not in out

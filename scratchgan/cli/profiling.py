@@ -1,0 +1,70 @@
+"""`scratchgan profile`: where a training step's time goes."""
+
+from scratchgan.cli.options import add_device, channels, path, whole
+from scratchgan.cli.sampling import CURVE_KINDS, check_target
+from scratchgan.errors import UserError
+
+EXAMPLES = """\
+examples:
+  scratchgan profile mlp                                   a table here, a chart in profile-mlp.png
+  scratchgan profile mlp --batch-size 512 --threads 1
+  scratchgan profile mlp --device cuda --out charts/a.svg
+
+GFLOP counts the multiplications and additions of the matrix products by the direct algorithm; a faster algorithm shows
+as more GFLOP/s. "kept" is what a layer holds for its backward pass, memory shared by several counted for the first.
+"the rest" is in no layer and no update: noise, losses, copies of the batch, Python between the layers.
+"""
+
+
+def add(commands):
+    parser = commands.add_parser("profile", help="where a step's time goes: scratchgan profile mlp",
+                                 description="Train a recipe for some steps on random images and measure the time of "
+                                             "each layer, forward and backward, and of each update.", epilog=EXAMPLES)
+    parser.set_defaults(run=run)
+    parser.add_argument("recipe", metavar="RECIPE", help="what to train, see `scratchgan recipes`")
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="images in a step (default: the recipe's)")
+    parser.add_argument("--channels", type=channels, metavar="1|3",
+                        help="grey or colour, for recipes that can make both (default: the recipe's)")
+    parser.add_argument("--steps", type=whole(1), metavar="N",
+                        help="how many to measure (default: as many as take 5 seconds, 5 to 200)")
+    parser.add_argument("--threads", type=whole(1, 1024), metavar="N",
+                        help="threads of the linear algebra on the CPU (default: one for each core)")
+    parser.add_argument("--out", type=path, metavar="PATH",
+                        help=f"the chart, NAME{', NAME'.join(CURVE_KINDS)}, or a folder for it "
+                             "(default: profile-RECIPE.png)")
+    add_device(parser)
+
+
+def run(options):
+    import numpy as np
+
+    from scratchgan import backend, plots, profiling, recipes, report
+    from scratchgan.training.environment import threads_now, using_threads
+    recipe = recipes.get(options.recipe)
+    out = target(options)
+    settings = {} if options.channels is None else {"channels": options.channels}
+    system = recipe.build(seed=0, device=backend.device(options.device), **settings)
+    count, device = options.batch_size or recipe.batch_size, next(iter(system.networks.values())).device
+    images = np.random.default_rng(0).uniform(-1, 1, (count, *system.image_shape)).astype(np.float32)
+    with using_threads(options.threads):
+        threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""
+        what = f"{recipe.name}, {report.counted(count, 'image')} {'x'.join(map(str, images.shape[1:]))} a step"
+        print(f"{what}, device {device}{threads}", flush=True)
+        result = profiling.profile(system, images, options.steps)
+    print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "
+          f"a step takes {result.unwatched * 1e3:.3f} ms when its layers are not timed\n")
+    print(profiling.table(result))
+    plots.save_figure(out, plots.bars(result, f"{what}, {device}: {result.seconds * 1e3:.2f} ms"))
+    print(f"\nwrote {out}")
+
+
+def target(options):
+    """The file for the chart; complains before the work if it cannot be written."""
+    name = f"profile-{options.recipe}.png"
+    out = options.out
+    out = path(name) if out is None else out / name if out.is_dir() else out
+    if out.suffix.lower() not in CURVE_KINDS or out.is_dir():
+        raise UserError(f"--out must be a folder that exists or a file that ends in {', '.join(CURVE_KINDS)}, "
+                        f"not {str(options.out)!r}")
+    check_target(out, out.suffix.lower())
+    return out

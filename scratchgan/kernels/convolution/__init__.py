@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from scratchgan.kernels.convolution.columns import Columns
+from scratchgan.kernels.convolution.whole import Whole
 from scratchgan.kernels.convolution.winograd import Winograd
 
 
@@ -12,6 +14,7 @@ def fast_convolution(geometry, weight, x_shape, y_shape, like, empty):
     """
     if not isinstance(like, np.ndarray) or like.dtype != weight.dtype or like.dtype.kind != "f" or not x_shape[0]:
         return None
-    if Winograd.fits(geometry, x_shape, y_shape):
-        return Winograd(weight, x_shape, y_shape, empty)
+    for kind in (Whole, Winograd, Columns):
+        if kind.fits(geometry, x_shape, y_shape):
+            return kind(geometry, weight, x_shape, y_shape, empty)
     return None

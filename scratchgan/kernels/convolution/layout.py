@@ -2,7 +2,8 @@
 
 import numpy as np
 
-CHANNELS_LAST = (0, 2, 3, 1)  # N, H, W, C
+CHANNELS_FIRST = (0, 1, 2, 3)  # N, C, H, W
+CHANNELS_LAST = (0, 2, 3, 1)   # N, H, W, C: a pixel is one run of memory, as the matrix products like it
 
 
 def channels_last(x):

@@ -36,9 +36,9 @@ class Winograd:
     @staticmethod
     def fits(geometry, x_shape, y_shape):
         return (geometry.kernel == (4, 4) and geometry.stride == (2, 2) and geometry.padding == ((1, 1), (1, 1))
-                and geometry.dilation == (1, 1) and geometry.groups == 1)
+                and geometry.dilation == (1, 1) and geometry.groups == 1 and x_shape[1] >= 8)
 
-    def __init__(self, weight, x_shape, y_shape, empty):
+    def __init__(self, geometry, weight, x_shape, y_shape, empty):
         self.weight = weight.transpose(2, 3, 1, 0)
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
@@ -71,11 +71,12 @@ class Winograd:
         X, Y = X[samples], Y[samples, 2 * t:2 * (t + count)]
         p, d, m = parallel.scratch(X.dtype, self.pixel_shape(len(X), count, 2),
                                    (3, len(X), count, self.tw, 2, 2 * self.c), (3, len(X), count, self.tw, self.o))
+        D, M, u = d.reshape(3, -1, 4 * self.c), m.reshape(3, -1, self.o), self.u.reshape(3, 3, -1, self.o)
         for k in range(3):
             self.pixel_rows(X, t, k, p)
             self.pixel_columns(p, d.transpose(0, 4, 1, 2, 3, 5))
             for l in range(3):
-                np.dot(rows_of(d[l], 2), self.u[k, l].reshape(-1, self.o), out=rows_of(m[l], 1))
+                np.dot(D[l], u[k, l], out=M[l])
             m[0] += m[1]
             np.subtract(m[1], m[2], out=m[1])
             for b in range(2):
@@ -122,11 +123,12 @@ class Winograd:
         n = len(X)
         f, e, g, p = parallel.scratch(X.dtype, (n, count, 2 * self.tw, self.o), (3, n, count, self.tw, self.o),
                                       (3, n, count, self.tw, 2, 2 * self.c), self.pixel_shape(n, count, 2))
+        E, G, u = e.reshape(3, -1, self.o), g.reshape(3, -1, 4 * self.c), self.u.reshape(3, 3, -1, self.o)
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
             self.output_rows(Y, t, k, f)
             output_columns(f, e)
             for l in range(3):
-                np.dot(rows_of(e[l], 1), self.u[k, l].reshape(-1, self.o).T, out=rows_of(g[l], 2))
+                np.dot(E[l], u[k, l].T, out=G[l])
             self.join_columns(g.transpose(0, 4, 1, 2, 3, 5), p)
             for r in range(2):
                 for i in range(count):
@@ -181,9 +183,10 @@ class Winograd:
             self.pixel_columns(p, d[:, None])
             self.output_rows(Y[samples], t, k, f)
             output_columns(f, e)
+            D, E = d.reshape(3, -1, 2 * self.c), e.reshape(3, -1, self.o)
             for l in range(3):
                 out = v[l] if first else product
-                np.dot(rows_of(d[l], 1).T, rows_of(e[l], 1), out=out)
+                np.dot(D[l].T, E[l], out=out)
                 if not first:
                     v[l] += product
             first = False
@@ -208,11 +211,6 @@ class Winograd:
         u[0] = row[0:2]
         np.add(row[0:2], row[2:4], out=u[1])
         u[2] = row[2:4]
-
-
-def rows_of(a, features):
-    """a as a matrix: its last axes, `features` of them, are the columns."""
-    return a.reshape(-1, int(np.prod(a.shape[-features:])))
 
 
 def output_columns(f, e):

@@ -14,6 +14,11 @@ import threading
 
 import numpy as np
 
+from scratchgan.backend import flat
+
+SMALL = 1 << 18  # elements: below, an elementwise operation is not worth dividing
+BLOCK = 1 << 16  # elements: a few such blocks fit into the cache next to a core
+
 _local = threading.local()  # .busy: this thread is inside `run`; .arena: its scratch memory
 _lock = threading.Lock()    # one `run` at a time has the helpers
 _helpers = []               # their queues of work
@@ -117,3 +122,20 @@ def split(indices, parts):
     parts = max(1, min(parts, size))
     edges = [start + size * part // parts for part in range(parts + 1)]
     return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def by_blocks(function, *arrays):
+    """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
+
+    A piece stays in the cache from one pass of the function to the next, and the cores share the pieces.
+    """
+    flats = [flat(array) for array in arrays] if arrays[0].size >= SMALL else [None]
+    if any(one is None or array.strides != arrays[0].strides for one, array in zip(flats, arrays)):
+        function(*arrays)
+        return
+
+    def work(part):
+        for start in range(part.start, part.stop, BLOCK):
+            piece = slice(start, min(start + BLOCK, part.stop))
+            function(*(one[piece] for one in flats))
+    run([functools.partial(work, part) for part in split(slice(0, flats[0].size), 2 * workers())])

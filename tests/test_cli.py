@@ -339,8 +339,8 @@ def test_version_and_help(capsys):
     assert call(capsys, "--version") == f"scratchgan {scratchgan.__version__}\n"
     assert "scratchgan train --resume" in call(capsys)
     assert call(capsys) == call(capsys, "--help")
-    for command in (["train"], ["sample"], ["plot"], ["data", "fetch"], ["data", "list"], ["recipes"], ["info"],
-                    ["gradcheck"], ["profile"]):
+    for command in (["train"], ["sample"], ["plot"], ["export"], ["data", "fetch"], ["data", "list"], ["recipes"],
+                    ["info"], ["gradcheck"], ["profile"]):
         out = call(capsys, *command, "--help")
         assert "example" in out and f"scratchgan {' '.join(command)}" in out.partition("example")[2]
         assert "None" not in out

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from scratchgan.cli import inspecting, profiling, sampling, training
+from scratchgan.cli import exporting, inspecting, profiling, sampling, training
 from scratchgan.cli.options import Parser, Version
 from scratchgan.errors import UserError
 
@@ -28,7 +28,7 @@ def parser():
     parser = Parser(prog="scratchgan", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser, required=False)
-    for group in (training, sampling, inspecting, profiling):
+    for group in (training, sampling, exporting, inspecting, profiling):
         group.add(commands)
     return parser
 

@@ -66,9 +66,7 @@ def add(commands):
 
 def sample(options):
     from scratchgan import report, training
-    run = options.folder
-    if (run / "state.json").exists():  # a checkpoint inside a run
-        run = run.resolve().parent.parent
+    run = run_of(options.folder)
     folder = training.RunFolder.open(run, lock=False)
     out, kind = target(options, run)
     check_target(out, kind)
@@ -81,6 +79,11 @@ def sample(options):
         images, told = system.sample(number(options), options.seed), f"from seed {options.seed}"
     write(images, out, kind, columns(options))
     print(f"wrote {report.counted(len(images), 'image')} {told} to {out}")
+
+
+def run_of(folder):
+    """The folder of the run: `folder`, unless that is one of its checkpoints."""
+    return folder.resolve().parent.parent if (folder / "state.json").exists() else folder
 
 
 def target(options, run):

@@ -211,11 +211,14 @@ class Upsample(Layer):
         given = self.scale_factor if self.size is None else self.size
         return tuple(given) if isinstance(given, tuple | list) else (given,) * axes
 
+    def scales(self, axes):
+        """The scale_factor of each axis; None where a size was given."""
+        return self.each(axes) if self.size is None else (None,) * axes
+
     def copies(self, x_shape, y_shape):
         """For each axis that changes: (axis, the pairs of `_copies`)."""
-        scales = self.each(len(x_shape) - 2) if self.size is None else [None] * (len(x_shape) - 2)
         return [(axis, _copies(x_shape[axis], y_shape[axis], scale))
-                for axis, scale in enumerate(scales, 2) if x_shape[axis] != y_shape[axis]]
+                for axis, scale in enumerate(self.scales(len(x_shape) - 2), 2) if x_shape[axis] != y_shape[axis]]
 
     def forward(self, x):
         self.check_input(x)
@@ -248,15 +251,21 @@ def _along(axis, part):
     return (*[slice(None)] * axis, part)
 
 
+def nearest(n, m, scale):
+    """s(i) for every i of the m outputs, on the host. `scale` is the scale_factor, or None where m was given."""
+    if m in (n, 2 * n):
+        return np.arange(m) // (m // n)
+    step = np.float32(1 / scale if scale else n / m)
+    return np.minimum(np.floor(np.arange(m, dtype=np.float32) * step).astype(int), n - 1)
+
+
 @functools.lru_cache(1024)
 def _copies(n, m, scale):
     """Pairs (slice of n, slice of m) that together are "y[i] = x[s(i)] for every i".
 
     A whole ratio r takes r pairs: all of x goes to every r-th y. Any other takes a pair for each i.
     """
-    step = np.float32(1 / scale if scale else n / m)
-    index = np.minimum(np.floor(np.arange(m, dtype=np.float32) * step).astype(int), n - 1)
-    ratio = m // n
-    if m == 2 * n or (m == ratio * n and (index == np.arange(m) // ratio).all()):  # PyTorch: 2 n is always two of each
+    index, ratio = nearest(n, m, scale), m // n
+    if m == ratio * n and (index == np.arange(m) // ratio).all():
         return [(slice(None), slice(first, None, ratio)) for first in range(ratio)]
     return [(slice(s, s + 1), slice(i, i + 1)) for i, s in enumerate(index.tolist())]

@@ -1,0 +1,39 @@
+"""`scratchgan export`: a generator for other programs."""
+
+from scratchgan.cli.options import path
+from scratchgan.cli.sampling import check_target, run_of
+from scratchgan.errors import UserError
+
+FORMATS = ("onnx",)
+EXAMPLES = """\
+examples:
+  scratchgan export runs/mlp                                    runs/mlp/generator.onnx
+  scratchgan export runs/mlp --format onnx --out digits.onnx
+"""
+
+
+def add(commands):
+    parser = commands.add_parser("export", help="write the generator for other programs: scratchgan export runs/mlp",
+                                 description="Write the generator of a run as an ONNX model, from z (N, z_dim) to "
+                                             "images (N, C, H, W) in [-1, 1]. Needs: pip install \"scratchgan[onnx]\".",
+                                 epilog=EXAMPLES)
+    parser.set_defaults(run=export)
+    parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run, or one of its checkpoints")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="of the file (default: onnx)")
+    parser.add_argument("--out", metavar="FILE", type=path,
+                        help="NAME.onnx, whose place it takes (default: RUN/generator.onnx)")
+
+
+def export(options):
+    from scratchgan import training
+    from scratchgan.export import require_onnx, save_onnx
+    run = training.RunFolder.open(run_of(options.folder), lock=False).path
+    out = options.out or run / "generator.onnx"
+    if out.suffix.lower() != ".onnx" or out.is_dir():
+        raise UserError(f"--out must be a file that ends in .onnx, not {str(out)!r}")
+    check_target(out, ".onnx")
+    require_onnx()
+    system = training.load(options.folder)
+    save_onnx(system, out)
+    shape = ", ".join(map(str, system.image_shape))
+    print(f"wrote the generator of step {system.steps:,}, z (N, {system.z_dim}) to images (N, {shape}), to {out}")

@@ -1,0 +1,255 @@
+"""Writes a generator as an ONNX file, so that other programs can make its images: a few nodes for each layer.
+
+    scratchgan.export.save_onnx(scratchgan.load("runs/mlp"), "generator.onnx")
+
+The model takes "z" (N, z_dim), float32, for any N, and gives "images" (N, C, H, W) in [-1, 1], as `Game.generate`
+does. Weights keep the names that they have in the state dict. Needs the package `onnx`, nothing else here does.
+"""
+
+import copy
+import importlib
+import json
+
+import numpy as np
+
+from scratchgan.errors import UserError
+from scratchgan.layers.pooling import nearest
+
+OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, from December 2022
+Z, IMAGES, BATCH = "z", "images", "N"
+
+
+def save_onnx(system, path):
+    """Write the generator of a `Game` to `path`, whole or not at all. `UserError` for a layer that ONNX has not."""
+    from scratchgan.training.files import replace_file, writing
+    data = onnx_model(system).SerializeToString()
+    with writing("the model to", path):
+        replace_file(path, data)
+
+
+def require_onnx():
+    """The package `onnx`; `UserError` where it is not installed."""
+    try:
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise UserError('Writing ONNX needs the package onnx, which is not installed here: pip install '
+                        '"scratchgan[onnx]".') from error
+
+
+def onnx_model(system):
+    """The generator in eval mode as an `onnx.ModelProto`, checked."""
+    onnx = require_onnx()
+    missing = [name for name in ("generator", "z_dim", "image_shape") if not hasattr(system, name)]
+    if missing:
+        raise UserError(f"{type(system).__name__} has no {missing[0]}: only a Game's generator can be exported.")
+    generator = copy.deepcopy(system.generator).to("cpu", "float32").eval()
+    graph = Graph(onnx)
+    z = np.zeros((2, system.z_dim), np.float32)  # goes through all layers, for the shapes between them
+    x = z.reshape(2, *getattr(system, "z_shape", (system.z_dim,)))
+    name, y = graph.walk(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
+    graph.add("Identity", graph.reshaped(name, y.shape, (2, *system.image_shape)), output=IMAGES)
+    return graph.model({Z: (BATCH, system.z_dim)}, {IMAGES: (BATCH, *system.image_shape)}, about(system))
+
+
+def about(system):
+    """What the file says of where it comes from."""
+    recipe = getattr(system, "recipe", None) or {}
+    told = {"recipe": recipe.get("name"), "settings": json.dumps(recipe["settings"]) if recipe else None,
+            "step": getattr(system, "steps", None)}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+class Graph:
+    """ONNX nodes and arrays as they are added, each under a name of its own."""
+
+    def __init__(self, onnx):
+        self.onnx, self.nodes, self.arrays = onnx, [], {}
+
+    def add(self, operator, *inputs, output=None, **attributes):
+        """A node; returns the name of its output."""
+        output = output or f"{operator}_{len(self.nodes)}"
+        attributes = {name: value for name, value in attributes.items() if value is not None}
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def array(self, value, name=None):
+        """A constant; returns its name. Floats become float32."""
+        value = np.array(value, order="C")
+        value = value.astype(np.float32) if value.dtype.kind == "f" else value.astype(np.int64)
+        name = name or f"constant_{len(self.arrays)}"
+        self.arrays[name] = self.onnx.numpy_helper.from_array(value, name)
+        return name
+
+    def reshaped(self, name, before, after):
+        """Another shape for each sample. 0 means "as it is": the batch."""
+        return name if before == after else self.add("Reshape", name, self.array([0, *after[1:]]))
+
+    def walk(self, layer, key, name, x):
+        """The nodes of a layer whose state-dict keys begin with `key`, input called `name`: (output's name, y)."""
+        kind = type(layer).__name__
+        if kind == "Sequential" and is_ours(layer):
+            for index, child in layer.layers.items():
+                name, x = self.walk(child, f"{key}{index}.", name, x)
+            return name, x
+        if kind not in NODES or not is_ours(layer):
+            raise UserError(f"The layer {key.rstrip('.') or 'that is the generator'}, {layer!r}, cannot be written as "
+                            f"ONNX, which is possible for {', '.join(NODES)} and Sequential.")
+        y = layer.forward(x)
+        if len(y) != len(x):
+            raise UserError(f"The layer {key.rstrip('.')}, {layer!r}, changes the number of samples, which ONNX is not "
+                            "told how to follow.")
+        return NODES[kind](self, At(layer, key, x.shape, y.shape), name), y
+
+    def model(self, inputs, outputs, properties):
+        import scratchgan
+        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        ends = [[helper.make_tensor_value_info(name, kind, shape) for name, shape in each.items()]
+                for each in (inputs, outputs)]
+        graph = helper.make_graph(self.nodes, "generator", *ends, initializer=list(self.arrays.values()))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+                                  producer_name="scratchgan", producer_version=scratchgan.__version__)
+        helper.set_model_props(model, properties)
+        self.onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def is_ours(layer):
+    """Not a layer of the user's own that happens to have the name of one of ours."""
+    return type(layer).__module__.startswith("scratchgan.layers.")
+
+
+class At:
+    """A layer and where it stands: the key of its state dict, the shapes of its input and its output."""
+
+    def __init__(self, layer, key, x_shape, y_shape):
+        self.layer, self.key, self.x_shape, self.y_shape = layer, key, tuple(x_shape), tuple(y_shape)
+
+    def state(self, graph, name, default=None, size=None):
+        """The name of the parameter or buffer as a constant; without it `default`, `size` times, if that is given."""
+        value = self.layer.params.get(name, self.layer.buffers.get(name))
+        if value is None and default is not None:
+            value = np.full(size, default, np.float32)
+        return "" if value is None else graph.array(value, f"{self.key}{name}")
+
+
+# -- a function for each layer: (graph, the layer at its place, the input's name) -> the output's name ---------------
+
+
+def linear(graph, at, x):
+    weight, bias = at.state(graph, "weight"), at.state(graph, "bias")
+    if len(at.x_shape) == 2:
+        return graph.add("Gemm", x, weight, *[bias] * bool(bias), transB=1)
+    y = graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
+    return graph.add("Add", y, bias) if bias else y
+
+
+def maxout(graph, at, x):
+    inner = at.layer.layers["linear"]
+    shape = (*at.y_shape, at.layer.num_pieces)
+    z = linear(graph, At(inner, f"{at.key}linear.", at.x_shape, shape), x)
+    return graph.add("ReduceMax", graph.reshaped(z, None, shape), graph.array([-1]), keepdims=0)
+
+
+def leaky_relu(graph, at, x):
+    return graph.add("LeakyRelu", x, alpha=at.layer.negative_slope)
+
+
+def softplus(graph, at, x):
+    beta, threshold = at.layer.beta, at.layer.threshold
+    if beta == 1 and threshold >= 20:  # beyond it both are x in float32
+        return graph.add("Softplus", x)
+    bx = graph.add("Mul", x, graph.array(beta))
+    smooth = graph.add("Div", graph.add("Softplus", bx), graph.array(beta))
+    return graph.add("Where", graph.add("Greater", bx, graph.array(threshold)), x, smooth)
+
+
+def reshape(graph, at, x):
+    return graph.reshaped(x, at.x_shape, at.y_shape)
+
+
+def dropout(graph, at, x):
+    return x  # in eval mode
+
+
+def convolution(graph, at, x, operator="Conv", **more):
+    g = at.layer.geometry
+    (top, bottom), (left, right) = g.padding
+    inputs = [name for name in (at.state(graph, "weight"), at.state(graph, "bias")) if name]
+    return graph.add(operator, x, *inputs, kernel_shape=g.kernel, strides=g.stride, dilations=g.dilation,
+                     group=g.groups, pads=(top, left, bottom, right), **more)
+
+
+def transposed_convolution(graph, at, x):
+    return convolution(graph, at, x, "ConvTranspose", output_padding=at.layer.output_padding)
+
+
+def batch_norm(graph, at, x):
+    if not at.layer.track_running_stats:
+        raise UserError(f"The layer {at.key.rstrip('.')}, {at.layer!r}, takes its statistics over the batch, for which "
+                        "ONNX has no operator: train with track_running_stats=True.")
+    size = at.layer.num_features
+    inputs = [at.state(graph, "weight", 1, size), at.state(graph, "bias", 0, size), at.state(graph, "running_mean"),
+              at.state(graph, "running_var")]
+    return graph.add("BatchNormalization", x, *inputs, epsilon=at.layer.eps)
+
+
+def instance_norm(graph, at, x):
+    if at.layer.track_running_stats:
+        return batch_norm(graph, at, x)
+    size = at.layer.num_features
+    return graph.add("InstanceNormalization", x, at.state(graph, "weight", 1, size), at.state(graph, "bias", 0, size),
+                     epsilon=at.layer.eps)
+
+
+def layer_norm(graph, at, x):
+    shape = at.layer.normalized_shape
+    bias = at.state(graph, "bias")
+    return graph.add("LayerNormalization", x, at.state(graph, "weight", 1, shape), *[bias] * bool(bias),
+                     axis=-len(shape), epsilon=at.layer.eps)
+
+
+def padded(graph, at, x, value):
+    """x with its padding and what the last windows need beyond it, so that every window lies inside."""
+    layer, after = at.layer, []
+    for n, m, k, s, p, d in zip(at.x_shape[-2:], at.y_shape[-2:], layer.kernel_size, layer.stride, layer.padding,
+                                layer.dilation):
+        after.append(max(0, (m - 1) * s + d * (k - 1) + 1 - n - p))
+    pads = [0, 0, *layer.padding, 0, 0, *after]
+    return graph.add("Pad", x, graph.array(pads), graph.array(float(value))) if any(pads) else x
+
+
+def max_pool(graph, at, x):
+    layer = at.layer
+    return graph.add("MaxPool", padded(graph, at, x, -np.inf), kernel_shape=layer.kernel_size, strides=layer.stride,
+                     dilations=layer.dilation)
+
+
+def avg_pool(graph, at, x):
+    """The mean over whole windows, times what the layer divides by instead of their size."""
+    layer = at.layer
+    y = graph.add("AveragePool", padded(graph, at, x, 0), kernel_shape=layer.kernel_size, strides=layer.stride)
+    whole = np.prod(layer.kernel_size)
+    factor = whole / layer.divisor(at.x_shape, np.empty(at.y_shape))
+    return y if np.all(factor == 1) else graph.add("Mul", y, graph.array(factor))
+
+
+def upsample(graph, at, x):
+    """Which values are taken, axis by axis, since `Resize` rounds some ratios in another way."""
+    scales = at.layer.scales(len(at.x_shape) - 2)
+    for axis, scale in enumerate(scales, 2):
+        if at.x_shape[axis] != at.y_shape[axis]:
+            x = graph.add("Gather", x, graph.array(nearest(at.x_shape[axis], at.y_shape[axis], scale)), axis=axis)
+    return x
+
+
+def operator(name):
+    """For a layer that is one node without settings."""
+    return lambda graph, at, x: graph.add(name, x)
+
+
+NODES = {
+    "Linear": linear, "Maxout": maxout, "LeakyReLU": leaky_relu, "ReLU": operator("Relu"), "Tanh": operator("Tanh"),
+    "Sigmoid": operator("Sigmoid"), "Softplus": softplus, "Flatten": reshape, "Unflatten": reshape, "Reshape": reshape,
+    "Dropout": dropout, "Conv2d": convolution, "ConvTranspose2d": transposed_convolution, "BatchNorm1d": batch_norm,
+    "BatchNorm2d": batch_norm, "InstanceNorm2d": instance_norm, "LayerNorm": layer_norm, "AvgPool2d": avg_pool,
+    "MaxPool2d": max_pool, "Upsample": upsample}

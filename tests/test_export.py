@@ -1,0 +1,220 @@
+"""`scratchgan export`: onnxruntime makes the same images. Skipped, and said, where it is not installed."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scratchgan
+from scratchgan import layers, training
+from scratchgan.cli import main
+from scratchgan.errors import UserError
+from scratchgan.export import NODES, onnx_model, save_onnx
+from scratchgan.gan import Game, NonSaturating
+from scratchgan.layers import (
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    Maxout,
+    MaxPool2d,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Softplus,
+    Tanh,
+    Unflatten,
+    Upsample,
+)
+from scratchgan.optimizers import SGD
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+Z = 12
+RUN = ["train", "--data", "digits", "--device", "cpu", "--threads", "1", "--quiet"]
+
+
+def onnxruntime():
+    pytest.importorskip("onnx", reason="onnx, which writes the files, is not installed")
+    return pytest.importorskip("onnxruntime", reason="onnxruntime, which reads them, is not installed")
+
+
+def game_of(*layers_of_g, seed=0):
+    """A game whose generator these layers are, on noise (N, Z)."""
+    G = Sequential(*layers_of_g).initialize(seed)
+    shape = G.twin().eval().forward(np.zeros((2, Z), np.float32)).shape[1:]
+    shape = (1,) * (3 - len(shape)) + shape
+    D = Sequential(Reshape(-1), Linear(int(np.prod(shape)), 1))
+    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=Z, image_shape=shape)
+
+
+def assert_same_images(system, model, sizes=(1, 5)):
+    """Images of the file, a path or its bytes, against the game's."""
+    session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    (z,), (images,) = session.get_inputs(), session.get_outputs()
+    assert (z.name, z.shape, z.type) == ("z", ["N", system.z_dim], "tensor(float)")
+    assert (images.name, images.shape) == ("images", ["N", *system.image_shape])
+    for n in sizes:
+        noise = np.random.default_rng(n).standard_normal((n, system.z_dim)).astype(np.float32)
+        expected = system.generate(noise.astype(system.generator.dtype))
+        (made,) = session.run(["images"], {"z": noise})
+        assert made.shape == expected.shape and made.dtype == np.float32
+        assert not n or np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+
+
+def image(channels, *more):
+    return Reshape(channels, 12 // channels // 2, 2), *more
+
+
+NETWORKS = {
+    "Linear": [Linear(Z, 6), Linear(6, 4, bias=False)],
+    "Linear of a sequence": [Reshape(3, 4), Linear(4, 5), Linear(5, 2, bias=False)],
+    "Maxout": [Maxout(Z, 5, 3), Reshape(5, 1), Maxout(1, 2, 2)],
+    "LeakyReLU": [LeakyReLU(0.2), LeakyReLU(-0.5), ReLU()],
+    "Tanh": [Tanh(), Sigmoid()],
+    "Softplus": [Softplus(), Softplus(2.0, 1.0), Softplus(0.5)],
+    "Flatten": [Unflatten(1, (3, -1)), Flatten(1, 2), Reshape(2, 6), Flatten()],
+    "Dropout": [Dropout(0.4), Tanh(), Dropout()],
+    "nothing": [Dropout(0.4)],
+    "Sequential": [Linear(Z, 4), Sequential(Tanh(), Sequential(Linear(4, 3))), Sequential()],
+    "Conv2d": [*image(2), Conv2d(2, 3, 3, padding=1), Conv2d(3, 4, (1, 2), (2, 1), (2, 1), bias=False),
+               Conv2d(4, 2, 2, padding="same", dilation=3, groups=2)],
+    "ConvTranspose2d": [Reshape(Z, 1, 1), ConvTranspose2d(Z, 4, 3, bias=False), ConvTranspose2d(4, 3, 4, 2, 1),
+                        ConvTranspose2d(3, 6, (2, 3), (2, 3), 1, (1, 2), 3, True, 2)],
+    "AvgPool2d": [*image(1), AvgPool2d((2, 1)), Upsample((7, 8)), AvgPool2d(3, 2, 1), Upsample((7, 6)),
+                  AvgPool2d(3, 2, 1, True), Upsample((6, 7)), AvgPool2d(3, 2, 1, True, False), Upsample((5, 4)),
+                  AvgPool2d(2, 1, 1, divisor_override=3), Upsample((5, 5)), AvgPool2d(2, 2, 0)],
+    "MaxPool2d": [*image(1), MaxPool2d((2, 1)), Upsample((7, 8)), MaxPool2d(3, 2, 1), Upsample((7, 6)),
+                  MaxPool2d(3, 2, 1, 1, True), Upsample((9, 8)), MaxPool2d(2, 2, 1, 2, True), MaxPool2d(2, 1, 1)],
+    "Upsample": [*image(2), Upsample(scale_factor=2), Upsample(scale_factor=(1.7, 3)), Upsample((4, 31))],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_layers_give_the_same(name):
+    onnxruntime()
+    system = game_of(*NETWORKS[name])
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
+def test_onnx_is_known_for_every_layer():
+    assert {name for name in layers.__all__ if name not in ("Layer", "Sequential")} <= set(NODES)
+
+
+def test_onnx_of_a_trained_run(capsys):
+    onnx = onnxruntime() and sys.modules["onnx"]
+    assert main([*RUN, "--steps", "30"]) == 0
+    assert main(["export", "runs/mlp", "--format", "onnx"]) == 0
+    assert capsys.readouterr().out == ("wrote the generator of step 30, z (N, 64) to images (N, 1, 28, 28), to "
+                                       "runs/mlp/generator.onnx\n")
+    system = scratchgan.load("runs/mlp")
+    assert_same_images(system, "runs/mlp/generator.onnx", (1, 100))
+    model = onnx.load("runs/mlp/generator.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    weights = {array.name: onnx.numpy_helper.to_array(array) for array in model.graph.initializer}
+    for key, value in system.generator.state_dict().items():
+        np.testing.assert_array_equal(weights[key], value)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert told["recipe"] == "mlp" and told["step"] == "30" and '"z_dim": 64' in told["settings"]
+    assert model.producer_name == "scratchgan" and model.producer_version == scratchgan.__version__
+
+
+def test_onnx_of_a_checkpoint_takes_the_place_of_an_older_file(capsys):
+    onnxruntime()
+    assert main([*RUN, "--steps", "4", "--checkpoint-every", "2"]) == 0
+    for checkpoint, step in (("", 4), ("/checkpoints/step-00000002", 2)):
+        assert main(["export", f"runs/mlp{checkpoint}", "--out", "g.onnx"]) == 0
+        assert f"of step {step}," in capsys.readouterr().out
+    assert_same_images(training.load("runs/mlp/checkpoints/step-00000002"), "g.onnx")
+    assert sorted(path.name for path in Path().iterdir()) == ["g.onnx", "runs"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_onnx_leaves_the_game_as_it_is(dtype):
+    onnxruntime()
+    system = game_of(Linear(Z, 8), Dropout(0.5), Linear(8, 3), Tanh())
+    system.generator.to(dtype=dtype)
+    theta = system.generator.theta.copy()
+    model = onnx_model(system).SerializeToString()
+    assert np.array_equal(system.generator.theta, theta) and system.generator.dtype == dtype
+    assert all(layer.training and layer.cache is None for _, layer in system.generator.walk())
+    assert_same_images(system, model)
+
+
+class Tanh2(Tanh):
+    """A layer of the user's own."""
+
+
+def test_onnx_of_a_layer_of_ones_own_is_refused():
+    onnxruntime()
+    Linear = type("Linear", (Tanh2,), {})  # by a name of ours
+    for layer, words in ((Tanh2(), r"The layer 1\.0, Tanh2\(\), cannot be written as ONNX, .* possible for Linear, "),
+                         (Linear(), r"The layer 1\.0, Linear\(\), cannot"),
+                         (Unflatten(0, (-1, 2)), r"The layer 1\.0, .* changes the number of samples")):
+        with pytest.raises(UserError, match=words):
+            onnx_model(game_of(Tanh(), Sequential(layer)))
+
+
+def test_onnx_needs_a_generator():
+    onnxruntime()
+
+    class System:
+        pass
+    with pytest.raises(UserError, match="System has no generator: only a Game's generator can be exported"):
+        onnx_model(System())
+
+
+def test_without_onnx_one_sentence_says_what_to_install(capsys, monkeypatch):
+    assert main([*RUN, "--steps", "1"]) == 0
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", "runs/mlp"]) == 2
+    assert capsys.readouterr().err == ('scratchgan: error: Writing ONNX needs the package onnx, which is not installed '
+                                       'here: pip install "scratchgan[onnx]".\n')
+    assert not list(Path("runs/mlp").glob("*onnx*"))
+
+
+def test_half_a_file_is_never_there(monkeypatch, tmp_path):
+    onnxruntime()
+    system = game_of(Linear(Z, 4))
+    Path("g.onnx").write_bytes(b"older")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match=r"Cannot write the model to g\.onnx: No space left on device; free some space"):
+        save_onnx(system, "g.onnx")
+    assert Path("g.onnx").read_bytes() == b"older" and [path.name for path in Path().iterdir()] == ["g.onnx"]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["nonesuch"], "There is no run in nonesuch"),
+    (["run", "--format", "torch"], "invalid choice: 'torch' (choose from"),
+    (["run", "--out", "g.png"], "--out must be a file that ends in .onnx, not 'g.png'"),
+    (["run", "--out", "folder.onnx"], "--out must be a file that ends in .onnx, not 'folder.onnx'"),
+    (["run", "--out", "no/g.onnx"], "there is no folder no to write g.onnx to"),
+    (["run", "--out", ""], "--out must be a path")])
+def test_bad_input(arguments, words, capsys):
+    Path("folder.onnx").mkdir()
+    assert main([*RUN, "--steps", "1", "--out", "run"]) == 0
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["folder.onnx", "run"]
+
+
+@pytest.mark.parametrize("name", [name for name in ("dcgan28", "dcgan64") if name in scratchgan.recipes.names()])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_onnx_of_dcgan(name, channels):
+    onnxruntime()
+    system = scratchgan.recipes.get(name).build(seed=1, channels=channels)
+    rng = np.random.default_rng(0)
+    for buffers in (layer.buffers for _, layer in system.generator.walk()):
+        for running in (value for key, value in buffers.items() if key.startswith("running")):
+            running[...] = rng.uniform(0.5, 1.5, running.shape)
+    assert_same_images(system, onnx_model(system).SerializeToString(), (3,))

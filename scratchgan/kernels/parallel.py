@@ -8,6 +8,7 @@ the BLAS its threads back before it returns.
 
 import functools
 import itertools
+import math
 import os
 import queue
 import threading
@@ -103,15 +104,16 @@ if hasattr(os, "register_at_fork"):
 def scratch(dtype, *shapes):
     """Arrays of these shapes to work in, uninitialised: valid until this thread asks again."""
     dtype = np.dtype(dtype)
-    sizes = [-(-int(np.prod(shape)) * dtype.itemsize // 64) * 64 for shape in shapes]
+    bytes_of = [math.prod(shape) * dtype.itemsize for shape in shapes]
+    sizes = [-(-size // 64) * 64 for size in bytes_of]
     arena = getattr(_local, "arena", None)
     if arena is None or len(arena) < sum(sizes):
         block = np.empty(sum(sizes) + 64, np.uint8)
         start = -block.ctypes.data % 64
         arena = _local.arena = block[start:start + sum(sizes)]
     arrays, start = [], 0
-    for shape, size in zip(shapes, sizes):
-        arrays.append(arena[start:start + int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape))
+    for shape, used, size in zip(shapes, bytes_of, sizes):
+        arrays.append(arena[start:start + used].view(dtype).reshape(shape))
         start += size
     return arrays
 

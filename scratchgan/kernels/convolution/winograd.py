@@ -43,6 +43,8 @@ class Winograd:
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
+        # Of an odd number of outputs the last tile has but one: it needs no product of index 2.
+        self.tiles = (self.tw, self.tw, self.ow // 2)
         self.u = empty("u", (3, 3, 2, 2, self.c, self.o), weight.dtype)  # by k, l, r, q
         self.holds_weight = False
 
@@ -53,6 +55,10 @@ class Winograd:
             rows = max(1, limit // (part.stop - part.start))
             for t in range(0, self.th, rows):
                 yield part, t, min(rows, self.th - t)
+
+    def rows_of_tiles(self, t, count, k):
+        """How many of `count` rows of tiles from t on have a product of index k."""
+        return count if k < 2 else min(count, self.oh // 2 - t)
 
     def halves(self):
         """The samples, a slice for each core."""
@@ -68,20 +74,26 @@ class Winograd:
         return y
 
     def _correlate(self, X, Y, samples, t, count):
-        X, Y = X[samples], Y[samples, 2 * t:2 * (t + count)]
-        p, d, m = parallel.scratch(X.dtype, self.pixel_shape(len(X), count, 2),
-                                   (3, len(X), count, self.tw, 2, 2 * self.c), (3, len(X), count, self.tw, self.o))
-        D, M, u = d.reshape(3, -1, 4 * self.c), m.reshape(3, -1, self.o), self.u.reshape(3, 3, -1, self.o)
+        X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + count)], samples.stop - samples.start
         for k in range(3):
+            count = self.rows_of_tiles(t, count, k)
+            p, *dm = parallel.scratch(X.dtype, self.pixel_shape(n, count, 2),
+                                      *((n, count, tiles, 2, 2 * self.c) for tiles in self.tiles),
+                                      *((n, count, tiles, self.o) for tiles in self.tiles))
+            d, m = dm[:3], dm[3:]
             self.pixel_rows(X, t, k, p)
-            self.pixel_columns(p, d.transpose(0, 4, 1, 2, 3, 5))
+            self.pixel_columns(p, [each.transpose(3, 0, 1, 2, 4) for each in d])
             for l in range(3):
-                np.dot(D[l], u[k, l], out=M[l])
+                np.dot(d[l].reshape(-1, 4 * self.c), self.matrix(k, l), out=m[l].reshape(-1, self.o))
             m[0] += m[1]
-            np.subtract(m[1], m[2], out=m[1])
-            for b in range(2):
-                put((assign, add, None)[k], Y[:, 0::2, b::2], m[b])
-                put((None, assign, subtract)[k], Y[:, 1::2, b::2], m[b])
+            odd = np.subtract(m[1][:, :, :self.tiles[2]], m[2], out=m[2])
+            for b, z in ((0, m[0]), (1, odd)):
+                put((assign, add, None)[k], Y[:, 0::2, b::2], z)
+                put((None, assign, subtract)[k], Y[:, 1::2, b::2], z)
+
+    def matrix(self, k, l):
+        """u as a factor of a product."""
+        return self.u[k, l].reshape(-1, self.o)
 
     def pixel_shape(self, samples, count, parities):
         return parities, samples, count, 4 * self.tw + 2, self.c
@@ -101,11 +113,12 @@ class Winograd:
 
     def pixel_columns(self, p, d):
         """d[l] = d_l of the columns of p, whose pairs of pixels lie side by side."""
+        two = self.tiles[2]
         pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c)
         x0, x1, x2 = pairs[:, :, :, 0:-1:2], pairs[:, :, :, 1::2], pairs[:, :, :, 2::2]
         np.subtract(x0, x1, out=d[0])
-        d[1] = x1
-        np.subtract(x1, x2, out=d[2])
+        d[1][...] = x1
+        np.subtract(x1[:, :, :, :two], x2[:, :, :, :two], out=d[2])
 
     # -- x from y ----------------------------------------------------------------------------------------------
 
@@ -120,16 +133,18 @@ class Winograd:
             self._spread_block(X[samples], Y[samples], t, count)
 
     def _spread_block(self, X, Y, t, count):
-        n = len(X)
-        f, e, g, p = parallel.scratch(X.dtype, (n, count, 2 * self.tw, self.o), (3, n, count, self.tw, self.o),
-                                      (3, n, count, self.tw, 2, 2 * self.c), self.pixel_shape(n, count, 2))
-        E, G, u = e.reshape(3, -1, self.o), g.reshape(3, -1, 4 * self.c), self.u.reshape(3, 3, -1, self.o)
+        n, last = len(X), count - 1
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
+            count = self.rows_of_tiles(t, last + 1, k)
+            f, p, *eg = parallel.scratch(X.dtype, (n, count, 2 * self.tw, self.o), self.pixel_shape(n, count, 2),
+                                         *((n, count, tiles, self.o) for tiles in self.tiles),
+                                         *((n, count, tiles, 2, 2 * self.c) for tiles in self.tiles))
+            e, g = eg[:3], eg[3:]
             self.output_rows(Y, t, k, f)
-            output_columns(f, e)
+            self.output_columns(f, e)
             for l in range(3):
-                np.dot(E[l], u[k, l].T, out=G[l])
-            self.join_columns(g.transpose(0, 4, 1, 2, 3, 5), p)
+                np.dot(e[l].reshape(-1, self.o), self.matrix(k, l).T, out=g[l].reshape(-1, 4 * self.c))
+            self.join_columns([each.transpose(3, 0, 1, 2, 4) for each in g], p)
             for r in range(2):
                 for i in range(count):
                     dx = p[r, :, i, 1:self.w + 1]
@@ -137,7 +152,7 @@ class Winograd:
                     if k == 0:
                         put(assign if i or not t else add, self.row(X, 4 * (t + i) - 1 + r), dx)
                     elif k == 2:
-                        put(assign if i == count - 1 else add, self.row(X, 4 * (t + i) + 3 + r), dx)
+                        put(assign if i == last else add, self.row(X, 4 * (t + i) + 3 + r), dx)
 
     def output_rows(self, Y, t, k, f):
         """f[:, i] = e_k of the rows of dy in tile t + i; an odd width gets a column of zeros."""
@@ -151,15 +166,22 @@ class Winograd:
             else:
                 out[...] = y[:, k // 2]
 
+    def output_columns(self, f, e):
+        """e[l] = e_l of the columns of f."""
+        e[0][...] = f[:, :, 0::2]
+        np.add(f[:, :, 0::2], f[:, :, 1::2], out=e[1])
+        e[2][...] = f[:, :, 1:2 * self.tiles[2]:2]
+
     def join_columns(self, g, p):
         """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2."""
-        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c)
+        pairs, two = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c), self.tiles[2]
         even, odd = pairs[:, :, :, 0::2], pairs[:, :, :, 1::2]
         even[:, :, :, :-1] = g[0]
-        even[:, :, :, -1] = g[2][:, :, :, -1]
-        even[:, :, :, 1:-1] += g[2][:, :, :, :-1]
+        if two == self.tw:
+            even[:, :, :, -1] = g[2][:, :, :, -1]
+        even[:, :, :, 1:self.tw] += g[2][:, :, :, :self.tw - 1]
         np.subtract(g[1], g[0], out=odd)
-        odd -= g[2]
+        odd[:, :, :, :two] -= g[2]
 
     # -- w from x and y ----------------------------------------------------------------------------------------
 
@@ -172,21 +194,21 @@ class Winograd:
 
     def _weigh(self, X, Y, k, r):
         """v[k, :, r], summed over all tiles block by block."""
-        v = self.u[k, :, r].reshape(3, 2 * self.c, self.o)
-        first = True
+        v, first = self.u[k, :, r].reshape(3, 2 * self.c, self.o), True
         for samples, t, count in self.blocks(slice(0, self.n), WEIGH_TILES):
-            n = samples.stop - samples.start
-            p, d, f, e, product = parallel.scratch(
-                X.dtype, self.pixel_shape(n, count, 1), (3, n, count, self.tw, 2 * self.c),
-                (n, count, 2 * self.tw, self.o), (3, n, count, self.tw, self.o), (2 * self.c, self.o))
+            n, count = samples.stop - samples.start, self.rows_of_tiles(t, count, k)
+            p, f, product, *de = parallel.scratch(
+                X.dtype, self.pixel_shape(n, count, 1), (n, count, 2 * self.tw, self.o), (2 * self.c, self.o),
+                *((n, count, tiles, 2 * self.c) for tiles in self.tiles),
+                *((n, count, tiles, self.o) for tiles in self.tiles))
+            d, e = de[:3], de[3:]
             self.pixel_rows(X[samples], t, k, p, first=r)
-            self.pixel_columns(p, d[:, None])
+            self.pixel_columns(p, [each[None] for each in d])
             self.output_rows(Y[samples], t, k, f)
-            output_columns(f, e)
-            D, E = d.reshape(3, -1, 2 * self.c), e.reshape(3, -1, self.o)
+            self.output_columns(f, e)
             for l in range(3):
                 out = v[l] if first else product
-                np.dot(D[l].T, E[l], out=out)
+                np.dot(d[l].reshape(-1, 2 * self.c).T, e[l].reshape(-1, self.o), out=out)
                 if not first:
                     v[l] += product
             first = False
@@ -211,13 +233,6 @@ class Winograd:
         u[0] = row[0:2]
         np.add(row[0:2], row[2:4], out=u[1])
         u[2] = row[2:4]
-
-
-def output_columns(f, e):
-    """e[l] = e_l of the columns of f."""
-    e[0] = f[:, :, 0::2]
-    np.add(f[:, :, 0::2], f[:, :, 1::2], out=e[1])
-    e[2] = f[:, :, 1::2]
 
 
 def difference(a, b, out):

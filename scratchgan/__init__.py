@@ -12,6 +12,8 @@ from scratchgan import recipes
 from scratchgan.gan import Game
 from scratchgan.layers import (
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
     Dropout,
@@ -42,6 +44,8 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",

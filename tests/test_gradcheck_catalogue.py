@@ -25,8 +25,8 @@ def test_everything_in_the_catalogue_is_right(name):
 
 @pytest.mark.parametrize("name", catalogue.layer_cases())
 def test_every_layer_of_the_catalogue_on_each_device(device, name):
-    layer, shape = catalogue.layer_cases()[name][0]
-    gradcheck.check_layer(layer.to(device), input_shape=shape).raise_if_failed()
+    layer, *arguments = catalogue.layer_cases()[name][0]
+    catalogue.check_case(layer.to(device), *arguments).raise_if_failed()
 
 
 @pytest.mark.parametrize("name", recipes.names())

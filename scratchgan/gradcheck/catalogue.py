@@ -18,7 +18,8 @@ SMALL = 2000  # parameters: up to so many every entry is tried
 
 
 def layer_cases():
-    """Layer name -> [(layer, input shape), ...]."""
+    """Layer name -> [(layer, input shape) or (layer, input shape, other arguments of check_layer), ...]."""
+    many = {"batch_of_one": False}  # one value a channel has no variance
     return {
         "Linear": [(layers.Linear(4, 3), (5, 4)), (layers.Linear(4, 3, bias=False), (5, 4)),
                    (layers.Linear(4, 3), (4,)), (layers.Linear(4, 3), (2, 3, 4)), (layers.Linear(4, 3), (0, 4))],
@@ -49,6 +50,10 @@ def layer_cases():
                       (layers.MaxPool2d(2, 2, 0, 2, True), (2, 4, 5)), (layers.MaxPool2d(2), (0, 2, 4, 4))],
         "Upsample": [(layers.Upsample(scale_factor=2), (2, 2, 2, 3)), (layers.Upsample((5, 2)), (2, 1, 3, 4)),
                      (layers.Upsample(scale_factor=1.7), (2, 2, 3)), (layers.Upsample(scale_factor=2), (0, 2, 2, 2))],
+        "BatchNorm1d": [(layers.BatchNorm1d(3), (5, 3), many), (layers.BatchNorm1d(3, 1e-2, None), (2, 3, 4)),
+                        (layers.BatchNorm1d(3, affine=False), (5, 3), many), (layers.BatchNorm1d(3), (0, 3))],
+        "BatchNorm2d": [(layers.BatchNorm2d(3), (2, 3, 2, 3)), (layers.BatchNorm2d(3, affine=False), (2, 3, 2, 3)),
+                        (layers.BatchNorm2d(3, 0.1, track_running_stats=False), (4, 3, 1, 1), many)],
         "Sequential": [(layers.Sequential(layers.Linear(4, 5), layers.Tanh(),
                                           layers.Sequential(layers.Linear(5, 3), layers.LeakyReLU(0.2))), (3, 4))],
     }
@@ -102,7 +107,7 @@ def _job(name, input_shape):
         raise UserError(f"An input shape is for targets of your own, as in package.module:Name, not for {name!r}.")
     cases = layer_cases()
     if name in cases:
-        return lambda: [check_layer(layer, input_shape=shape) for layer, shape in cases[name]]
+        return lambda: [check_case(*case) for case in cases[name]]
     cases_of_losses = loss_cases()
     if name in cases_of_losses:
         return lambda: [check_loss(loss, **arguments) for loss, arguments in cases_of_losses[name]]
@@ -110,6 +115,11 @@ def _job(name, input_shape):
         return lambda: check_recipe(name)
     raise UserError(f"Unknown name {name!r}: choose from {', '.join(choices())}, or give a target of your own as "
                     "package.module:Name.")
+
+
+def check_case(layer, input_shape, arguments=None):
+    """The report on one of `layer_cases`."""
+    return check_layer(layer, input_shape=input_shape, **(arguments or {}))
 
 
 def check_recipe(name, seed=0):

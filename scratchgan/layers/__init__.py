@@ -6,12 +6,15 @@ from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
+from scratchgan.layers.normalisation import BatchNorm1d, BatchNorm2d
 from scratchgan.layers.pooling import AvgPool2d, MaxPool2d, Upsample
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten
 
 __all__ = [
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",

@@ -367,7 +367,7 @@ class Layer:
             raise TypeError(f"{name}: expected an array, got {type(x).__name__}")
         if x.dtype not in backend.FLOATS:
             raise TypeError(f"{name}: expected a float array, got {x.dtype}")
-        if self.params:
+        if self.params or self.buffers:
             if self.xp is not backend.array_module(x):
                 raise TypeError(f"{name}: the parameters are on {self.device}, the input is on "
                                 f"{backend.device_of(x)}; move one of them")

@@ -16,6 +16,8 @@ samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) 
 and stay in a core's cache.
 """
 
+import functools
+
 import numpy as np
 
 from scratchgan.kernels import parallel
@@ -23,6 +25,19 @@ from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
 
 TILES = 256         # rows of a matrix product: fewer are slower, more leave the cache
 WEIGH_TILES = 512   # the same where tiles are summed over
+
+
+def long_runs(method):
+    """NumPy copies operands that are not contiguous into a buffer, as long as which it takes three times as long; it
+    does not where the runs are longer than the buffer."""
+    @functools.wraps(method)
+    def inside(*arguments):
+        before = np.setbufsize(16)
+        try:
+            method(*arguments)
+        finally:
+            np.setbufsize(before)
+    return inside
 
 
 class Winograd:
@@ -73,23 +88,33 @@ class Winograd:
                       for half in self.halves() for block in self.blocks(half, TILES)])
         return y
 
+    @long_runs
     def _correlate(self, X, Y, samples, t, count):
-        X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + count)], samples.stop - samples.start
+        X, Y, n, most = X[samples], Y[samples, 2 * t:2 * (t + count)], samples.stop - samples.start, count
         for k in range(3):
-            count = self.rows_of_tiles(t, count, k)
-            p, *dm = parallel.scratch(X.dtype, self.pixel_shape(n, count, 2),
-                                      *((n, count, tiles, 2, 2 * self.c) for tiles in self.tiles),
-                                      *((n, count, tiles, self.o) for tiles in self.tiles))
-            d, m = dm[:3], dm[3:]
+            count = self.rows_of_tiles(t, most, k)
+            *yyyy, p, d0, d1, d2, m0, m1, m2 = parallel.scratch(
+                X.dtype, *self.tiled(n, most, self.o)[1:], *self.tiled(n, most, self.o)[1:],
+                self.pixel_shape(n, count, 2), *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, self.o))
+            even, odd = yyyy[:2], yyyy[2:]  # rows of y, each by the column in its tile
             self.pixel_rows(X, t, k, p)
-            self.pixel_columns(p, [each.transpose(3, 0, 1, 2, 4) for each in d])
-            for l in range(3):
-                np.dot(d[l].reshape(-1, 4 * self.c), self.matrix(k, l), out=m[l].reshape(-1, self.o))
-            m[0] += m[1]
-            odd = np.subtract(m[1][:, :, :self.tiles[2]], m[2], out=m[2])
-            for b, z in ((0, m[0]), (1, odd)):
-                put((assign, add, None)[k], Y[:, 0::2, b::2], z)
-                put((None, assign, subtract)[k], Y[:, 1::2, b::2], z)
+            self.pixel_columns(p, [d0, d1, d2])
+            for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
+                np.dot(d.reshape(-1, 4 * self.c), self.matrix(k, l), out=m.reshape(-1, self.o))
+            rows = (even, odd, (m0, m2))[k]
+            np.add(m0, m1, out=rows[0])
+            np.subtract(m1[:len(m2)], m2, out=rows[1])
+            for b in range(2):
+                if k == 1:
+                    even[b] += odd[b]
+                    Y[:, 0::2, b::2] = even[b].transpose(1, 2, 0, 3)
+                elif k == 2:
+                    odd[b][:, :, :count] -= rows[b]
+                    Y[:, 1::2, b::2] = odd[b][:, :, :count].transpose(1, 2, 0, 3)
+
+    def tiled(self, n, count, *features):
+        """Shapes by l of what has a row of features for each tile: (tiles in a row, n, rows of tiles, features)."""
+        return [(tiles, n, count, *features) for tiles in self.tiles]
 
     def matrix(self, k, l):
         """u as a factor of a product."""
@@ -113,12 +138,10 @@ class Winograd:
 
     def pixel_columns(self, p, d):
         """d[l] = d_l of the columns of p, whose pairs of pixels lie side by side."""
-        two = self.tiles[2]
-        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c)
-        x0, x1, x2 = pairs[:, :, :, 0:-1:2], pairs[:, :, :, 1::2], pairs[:, :, :, 2::2]
-        np.subtract(x0, x1, out=d[0])
-        d[1][...] = x1
-        np.subtract(x1[:, :, :, :two], x2[:, :, :, :two], out=d[2])
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c).transpose(3, 1, 2, 0, 4)
+        d[0][...], d[1][...], d[2][...] = pairs[0:-1:2], pairs[1::2], pairs[2:2 * len(d[2]) + 1:2]
+        d[0] -= d[1]
+        np.subtract(d[1][:len(d[2])], d[2], out=d[2])
 
     # -- x from y ----------------------------------------------------------------------------------------------
 
@@ -128,6 +151,7 @@ class Winograd:
         parallel.run([lambda half=half: self._spread(X, Y, half) for half in self.halves()])
         return x
 
+    @long_runs
     def _spread(self, X, Y, half):
         for samples, t, count in self.blocks(half, TILES):
             self._spread_block(X[samples], Y[samples], t, count)
@@ -136,15 +160,14 @@ class Winograd:
         n, last = len(X), count - 1
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
             count = self.rows_of_tiles(t, last + 1, k)
-            f, p, *eg = parallel.scratch(X.dtype, (n, count, 2 * self.tw, self.o), self.pixel_shape(n, count, 2),
-                                         *((n, count, tiles, self.o) for tiles in self.tiles),
-                                         *((n, count, tiles, 2, 2 * self.c) for tiles in self.tiles))
+            f, p, *eg = parallel.scratch(X.dtype, (n, count, self.ow, self.o), self.pixel_shape(n, count, 2),
+                                         *self.tiled(n, count, self.o), *self.tiled(n, count, 2, 2 * self.c))
             e, g = eg[:3], eg[3:]
             self.output_rows(Y, t, k, f)
-            self.output_columns(f, e)
+            output_columns(f, e)
             for l in range(3):
                 np.dot(e[l].reshape(-1, self.o), self.matrix(k, l).T, out=g[l].reshape(-1, 4 * self.c))
-            self.join_columns([each.transpose(3, 0, 1, 2, 4) for each in g], p)
+            self.join_columns(g, p)
             for r in range(2):
                 for i in range(count):
                     dx = p[r, :, i, 1:self.w + 1]
@@ -155,33 +178,23 @@ class Winograd:
                         put(assign if i == last else add, self.row(X, 4 * (t + i) + 3 + r), dx)
 
     def output_rows(self, Y, t, k, f):
-        """f[:, i] = e_k of the rows of dy in tile t + i; an odd width gets a column of zeros."""
-        f[:, :, self.ow:] = 0
+        """f[:, i] = e_k of the rows of dy in tile t + i."""
         for i in range(f.shape[1]):
-            out, y = f[:, i, :self.ow], Y[:, 2 * (t + i):2 * (t + i) + 2]
-            if y.shape[1] == 1:
-                out[...] = 0 if k == 2 else y[:, 0]
-            elif k == 1:
-                np.add(y[:, 0], y[:, 1], out=out)
+            y = Y[:, 2 * (t + i):2 * (t + i) + 2]
+            if k == 1 and y.shape[1] == 2:
+                np.add(y[:, 0], y[:, 1], out=f[:, i])
             else:
-                out[...] = y[:, k // 2]
-
-    def output_columns(self, f, e):
-        """e[l] = e_l of the columns of f."""
-        e[0][...] = f[:, :, 0::2]
-        np.add(f[:, :, 0::2], f[:, :, 1::2], out=e[1])
-        e[2][...] = f[:, :, 1:2 * self.tiles[2]:2]
+                f[:, i] = y[:, k // 2]
 
     def join_columns(self, g, p):
-        """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2."""
-        pairs, two = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c), self.tiles[2]
-        even, odd = pairs[:, :, :, 0::2], pairs[:, :, :, 1::2]
-        even[:, :, :, :-1] = g[0]
-        if two == self.tw:
-            even[:, :, :, -1] = g[2][:, :, :, -1]
-        even[:, :, :, 1:self.tw] += g[2][:, :, :, :self.tw - 1]
-        np.subtract(g[1], g[0], out=odd)
-        odd[:, :, :, :two] -= g[2]
+        """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2. Overwrites g."""
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c).transpose(3, 1, 2, 0, 4)
+        g[1] -= g[0]
+        g[1][:len(g[2])] -= g[2]
+        g[0][1:] += g[2][:self.tw - 1]
+        pairs[0:-1:2], pairs[1::2] = g[0], g[1]
+        if len(g[2]) == self.tw:  # else these pixels lie outside
+            pairs[-1] = g[2][-1]
 
     # -- w from x and y ----------------------------------------------------------------------------------------
 
@@ -192,20 +205,20 @@ class Winograd:
         v, w = self.u, w.transpose(2, 3, 1, 0)
         parallel.run([lambda a=a, r=r: self._weight_from(v, w, a, r) for a in range(2) for r in range(2)])
 
+    @long_runs
     def _weigh(self, X, Y, k, r):
         """v[k, :, r], summed over all tiles block by block."""
         v, first = self.u[k, :, r].reshape(3, 2 * self.c, self.o), True
         for samples, t, count in self.blocks(slice(0, self.n), WEIGH_TILES):
             n, count = samples.stop - samples.start, self.rows_of_tiles(t, count, k)
             p, f, product, *de = parallel.scratch(
-                X.dtype, self.pixel_shape(n, count, 1), (n, count, 2 * self.tw, self.o), (2 * self.c, self.o),
-                *((n, count, tiles, 2 * self.c) for tiles in self.tiles),
-                *((n, count, tiles, self.o) for tiles in self.tiles))
+                X.dtype, self.pixel_shape(n, count, 1), (n, count, self.ow, self.o), (2 * self.c, self.o),
+                *self.tiled(n, count, 1, 2 * self.c), *self.tiled(n, count, self.o))
             d, e = de[:3], de[3:]
             self.pixel_rows(X[samples], t, k, p, first=r)
-            self.pixel_columns(p, [each[None] for each in d])
+            self.pixel_columns(p, d)
             self.output_rows(Y[samples], t, k, f)
-            self.output_columns(f, e)
+            output_columns(f, e)
             for l in range(3):
                 out = v[l] if first else product
                 np.dot(d[l].reshape(-1, 2 * self.c).T, e[l].reshape(-1, self.o), out=out)
@@ -235,6 +248,14 @@ class Winograd:
         u[2] = row[2:4]
 
 
+def output_columns(f, e):
+    """e[l] = e_l of the columns of f."""
+    f = f.transpose(2, 0, 1, 3)
+    e[0][...], e[2][...] = f[0::2], f[1::2]
+    np.add(e[0][:len(e[2])], e[2], out=e[1][:len(e[2])])
+    e[1][len(e[2]):] = e[0][len(e[2]):]
+
+
 def difference(a, b, out):
     """out = a - b, where None is zero."""
     if a is None and b is None:
@@ -260,6 +281,6 @@ def subtract(out, a):
 
 
 def put(operation, out, a):
-    """Apply the operation where `out` is: where a tile reaches over the edge, what lies outside is left out."""
-    if operation is not None and out is not None:
-        operation(out, a[tuple(slice(size) for size in out.shape)])
+    """Apply the operation, unless the row `out` lies outside."""
+    if out is not None:
+        operation(out, a)

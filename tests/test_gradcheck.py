@@ -9,7 +9,7 @@ from broken_layers import BROKEN, CORRECT, BatchNorm, Dense, NegatedBias, Square
 from scratchgan import gradcheck
 from scratchgan.gan import Game, NonSaturating
 from scratchgan.gradcheck.oracles import relative_error
-from scratchgan.layers import Dropout, LeakyReLU, Linear, ReLU, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Dropout, LeakyReLU, Linear, ReLU, Sequential, Tanh
 from scratchgan.losses import Loss, MSELoss
 from scratchgan.optimizers import SGD, Adam
 
@@ -218,11 +218,11 @@ def test_one_wrong_entry_among_many_is_seen_along_a_direction():
     assert report.wrong == ["weight"]
 
 
-def game(generator=None, discriminator=None, objective=None):
+def game(generator=None, discriminator=None, objective=None, joint_batch=None):
     G = generator or Sequential(Linear(5, 16), LeakyReLU(0.2), Linear(16, 6), Tanh())
     D = discriminator or Sequential(Linear(6, 12), LeakyReLU(0.2), Linear(12, 1))
     return Game(G.initialize(0, "generator"), D.initialize(0, "discriminator"), objective or NonSaturating(),
-                Adam(G, 1e-3), SGD(D, 1e-2, momentum=0.5), z_dim=5, image_shape=(1, 2, 3))
+                Adam(G, 1e-3), SGD(D, 1e-2, momentum=0.5), z_dim=5, image_shape=(1, 2, 3), joint_batch=joint_batch)
 
 
 REAL = np.random.default_rng(0).uniform(-1, 1, (4, 1, 2, 3)).astype(np.float32)
@@ -245,15 +245,33 @@ def test_a_game_with_dropout():
     gradcheck.check_game(game(discriminator=D), REAL).raise_if_failed()
 
 
+@pytest.mark.parametrize("joint_batch", [None, True])
+def test_a_game_with_batch_statistics(joint_batch):
+    G = Sequential(Linear(5, 8, bias=False), BatchNorm1d(8), LeakyReLU(0.2), Linear(8, 6), Tanh())
+    D = Sequential(Linear(6, 12, bias=False), BatchNorm1d(12), LeakyReLU(0.2), Dropout(0.2), Linear(12, 1))
+    report = gradcheck.check_game(game(G, D, joint_batch=joint_batch), REAL).raise_if_failed()
+    assert report.worst("complex step") <= 1e-12
+    assert {"generator.1.weight", "discriminator.1.bias"} <= {row.tensor for row in report.rows}
+
+
+@pytest.mark.parametrize("wrong", ["real", "fake"])
+def test_a_gradient_that_is_left_out_of_separate_passes_is_seen(wrong):
+    class Forgets(NonSaturating):
+        pass
+    setattr(Forgets, f"grad_{wrong}", lambda self, scores: 0 * scores)
+    D = Sequential(Linear(6, 12, bias=False), BatchNorm1d(12), LeakyReLU(0.2), Linear(12, 1))
+    wrong = gradcheck.check_game(game(discriminator=D, objective=Forgets()), REAL).wrong
+    assert wrong and all(name.startswith("discriminator") for name in wrong)
+
+
 def test_a_wrong_objective_is_blamed_on_the_player_that_it_misleads():
     class WrongForG(NonSaturating):
         def grad_g(self, fake):
             return 1.001 * super().grad_g(fake)
 
     class WrongForD(NonSaturating):
-        def grad_d(self, real, fake):
-            real, fake = super().grad_d(real, fake)
-            return real, -fake
+        def grad_fake(self, fake):
+            return -super().grad_fake(fake)
 
     for objective, player in ((WrongForG(), "generator"), (WrongForD(), "discriminator")):
         wrong = gradcheck.check_game(game(objective=objective), REAL).wrong

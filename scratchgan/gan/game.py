@@ -1,5 +1,6 @@
 """The game: one alternating step of discriminator and generator, written out."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,16 +34,31 @@ class Metrics(Mapping):
 class Game:
     """A generator and a discriminator that train against each other.
 
-    generator      z (N, z_dim) -> N images in [-1, 1]
-    discriminator  N images, shaped as the generator makes them -> scores (N, 1)
+    generator      z (N, *z_shape) -> N images in [-1, 1]
+    discriminator  N images, shaped as the generator makes them -> N scores, of any shape (N, 1, ...)
     objective      what the scores are worth to each player: see `scratchgan.gan.objectives`
+    z_dim          how many numbers one z has
     image_shape    (C, H, W) of one image; batches and samples have this shape, whatever the networks use
+    z_shape        the shape of one z for the generator: (z_dim,) by default, (z_dim, 1, 1) for a convolution
+    joint_batch    whether D's own step sees real and fake in one batch of 2N. Where no layer couples samples this is
+                   the same as one after the other, and faster. Batch normalisation couples them, by statistics
+                   - of each batch alone with False, DCGAN's published step: D's running statistics follow three
+                     batches a step, the real, the fake, and the fake again when G learns from it;
+                   - of both together with True: then D normalises fake samples in its own step by other statistics
+                     than when G learns from it.
+                   None: True where no layer of D couples samples, else False.
     """
 
-    def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, z_dim, image_shape, seed=0):
+    def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, z_dim, image_shape,
+                 z_shape=None, joint_batch=None, seed=0):
         self.generator, self.discriminator, self.objective = generator, discriminator, objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.z_dim, self.image_shape, self.seed = z_dim, tuple(image_shape), seed
+        self.z_shape = (z_dim,) if z_shape is None else tuple(z_shape)
+        if math.prod(self.z_shape) != z_dim:
+            raise ValueError(f"Game: z_shape {self.z_shape} does not hold z_dim = {z_dim} numbers")
+        coupled = any(layer.couples_samples for _, layer in discriminator.walk())
+        self.joint_batch = not coupled if joint_batch is None else joint_batch
         self.steps = 0
         self.recipe = None  # what built the game, for the record of a run
 
@@ -74,24 +90,38 @@ class Game:
         for name, network in self.networks.items():
             network.set_step(self.seed, self.steps, name)
         with G.workspace(), D.workspace():
-            fake = G.forward(self.noise(n, self.seed, "noise", self.steps))
+            fake = self.made(G, self.noise(n, self.seed, "noise", self.steps))
+            real = real.reshape(fake.shape)
 
-            # D: real and fake in one batch, which is faster and the same, since no layer mixes samples.
-            both = D.empty("both", (2 * n, *fake.shape[1:]), fake.dtype, "F" if fake.ndim == 2 else "C")
-            both[:n], both[n:] = real.reshape(fake.shape), fake
-            scores[:2] = D.forward(both).reshape(2, n, 1)
+            # D learns which are real. Its gradient does not go on to G.
             D.zero_grad()
-            D.backward(xp.concatenate(objective.grad_d(scores[0], scores[1])), wrt="params")
+            if self.joint_batch:
+                both = D.empty_along("both", (2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake))
+                both[:n], both[n:] = real, fake
+                judged = D.forward(both)
+                scores[:2] = judged.reshape(2, n, 1)
+                dscores = xp.concatenate([objective.grad_real(scores[0]), objective.grad_fake(scores[1])])
+                D.backward(dscores.reshape(judged.shape), "params")
+            else:  # the backward pass of the real ones comes before the fake ones take over D's caches
+                for i, images, grad in ((0, real, objective.grad_real), (1, fake, objective.grad_fake)):
+                    judged = D.forward(images)
+                    scores[i] = judged.reshape(n, 1)
+                    D.backward(grad(scores[i]).reshape(judged.shape), "params")
             self.optimizer_d.step()
 
             # G: the gradient of its loss comes through the new D, whose own parameters need none.
-            scores[2] = D.forward(fake)
-            dfake = D.backward(objective.grad_g(scores[2]), wrt="input")
+            judged = D.forward(fake)
+            scores[2] = judged.reshape(n, 1)
+            dfake = D.backward(objective.grad_g(scores[2]).reshape(judged.shape), "input")
             G.zero_grad()
-            G.backward(dfake, wrt="params")
+            G.backward(dfake, "params")
             self.optimizer_g.step()
         self.steps += 1
         return self.metrics(*scores)
+
+    def made(self, generator, z):
+        """What this generator (G or a twin) makes of noise z (n, z_dim)."""
+        return generator.forward(z.reshape(-1, *self.z_shape))
 
     def metrics(self, real, fake, after):
         """From D's scores of the real and the fake batch, and of the fake one after D's update."""
@@ -115,8 +145,8 @@ class Game:
         images = np.empty((len(z), *self.image_shape), np.float32)
         for start in range(0, len(z), SAMPLE_CHUNK):
             part = slice(start, start + SAMPLE_CHUNK)
-            made = backend.to_host(G.forward(backend.to_device(z[part], self.device)))
-            images[part] = made.reshape(-1, *self.image_shape)
+            made = self.made(G, backend.to_device(z[part], self.device))
+            images[part] = backend.to_host(made).reshape(-1, *self.image_shape)
         return images
 
     def checked(self, batch):

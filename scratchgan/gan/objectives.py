@@ -25,9 +25,13 @@ class NonSaturating:
     def loss_d(self, real, fake):
         return self.scale_d * (kernels.softplus(-real).mean() + kernels.softplus(fake).mean())
 
-    def grad_d(self, real, fake):
-        """(d loss_d / d real, d loss_d / d fake)."""
-        return (-self.scale_d / real.size * kernels.sigmoid(-real), self.scale_d / fake.size * kernels.sigmoid(fake))
+    def grad_real(self, real):
+        """d loss_d / d real."""
+        return -self.scale_d / real.size * kernels.sigmoid(-real)
+
+    def grad_fake(self, fake):
+        """d loss_d / d fake."""
+        return self.scale_d / fake.size * kernels.sigmoid(fake)
 
     def loss_g(self, fake):
         return kernels.softplus(-fake).mean()

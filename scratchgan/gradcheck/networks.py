@@ -109,26 +109,29 @@ class _Losses:
     """The two losses of one step of a game as functions of complex parameters."""
 
     def __init__(self, before, after, real):
-        G, D, self.objective = before.generator, before.discriminator, before.objective
+        G, D, self.objective, self.made = before.generator, before.discriminator, before.objective, before.made
         self.seed, self.step = before.seed, before.steps
         self.z = before.noise(len(real), self.seed, "noise", self.step)
         self.complex = {"discriminator": complex_copy(D), "generator": complex_copy(G)}
-        fake = self.draw(G.twin(), "generator").forward(self.z)
-        self.both = G.xp.concatenate([before.checked(real).reshape(fake.shape), fake])
+        fake = self.made(self.draw(G.twin(), "generator"), self.z)
+        real = before.checked(real).reshape(fake.shape)
+        self.batches = [G.xp.concatenate([real, fake])] if before.joint_batch else [real, fake]  # as D sees them
         # D after its update, just after it saw the batch: its next pass draws the masks of the pass that G learns from.
         self.judge = self.draw(after.discriminator.twin("complex128"), "discriminator")
-        self.judge.forward(self.both)
+        for images in self.batches:
+            self.judge.forward(images)
 
     def draw(self, network, name):
         network.set_step(self.seed, self.step, name)
         return network
 
     def loss_d(self):
-        scores, n = self.draw(self.complex["discriminator"], "discriminator").forward(self.both), len(self.z)
-        return self.objective.loss_d(scores[:n], scores[n:])
+        D = self.draw(self.complex["discriminator"], "discriminator")
+        scores = D.xp.concatenate([D.forward(images).reshape(-1, 1) for images in self.batches])
+        return self.objective.loss_d(scores[:len(self.z)], scores[len(self.z):])
 
     def loss_g(self):
-        fake = self.draw(self.complex["generator"], "generator").forward(self.z.astype(np.complex128))
+        fake = self.made(self.draw(self.complex["generator"], "generator"), self.z.astype(np.complex128))
         return self.objective.loss_g(self.judge.twin("complex128").forward(fake))
 
 

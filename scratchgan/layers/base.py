@@ -25,11 +25,14 @@ class Layer:
     layers   name -> child layer, in forward order; a container reads its children from here
     cache    what `forward` keeps for `backward`, by reference: write into no array between the two
     training whether the layer acts as in training (dropout drops)
+    couples_samples  whether in training a sample's output depends on the others of its batch
 
     A subclass calls `super().__init__()` first, creates parameters with `add_parameter`, and always reads them
     as `self.params[name]`: the views are rebound when a network takes the layer in or moves it. The same holds
     for children and `self.layers[name]`.
     """
+
+    couples_samples = False
 
     def __init__(self):
         self.params, self.buffers, self.layers = {}, {}, {}
@@ -344,7 +347,8 @@ class Layer:
 
     def empty_along(self, slot, shape, dtype, axes, xp=None):
         """`empty` whose memory holds the axes in this order: axes[0] is the slowest."""
-        stored = self.empty(slot, tuple(shape[axis] for axis in axes), dtype, xp=xp)
+        sizes = [shape[axis] for axis in axes]
+        stored = self.empty(slot, tuple(sizes), dtype, xp=xp)
         return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
     def own(self, view):

@@ -36,6 +36,7 @@ class _BatchNorm(Layer):
     normalization", algorithms 1 and 2 and section 3.
     """
 
+    couples_samples = True
     dims = ()  # the axes that may follow the channels: one tuple of names for each shape allowed
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *,

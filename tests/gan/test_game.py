@@ -8,8 +8,8 @@ import pytest
 import scratchgan
 from scratchgan import backend
 from scratchgan.gan import Game, NonSaturating
-from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
-from scratchgan.optimizers import Adam
+from scratchgan.layers import BatchNorm1d, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.optimizers import SGD, Adam
 from scratchgan.recipes import mlp
 
 
@@ -90,6 +90,67 @@ def test_first_20_mlp_steps_are_the_same_on_every_device(device):
         assert all(abs(mine[key] - theirs[key]) < 1e-5 for key in mine)
     for network, other in zip(host.networks.values(), there.networks.values()):
         assert np.abs(network.theta - backend.to_host(other.theta)).max() < 1e-5
+
+
+def test_separate_passes_are_the_joint_one_where_no_layer_couples_samples():
+    joint, apart = small_game(dtype="float64"), small_game(dtype="float64")
+    assert joint.joint_batch
+    apart.joint_batch = False
+    for x in batches(dtype=np.float64):
+        a, b = joint.step(x), apart.step(x)
+        assert all(abs(a[key] - b[key]) < 1e-12 for key in a)
+    for network, other in zip(joint.networks.values(), apart.networks.values()):
+        assert np.abs(network.theta - other.theta).max() < 1e-12
+
+
+def normalised_game(device="cpu", **settings):
+    """Batch normalisation on the pixels and inside; neither network moves."""
+    G = Sequential(Linear(3, 8), BatchNorm1d(8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "generator")
+    D = Sequential(BatchNorm1d(4), Linear(4, 6), BatchNorm1d(6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
+    G.to(device, "float64"), D.to(device, "float64")
+    return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), z_dim=3, image_shape=(1, 2, 2), **settings)
+
+
+@pytest.mark.parametrize(("joint_batch", "seen"), [(None, ("real", "fake", "fake")), (True, ("both", "fake"))])
+def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_batch, seen):
+    game = normalised_game(device, joint_batch=joint_batch)
+    assert game.joint_batch == (joint_batch is True)
+    x = batches(dtype=np.float64)[0]
+    fake = backend.to_host(game.generator.twin().forward(game.noise(6, 0, "noise")))
+    batch = {"real": x.reshape(6, 4), "fake": fake, "both": np.concatenate([x.reshape(6, 4), fake])}
+    game.step(x)
+    mean, var = np.zeros(4), np.ones(4)
+    for name in seen:
+        mean, var = 0.9 * mean + 0.1 * batch[name].mean(0), 0.9 * var + 0.1 * batch[name].var(0, ddof=1)
+    state = game.discriminator.state_dict()
+    assert np.abs(state["0.running_mean"] - mean).max() < 1e-14
+    assert np.abs(state["0.running_var"] - var).max() < 1e-14
+    assert state["0.num_batches_tracked"] == len(seen)
+    assert game.generator.state_dict()["1.num_batches_tracked"] == 1
+
+
+def test_samples_do_not_depend_on_each_other_and_leave_the_statistics():
+    game = normalised_game()
+    for x in batches(dtype=np.float64):
+        game.step(x)
+    before = game.generator.state_dict()
+    z = game.noise(9, 1, "sample")
+    whole = game.generate(z)
+    assert np.abs(game.generate(z[4:5]) - whole[4:5]).max() < 1e-6
+    assert all(value.tobytes() == before[key].tobytes() for key, value in game.generator.state_dict().items())
+    assert game.generator.training
+
+
+def test_noise_takes_the_shape_that_the_generator_wants():
+    flat, shaped = small_game(), small_game()
+    shaped.z_shape = (1, 3)
+    seen = []
+    forward = shaped.generator.forward
+    shaped.generator.forward = lambda z: seen.append(z.shape) or forward(z.reshape(-1, 3))
+    x = batches()[0]
+    assert dict(flat.step(x)) == dict(shaped.step(x)) and seen == [(6, 1, 3)]
+    with pytest.raises(ValueError, match=r"z_shape \(2, 2\) does not hold z_dim = 3 numbers"):
+        normalised_game(z_shape=(2, 2))
 
 
 def test_same_seed_same_bits_another_seed_other_numbers():

@@ -26,7 +26,7 @@ def derivative(f, x):
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
 def test_gradients_by_complex_step(device, rng, objective):
     real, fake = (backend.to_device(3 * rng.standard_normal((4, 1)), device) for _ in range(2))
-    dreal, dfake = (backend.to_host(g) for g in objective.grad_d(real, fake))
+    dreal, dfake = backend.to_host(objective.grad_real(real)), backend.to_host(objective.grad_fake(fake))
     assert np.abs(dreal - derivative(lambda r: objective.loss_d(r, fake), real)).max() <= 1e-14
     assert np.abs(dfake - derivative(lambda f: objective.loss_d(real, f), fake)).max() <= 1e-14
     dg = backend.to_host(objective.grad_g(fake))
@@ -40,7 +40,8 @@ def test_finite_at_any_score(objective, dtype):
     for real in (1e4, -1e4):
         for fake in (1e4, -1e4):
             r, f = np.full((3, 1), real, dtype), np.full((3, 1), fake, dtype)
-            values = [objective.loss_d(r, f), objective.loss_g(f), *objective.grad_d(r, f), objective.grad_g(f)]
+            values = [objective.loss_d(r, f), objective.loss_g(f), objective.grad_real(r), objective.grad_fake(f),
+                      objective.grad_g(f)]
             assert all(np.isfinite(v).all() and v.dtype == dtype for v in values)
 
 

@@ -13,7 +13,7 @@ from scratchgan.gradcheck.layers import check_layer, known_input_shape
 from scratchgan.gradcheck.losses import SHAPE, check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
 
-GAME_BATCH = 4
+GAME_BATCH = 2
 SMALL = 2000  # parameters: up to so many every entry is tried
 
 
@@ -123,11 +123,13 @@ def check_case(layer, input_shape, arguments=None):
 
 
 def check_recipe(name, seed=0):
-    """Generator, discriminator and game of a recipe on a small batch."""
-    game = _recipes().get(name).build(seed=seed, device="cpu")
+    """Generator, discriminator and game of a recipe, its networks small if it says how, on a small batch."""
+    recipe = _recipes().get(name)
+    game = recipe.build(seed=seed, device="cpu", **recipe.small)
     images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.image_shape)).astype(np.float32)
-    made = game.generator.twin().forward(game.noise(GAME_BATCH, seed, "gradcheck"))
-    return [check_network(game.generator, game.noise(GAME_BATCH, seed, "gradcheck"), name=f"{name}: generator"),
+    z = game.noise(GAME_BATCH, seed, "gradcheck").reshape(-1, *game.z_shape)
+    made = game.generator.twin().forward(z)
+    return [check_network(game.generator, z, name=f"{name}: generator"),
             check_network(game.discriminator, images.reshape(made.shape), name=f"{name}: discriminator"),
             check_game(game, images, name=f"{name}: game")]
 

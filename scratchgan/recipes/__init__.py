@@ -4,10 +4,10 @@
 """
 
 from scratchgan.errors import UserError
-from scratchgan.recipes import mlp
+from scratchgan.recipes import dcgan, mlp
 from scratchgan.recipes.recipe import Recipe
 
-_RECIPES = {module.RECIPE.name: module.RECIPE for module in (mlp,)}
+_RECIPES = {recipe.name: recipe for recipe in (mlp.RECIPE, dcgan.RECIPE28, dcgan.RECIPE64)}
 
 
 def names():

@@ -1,7 +1,7 @@
 """What a recipe is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scratchgan import backend
 from scratchgan.errors import UserError
@@ -16,6 +16,7 @@ class Recipe:
               "channels" (1 or 3) among them, any other makes grey ones
     epochs    how long the source trains; short data sets are trained for at least `min_steps`
     source    who published it
+    small     settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
 
     name: str
@@ -27,6 +28,7 @@ class Recipe:
     epochs: int
     min_steps: int = 25_000
     image_size: int = 28
+    small: dict = field(default_factory=dict)
 
     def build(self, seed=0, device="cpu", **overrides):
         """The system, its weights drawn from `seed`, on "cpu", "cuda" or "auto".

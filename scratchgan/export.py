@@ -126,7 +126,10 @@ class At:
 
     def state(self, graph, name, default=None, size=None):
         """The name of the parameter or buffer as a constant; without it `default`, `size` times, if that is given."""
-        value = self.layer.params.get(name, self.layer.buffers.get(name))
+        layer = self.layer
+        value = layer.params.get(name, layer.buffers.get(name))
+        if name == getattr(layer, "normalised", None):  # by `spectral_norm`
+            value = layer.normalised_weight()
         if value is None and default is not None:
             value = np.full(size, default, np.float32)
         return "" if value is None else graph.array(value, f"{self.key}{name}")

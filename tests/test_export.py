@@ -132,7 +132,8 @@ def test_onnx_layers_give_the_same(name):
 
 
 def test_onnx_is_known_for_every_layer():
-    assert {name for name in layers.__all__ if name not in ("Layer", "Sequential")} <= set(NODES)
+    every = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
+    assert every - {"Layer", "Sequential"} <= set(NODES)
 
 
 def test_onnx_of_a_trained_run(run, capsys):

@@ -140,7 +140,7 @@ def test_a_state_dict_goes_to_torch_and_back():
 # -- the kernels for large images and many channels -----------------------------------------------------------------
 
 LARGE = [
-    (Conv2d, (6, 8, 4, 2, 1, 1, 1, False), (3, 6, 14, 10)), (ConvTranspose2d, (8, 6, 4, 2, 1), (3, 8, 7, 4)),
+    (Conv2d, (8, 6, 4, 2, 1, 1, 1, False), (3, 8, 14, 10)), (ConvTranspose2d, (6, 9, 4, 2, 1), (3, 6, 7, 4)),
     (Conv2d, (3, 8, 4, 2, 1), (3, 3, 12, 10)), (ConvTranspose2d, (8, 1, 4, 2, 1, 0, 1, False), (3, 8, 5, 6)),
     (Conv2d, (8, 1, 4, 1, 0, 1, 1, False), (3, 8, 4, 4)), (ConvTranspose2d, (10, 8, (4, 3)), (3, 10, 1, 1)),
     (Conv2d, (4, 6, 3, 2, 1, 2, 2), (3, 4, 9, 8)), (ConvTranspose2d, (6, 4, 3, 2, 1, 1, 2, True, 1), (3, 6, 4, 5)),

@@ -1,0 +1,72 @@
+"""The fast convolutions against the plain one, with blocks of any size and shared by any number of threads."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from scratchgan.gradcheck.oracles import relative_error
+from scratchgan.kernels import convolution, parallel
+from scratchgan.kernels.convolution import columns, winograd
+from scratchgan.layers import Conv2d, ConvTranspose2d
+
+CASES = [  # kernel, layer, input shape
+    *(("Winograd", Conv2d(9, 5, 4, 2, 1), (5, 9, *size)) for size in
+      [(28, 12), (14, 22), (8, 8), (6, 10), (4, 2), (2, 2), (3, 3), (5, 7), (13, 15), (9, 2), (30, 3)]),
+    *(("Winograd", ConvTranspose2d(5, 9, 4, 2, 1), (5, 5, *size)) for size in
+      [(14, 6), (7, 11), (4, 4), (3, 5), (2, 1), (1, 1), (1, 4), (6, 1)]),
+    ("Winograd", ConvTranspose2d(5, 9, 4, 2, 1, 1), (5, 5, 7, 4)),
+    ("Winograd", ConvTranspose2d(5, 9, 4, 2, 1, (0, 1)), (4, 5, 6, 3)),
+    ("Winograd", Conv2d(8, 1, 4, 2, 1), (1, 8, 6, 6)),
+    *(("Columns", Conv2d(channels, 5, 4, 2, 1), (5, channels, *size)) for channels, size in
+      [(1, (28, 28)), (3, (16, 10)), (2, (7, 9)), (4, (2, 2)), (3, (3, 20))]),
+    *(("Columns", ConvTranspose2d(5, channels, 4, 2, 1), (5, 5, *size)) for channels, size in
+      [(1, (14, 14)), (3, (8, 5)), (2, (3, 4)), (4, (1, 1))]),
+    ("Columns", Conv2d(9, 4, 3), (4, 9, 8, 5)), ("Columns", Conv2d(2, 3, (3, 2), (1, 3), (2, 0), (2, 1)), (3, 2, 9, 8)),
+    ("Columns", Conv2d(2, 3, 2, 3), (3, 2, 11, 10)), ("Columns", Conv2d(2, 3, 3, 1, "same"), (3, 2, 4, 5)),
+    ("Columns", Conv2d(2, 3, 1, 4, 3), (3, 2, 2, 1)), ("Columns", ConvTranspose2d(3, 2, 3, 2, 1, 1), (3, 3, 4, 6)),
+    ("Columns", ConvTranspose2d(3, 9, 3, 1, 0, 0, 1, True, 2), (3, 3, 5, 4)),
+    ("Whole", Conv2d(9, 4, (4, 3)), (5, 9, 4, 3)), ("Whole", Conv2d(3, 1, 7), (1, 3, 7, 7)),
+    ("Whole", Conv2d(3, 4, 2, 2), (5, 3, 2, 2)), ("Whole", ConvTranspose2d(9, 4, (4, 3)), (5, 9, 1, 1)),
+    ("Whole", ConvTranspose2d(3, 2, 1, 3), (5, 3, 1, 1)),
+]
+
+
+def passed(layer, x, dy):
+    layer = copy.deepcopy(layer)
+    y = layer.forward(x)
+    dx = layer.backward(dy)
+    return type(layer.cache[2]).__name__, {"y": y, "x": dx, **layer.grads}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("kernel", "layer", "shape"), CASES,
+                         ids=[f"{kernel}-{layer!r}-{shape}".replace(" ", "") for kernel, layer, shape in CASES])
+def test_like_the_plain_one(kernel, layer, shape, dtype, rng, monkeypatch):
+    layer = copy.deepcopy(layer).to(dtype=dtype)
+    x = rng.standard_normal(shape).astype(dtype)
+    dy = rng.standard_normal(layer.forward(x).shape).astype(dtype)
+    with monkeypatch.context() as plain:
+        plain.setattr("scratchgan.kernels.fast_convolution", lambda *arguments: None)
+        name, expected = passed(layer, x, dy)
+        assert name == "Taps"
+    for workers, block in ((1, None), (2, 1), (3, 4), (2, 50), (7, 300)):
+        with monkeypatch.context() as cut:
+            cut.setattr(parallel, "workers", lambda workers=workers: workers)
+            for module, size in ((winograd, "TILES"), (winograd, "WEIGH_TILES"), (columns, "BLOCK")):
+                if block:
+                    cut.setattr(module, size, block)
+            name, got = passed(layer, x, dy)
+        assert name == kernel
+        for tensor, value in got.items():
+            assert relative_error(value, expected[tensor])[0] <= {"float64": 1e-13, "float32": 1e-5}[dtype], \
+                (tensor, workers, block)
+
+
+def test_the_plain_one_where_nothing_is_faster():
+    for layer, shape in ((Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5)), (Conv2d(2, 3, 3), (0, 2, 5, 5))):
+        x = np.zeros(shape, np.float32)
+        assert passed(layer, x, layer.forward(x))[0] == "Taps"
+    layer = Conv2d(2, 3, 3)
+    assert convolution.fast_convolution(layer.geometry, layer.params["weight"], (2, 2, 5, 5), (2, 3, 3, 3),
+                                        np.zeros(0, np.complex64), None) is None

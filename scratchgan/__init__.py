@@ -18,7 +18,9 @@ from scratchgan.layers import (
     ConvTranspose2d,
     Dropout,
     Flatten,
+    InstanceNorm2d,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
     Maxout,
@@ -31,6 +33,7 @@ from scratchgan.layers import (
     Tanh,
     Unflatten,
     Upsample,
+    spectral_norm,
 )
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop
@@ -52,7 +55,9 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Game",
+    "InstanceNorm2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "MSELoss",
@@ -71,6 +76,7 @@ __all__ = [
     "fit",
     "load",
     "recipes",
+    "spectral_norm",
 ]
 
 

@@ -35,7 +35,7 @@ def products(layer, x_shape, y_shape):
         positions = math.prod(x_shape) // layer.in_channels
     else:
         return 0
-    return 2 * positions * layer.params["weight"].size
+    return 2 * positions * sum(value.size for value in layer.params.values() if value.ndim > 1)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from scratchgan.layers import (
     ConvTranspose2d,
     Dropout,
     Flatten,
+    InstanceNorm2d,
+    LayerNorm,
     LeakyReLU,
     Linear,
     Maxout,
@@ -35,6 +37,7 @@ from scratchgan.layers import (
     Tanh,
     Unflatten,
     Upsample,
+    spectral_norm,
 )
 from scratchgan.optimizers import SGD
 
@@ -128,6 +131,22 @@ NETWORKS = {
 def test_onnx_layers_give_the_same(name):
     onnxruntime()
     system = game_of(*NETWORKS[name])
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
+@pytest.mark.parametrize("network", [
+    image(2, BatchNorm2d(2, 0.5)), image(2, InstanceNorm2d(2)), image(3, InstanceNorm2d(3, 0.1, affine=True)),
+    image(2, InstanceNorm2d(2, affine=True, track_running_stats=True)), (LayerNorm(Z), LayerNorm(Z, 0.1, bias=False)),
+    image(2, LayerNorm((3, 2)), LayerNorm(2, 0.1, elementwise_affine=False)),
+    (spectral_norm(Linear(Z, 12)), *image(3, spectral_norm(Conv2d(3, 2, 1)), spectral_norm(ConvTranspose2d(2, 3, 2))))],
+    ids=repr)
+def test_onnx_normalisation_gives_the_same(network, rng):
+    onnxruntime()
+    system = game_of(*copy.deepcopy(network))
+    system.generator.theta[...] += rng.uniform(-0.3, 0.3, system.generator.theta.shape)
+    for _, layer in system.generator.walk():
+        for name in {"running_mean", "running_var"} & set(layer.buffers):
+            layer.buffers[name][...] = rng.uniform(0.5, 2, layer.num_features)
     assert_same_images(system, onnx_model(system).SerializeToString())
 
 

@@ -19,7 +19,7 @@ SMALL = 2000  # parameters: up to so many every entry is tried
 
 def layer_cases():
     """Layer name -> [(layer, input shape) or (layer, input shape, other arguments of check_layer), ...]."""
-    many = {"batch_of_one": False}  # one value a channel has no variance
+    whole = {"batch_of_one": False}  # one of them would be no batch, or one value a channel, which has no variance
     return {
         "Linear": [(layers.Linear(4, 3), (5, 4)), (layers.Linear(4, 3, bias=False), (5, 4)),
                    (layers.Linear(4, 3), (4,)), (layers.Linear(4, 3), (2, 3, 4)), (layers.Linear(4, 3), (0, 4))],
@@ -50,10 +50,18 @@ def layer_cases():
                       (layers.MaxPool2d(2, 2, 0, 2, True), (2, 4, 5)), (layers.MaxPool2d(2), (0, 2, 4, 4))],
         "Upsample": [(layers.Upsample(scale_factor=2), (2, 2, 2, 3)), (layers.Upsample((5, 2)), (2, 1, 3, 4)),
                      (layers.Upsample(scale_factor=1.7), (2, 2, 3)), (layers.Upsample(scale_factor=2), (0, 2, 2, 2))],
-        "BatchNorm1d": [(layers.BatchNorm1d(3), (5, 3), many), (layers.BatchNorm1d(3, 1e-2, None), (2, 3, 4)),
-                        (layers.BatchNorm1d(3, affine=False), (5, 3), many), (layers.BatchNorm1d(3), (0, 3))],
+        "BatchNorm1d": [(layers.BatchNorm1d(3), (5, 3), whole), (layers.BatchNorm1d(3, 1e-2, None), (2, 3, 4)),
+                        (layers.BatchNorm1d(3, affine=False), (5, 3), whole), (layers.BatchNorm1d(3), (0, 3))],
         "BatchNorm2d": [(layers.BatchNorm2d(3), (2, 3, 2, 3)), (layers.BatchNorm2d(3, affine=False), (2, 3, 2, 3)),
-                        (layers.BatchNorm2d(3, 0.1, track_running_stats=False), (4, 3, 1, 1), many)],
+                        (layers.BatchNorm2d(3, 0.1, track_running_stats=False), (4, 3, 1, 1), whole)],
+        "InstanceNorm2d": [(layers.InstanceNorm2d(3), (2, 3, 2, 3)),
+                           (layers.InstanceNorm2d(2, affine=True), (2, 3, 3), whole),
+                           (layers.InstanceNorm2d(2, 0.1, 0.3, True, True), (2, 2, 2, 3))],
+        "LayerNorm": [(layers.LayerNorm(4), (3, 4)), (layers.LayerNorm((3, 2), bias=False), (2, 2, 3, 2)),
+                      (layers.LayerNorm(4, 0.1, False), (4,)), (layers.LayerNorm(4), (0, 4))],
+        "spectral_norm": [(layers.spectral_norm(layers.Linear(4, 3)), (5, 4)),
+                          (layers.spectral_norm(layers.Conv2d(2, 3, 3)), (2, 2, 4, 4)),
+                          (layers.spectral_norm(layers.ConvTranspose2d(3, 2, 2, 2)), (2, 3, 2, 2))],
         "Sequential": [(layers.Sequential(layers.Linear(4, 5), layers.Tanh(),
                                           layers.Sequential(layers.Linear(5, 3), layers.LeakyReLU(0.2))), (3, 4))],
     }

@@ -6,10 +6,11 @@ from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
-from scratchgan.layers.normalisation import BatchNorm1d, BatchNorm2d
+from scratchgan.layers.normalisation import BatchNorm1d, BatchNorm2d, InstanceNorm2d, LayerNorm
 from scratchgan.layers.pooling import AvgPool2d, MaxPool2d, Upsample
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten
+from scratchgan.layers.spectral import spectral_norm
 
 __all__ = [
     "AvgPool2d",
@@ -19,7 +20,9 @@ __all__ = [
     "ConvTranspose2d",
     "Dropout",
     "Flatten",
+    "InstanceNorm2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "MaxPool2d",
@@ -32,4 +35,5 @@ __all__ = [
     "Tanh",
     "Unflatten",
     "Upsample",
+    "spectral_norm",
 ]

@@ -198,7 +198,11 @@ class Layer:
                 target = layer.params[key]
                 value = initializer(target.shape, seed, f"init/{prefix}{key}")
                 target[...] = backend.to_device(value.astype(target.dtype, copy=False), self.device)
+            layer.reset_buffers(seed, prefix)
         return self
+
+    def reset_buffers(self, seed, prefix):
+        """Set the buffers to what they start from: `initialize` calls it once the weights are drawn."""
 
     # -- device, dtype, mode ---------------------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
-"""Batch normalisation."""
+"""Normalisation to mean 0 and variance 1: over the batch, over each image's channels, over all of a sample."""
+
+import inspect
+import math
 
 import numpy as np
 
 from scratchgan import initializers
+from scratchgan.backend import array_module
 from scratchgan.kernels import batch_norm
 from scratchgan.layers.base import Layer
 
@@ -37,7 +41,7 @@ class _BatchNorm(Layer):
     """
 
     couples_samples = True
-    dims = ()  # the axes that may follow the channels: one tuple of names for each shape allowed
+    shapes = ()  # the inputs allowed: names of the axes before and after the channels
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *,
                  weight_init=None, bias_init=None):
@@ -48,77 +52,111 @@ class _BatchNorm(Layer):
             self.add_parameter("weight", ((num_features,), weight_init or initializers.ones))
             self.add_parameter("bias", ((num_features,), bias_init or initializers.zeros))
         if track_running_stats:
-            self.buffers["running_mean"] = np.zeros(num_features, np.float32)
-            self.buffers["running_var"] = np.ones(num_features, np.float32)
-            self.buffers["num_batches_tracked"] = np.array(0, np.int64)
+            self.buffers["running_mean"] = self.xp.zeros(num_features, np.float32)
+            self.buffers["running_var"] = self.xp.ones(num_features, np.float32)
+            self.buffers["num_batches_tracked"] = self.xp.array(0, np.int64)
+
+    def reset_buffers(self, seed, prefix):
+        for name, value in zip(self.buffers, (0, 1, 0)):
+            self.buffers[name][...] = value
 
     def forward(self, x):
         self.check_input(x)
         self.check_shape(x)
+        z = self.units(x)
         of_batch = self.training or not self.track_running_stats
-        mean, var = self.batch_statistics(x) if of_batch else self.running_statistics()
+        mean, var = self.batch_statistics(z) if of_batch else self.running_statistics(z)
         r = (var + self.eps) ** -0.5
-        weight, bias = self.params.get("weight", 1), self.params.get("bias", 0)
-        y = batch_norm.normalise(x, mean, r * weight, bias + 0 * r, out=self.empty_like("y", x))
-        self.cache = x, mean, r, of_batch, y.dtype
-        return y
+        weight, bias = self.along(z, "weight", 1), self.along(z, "bias", 0)
+        y = batch_norm.normalise(z, mean, r * weight, bias + 0 * r, out=self.empty_like("y", z))
+        self.cache = z, mean, r, of_batch, x.shape, y.dtype
+        return y.reshape(x.shape)
 
     def backward(self, dy, wrt="all"):
-        x, mean, r, of_batch, dtype = self.kept()
-        self.check_gradient(dy, x.shape, dtype, wrt)
-        dy = batch_norm.stored_like(dy, x)
+        z, mean, r, of_batch, shape, dtype = self.kept()
+        self.check_gradient(dy, shape, dtype, wrt)
+        dz = batch_norm.stored_like(self.units(dy), z)
         dbias = dweight = 0 * r
         if of_batch or (self.affine and wrt != "input"):
-            dbias, product = batch_norm.gradient_sums(dy, x, mean)
+            dbias, product = batch_norm.gradient_sums(dz, z, mean)
             dweight = product * r
         if self.affine and wrt != "input":
-            self.accumulate("weight", dweight.astype(dtype))
-            self.accumulate("bias", dbias.astype(dtype))
+            for name, value in ("weight", dweight), ("bias", dbias):
+                self.accumulate(name, value.reshape(-1, self.num_features).sum(axis=0).astype(dtype))
         if wrt == "params":
             return None
-        scale, out = r * self.params.get("weight", 1), self.empty_like("dx", dy)
-        if not of_batch:
-            return batch_norm.normalise(dy, 0 * r, scale, 0 * r, out=out)
-        count = max(1, x.size // self.num_features)
-        return batch_norm.input_gradient(dy, x, mean, scale, -dweight * r / count, -dbias / count, out=out)
+        scale, out = r * self.along(z, "weight", 1), self.empty_like("dx", dz)
+        if of_batch:
+            count = max(1, values_of(z))
+            dx = batch_norm.input_gradient(dz, z, mean, scale, -dweight * r / count, -dbias / count, out=out)
+        else:
+            dx = batch_norm.normalise(dz, 0 * r, scale, 0 * r, out=out)
+        return dx.reshape(shape)
 
-    def batch_statistics(self, x):
+    def units(self, x):
+        """x with what is normalised together along all axes but axis 1."""
+        return x
+
+    def along(self, z, name, default):
+        """A parameter or buffer as often as its channels come along axis 1 of z."""
+        value = self.params.get(name, self.buffers.get(name))
+        if value is None:
+            return default
+        repeats = z.shape[1] // self.num_features
+        return value if repeats == 1 else array_module(value).tile(value, repeats)
+
+    def batch_statistics(self, z):
         """(mean, var) of the batch; in training the running ones follow, but never a twin's."""
-        count = x.size // self.num_features
+        count = values_of(z)
         if count == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
-                             f"shape {tuple(x.shape)}")
-        if count:
-            mean, var = batch_norm.statistics(x)
+                             f"shape {tuple(z.shape)}")
+        if z.size:
+            mean, var = batch_norm.statistics(z)
         else:
-            mean = var = self.xp.zeros(self.num_features, np.result_type(x.dtype, np.float64))
+            mean = var = array_module(z).zeros(z.shape[1], np.result_type(z.dtype, np.float64))
         if self.training and self.track_running_stats and not self.is_twin:
-            self.buffers["num_batches_tracked"] += 1
-            if count:
-                self.follow("running_mean", mean)
-                self.follow("running_var", var * (count / (count - 1)))
+            share = self.count_batch()
+            if z.size:
+                self.follow("running_mean", mean, share)
+                self.follow("running_var", var * (count / (count - 1)), share)
         return mean, var
 
-    def follow(self, name, value):
-        running = self.buffers[name]
-        share = 1 / self.buffers["num_batches_tracked"] if self.momentum is None else self.momentum
+    def count_batch(self):
+        """Count it; returns its share of the running statistics."""
+        self.buffers["num_batches_tracked"] += 1
+        return 1 / self.buffers["num_batches_tracked"] if self.momentum is None else self.momentum
+
+    def follow(self, name, value, share):
+        running, value = self.buffers[name], value.reshape(-1, self.num_features).mean(axis=0)
         running[...] = (1 - share) * running + share * (value.real if running.dtype.kind == "f" else value)
 
-    def running_statistics(self):
-        mean, var = self.buffers["running_mean"], self.buffers["running_var"]
+    def running_statistics(self, z):
+        mean, var = self.along(z, "running_mean", None), self.along(z, "running_var", None)
         wide = np.result_type(mean.dtype, np.float64)
         return mean.astype(wide), var.astype(wide)
 
     def check_shape(self, x):
-        if x.ndim < 2 or x.ndim - 2 not in map(len, self.dims) or x.shape[1] != self.num_features:
-            shapes = " or ".join(f"({', '.join(['N', str(self.num_features), *dims])})" for dims in self.dims)
-            raise ValueError(f"{type(self).__name__}: expected input of shape {shapes}, got {tuple(x.shape)}")
+        shapes = [(*before, self.num_features, *after) for before, after in self.shapes]
+        if not any(x.ndim == len(shape) and x.shape[len(before)] == self.num_features
+                   for shape, (before, _) in zip(shapes, self.shapes)):
+            words = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
+            raise ValueError(f"{type(self).__name__}: expected input of shape {words}, got {tuple(x.shape)}")
 
     def __repr__(self):
-        defaults = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
-        changed = "".join(f", {name}={getattr(self, name)}" for name, default in defaults.items()
-                          if getattr(self, name) != default)
-        return f"{type(self).__name__}({self.num_features}{changed})"
+        return f"{type(self).__name__}({self.num_features}{changed(self)})"
+
+
+def changed(layer):
+    """Its arguments that are not the default ones."""
+    defaults = inspect.signature(type(layer).__init__).parameters.values()
+    return "".join(f", {p.name}={getattr(layer, p.name)}" for p in defaults
+                   if hasattr(layer, p.name) and p.default not in (p.empty, getattr(layer, p.name)))
+
+
+def values_of(z):
+    """How many values a channel has."""
+    return len(z) * math.prod(z.shape[2:])
 
 
 class BatchNorm2d(_BatchNorm):
@@ -127,10 +165,94 @@ class BatchNorm2d(_BatchNorm):
     Uses the batch's statistics in training and the running ones in eval mode, by default.
     """
 
-    dims = ("H", "W"),
+    shapes = (("N",), ("H", "W")),
 
 
 class BatchNorm1d(_BatchNorm):
     """`BatchNorm2d` for x (N, C) or (N, C, L), with M = N or N L values a channel."""
 
-    dims = (), ("L",)
+    shapes = (("N",), ()), (("N",), ("L",))
+
+
+class InstanceNorm2d(_BatchNorm):
+    """`BatchNorm2d` with each channel of each image brought to mean 0 and variance 1 by itself: M = H W values.
+
+    x (N, C, H, W) or (C, H, W). By default without weight and bias, and with the image's statistics in eval mode too.
+    With track_running_stats=True eval mode takes running ones, averages over images; like PyTorch's they stay where
+    they are with momentum=None, and num_batches_tracked is not counted. Ulyanov et al. 2016, "Instance
+    normalization".
+    """
+
+    couples_samples = False
+    shapes = (("N",), ("H", "W")), ((), ("H", "W"))
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, *,
+                 weight_init=None, bias_init=None):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, weight_init=weight_init,
+                         bias_init=bias_init)
+
+    def units(self, x):
+        return x.reshape(1, math.prod(x.shape[:-2]), *x.shape[-2:])
+
+    def count_batch(self):
+        return self.momentum or 0
+
+
+class LayerNorm(Layer):
+    """y = xhat weight + bias, xhat = (x - mean) / sqrt(var + eps), with mean and variance over all of a sample.
+
+    A sample is what the last axes hold, of sizes `normalized_shape` (a number or a tuple), x (..., *normalized_shape);
+    weight and bias have its shape and exist if `elementwise_affine`, bias if `bias` too. As for batch normalisation,
+    with r = 1 / sqrt(var + eps), g = weight dy and means over the D values of the sample,
+
+        dx = r (g - mean(g) - xhat mean(g xhat))        dweight = sum dy xhat, dbias = sum dy, over the samples
+
+    Ba et al. 2016, "Layer normalization".
+    """
+
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, weight_init=None,
+                 bias_init=None):
+        super().__init__()
+        shape = normalized_shape if hasattr(normalized_shape, "__len__") else (normalized_shape,)
+        self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), eps, elementwise_affine
+        if elementwise_affine:
+            self.add_parameter("weight", (self.normalized_shape, weight_init or initializers.ones))
+            if bias:
+                self.add_parameter("bias", (self.normalized_shape, bias_init or initializers.zeros))
+
+    def mean(self, a):
+        """Over each sample, added up in float64."""
+        axes = tuple(range(a.ndim - len(self.normalized_shape), a.ndim))
+        return a.mean(axis=axes, keepdims=True, dtype=np.result_type(a.dtype, np.float64)).astype(a.dtype)
+
+    def forward(self, x):
+        self.check_input(x)
+        if x.shape[max(0, x.ndim - len(self.normalized_shape)):] != self.normalized_shape:
+            expected = ", ".join(map(str, ("...", *self.normalized_shape)))
+            raise ValueError(f"LayerNorm: expected input of shape ({expected}), got {tuple(x.shape)}")
+        d = x - self.mean(x)
+        d -= self.mean(d)  # the digits of the mean that x's precision had no room for
+        r = (self.mean(d * d) + self.eps) ** -0.5
+        xhat = y = d * r
+        if self.elementwise_affine:
+            y = xhat * self.params["weight"]
+        if "bias" in self.params:
+            y += self.params["bias"]
+        self.cache = xhat, r, y.dtype  # not x: dweight and dx need xhat
+        return y
+
+    def backward(self, dy, wrt="all"):
+        xhat, r, dtype = self.kept()
+        self.check_gradient(dy, xhat.shape, dtype, wrt)
+        if wrt != "input" and self.elementwise_affine:
+            for name, value in {"weight": dy * xhat, "bias": dy}.items():
+                if name in self.params:
+                    self.accumulate(name, value.reshape(-1, *self.normalized_shape).sum(axis=0))
+        if wrt == "params":
+            return None
+        g = dy * self.params.get("weight", 1)
+        return r * (g - self.mean(g) - xhat * self.mean(g * xhat))
+
+    def __repr__(self):
+        bias = ", bias=False" if self.elementwise_affine and "bias" not in self.params else ""
+        return f"LayerNorm({self.normalized_shape}{changed(self)}{bias})"

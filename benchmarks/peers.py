@@ -1,13 +1,18 @@
-"""The same training steps in PyTorch, as a peer to measure against."""
+"""The same training steps in PyTorch, as peers to measure against: what a tutorial writes, and the best we know."""
 
-import numpy as np
+import functools
+import os
+import shutil
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+OURS, COMPILED = "scratchgan", "torch.compile"
 
-def mlp_networks():
-    """The networks of the recipe `mlp`, with keys equal to ours."""
+
+def mlp_networks(channels):
     G = nn.Sequential(nn.Linear(64, 256), nn.LeakyReLU(0.1), nn.Linear(256, 512), nn.LeakyReLU(0.1),
                       nn.Linear(512, 784), nn.Tanh())
     D = nn.Sequential(nn.Linear(784, 256), nn.LeakyReLU(0.1), nn.Linear(256, 128), nn.LeakyReLU(0.1),
@@ -15,24 +20,88 @@ def mlp_networks():
     return G, D
 
 
+def conv(*sizes):
+    return nn.Conv2d(*sizes, bias=False)
+
+
+def transposed(*sizes):
+    return nn.ConvTranspose2d(*sizes, bias=False)
+
+
+def dcgan28_networks(channels):
+    G = nn.Sequential(transposed(100, 128, 7, 1, 0), nn.BatchNorm2d(128), nn.ReLU(),
+                      transposed(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU(),
+                      transposed(64, channels, 4, 2, 1), nn.Tanh())
+    D = nn.Sequential(conv(channels, 64, 4, 2, 1), nn.LeakyReLU(0.2),
+                      conv(64, 128, 4, 2, 1), nn.BatchNorm2d(128), nn.LeakyReLU(0.2),
+                      conv(128, 1, 7, 1, 0))
+    return G, D
+
+
+def dcgan64_networks(channels):
+    G = nn.Sequential(transposed(100, 512, 4, 1, 0), nn.BatchNorm2d(512), nn.ReLU(),
+                      transposed(512, 256, 4, 2, 1), nn.BatchNorm2d(256), nn.ReLU(),
+                      transposed(256, 128, 4, 2, 1), nn.BatchNorm2d(128), nn.ReLU(),
+                      transposed(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU(),
+                      transposed(64, channels, 4, 2, 1), nn.Tanh())
+    D = nn.Sequential(conv(channels, 64, 4, 2, 1), nn.LeakyReLU(0.2),
+                      conv(64, 128, 4, 2, 1), nn.BatchNorm2d(128), nn.LeakyReLU(0.2),
+                      conv(128, 256, 4, 2, 1), nn.BatchNorm2d(256), nn.LeakyReLU(0.2),
+                      conv(256, 512, 4, 2, 1), nn.BatchNorm2d(512), nn.LeakyReLU(0.2),
+                      conv(512, 1, 4, 1, 0))
+    return G, D
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A system as published; our recipe of the same name has the same networks, keys and rates."""
+
+    networks: callable
+    image_shape: tuple   # as D takes it
+    z_shape: tuple
+    lr: float
+    betas: tuple
+
+
+RULES = {
+    "mlp": Rules(mlp_networks, (784,), (64,), 3e-4, (0.9, 0.999)),
+    "dcgan28": Rules(dcgan28_networks, (1, 28, 28), (100, 1, 1), 2e-4, (0.5, 0.999)),
+    "dcgan64": Rules(dcgan64_networks, (3, 64, 64), (100, 1, 1), 2e-4, (0.5, 0.999)),
+}
+
+
 class TorchGame:
-    """One alternating step from given noise; starts from the weights of a `scratchgan.Game`."""
+    """One alternating step from given noise. `lr` None: the published rate."""
 
-    def __init__(self, game, lr=3e-4, betas=(0.9, 0.999), fused=False):
-        self.G, self.D = mlp_networks()
-        for name, network in (("generator", self.G), ("discriminator", self.D)):
-            state = game.networks[name].state_dict()
-            network.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=True)
-        dtype = next(iter(game.generator.state_dict().values())).dtype
-        self.G, self.D = (n.to(torch.from_numpy(np.zeros(0, dtype)).dtype) for n in (self.G, self.D))
-        self.optimizer_g = torch.optim.Adam(self.G.parameters(), lr, betas, fused=fused or None)
-        self.optimizer_d = torch.optim.Adam(self.D.parameters(), lr, betas, fused=fused or None)
+    fused = False
 
-    def vector(self, network):
-        return torch.cat([p.detach().reshape(-1) for p in network.parameters()]).numpy()
+    def __init__(self, system, dtype=torch.float32, lr=None, channels_last=False, compiled=False):
+        self.rules = RULES[system]
+        lr = self.rules.lr if lr is None else lr
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.G, self.D = (network.to(dtype=dtype, memory_format=self.layout) if channels_last else network.to(dtype)
+                          for network in self.rules.networks(self.rules.image_shape[0]))
+        fused = self.fused or None
+        self.optimizer_g = torch.optim.Adam(self.G.parameters(), lr, self.rules.betas, fused=fused)
+        self.optimizer_d = torch.optim.Adam(self.D.parameters(), lr, self.rules.betas, fused=fused)
+        self.play_g, self.play_d = (torch.compile(n) if compiled else n for n in (self.G, self.D))
+
+    @property
+    def networks(self):
+        return {"generator": self.G, "discriminator": self.D}
+
+    def load(self, networks):
+        """Take the weights of our networks, {name: network}."""
+        for name, network in self.networks.items():
+            state = {key: torch.from_numpy(value) for key, value in networks[name].state_dict().items()}
+            network.load_state_dict(state, strict=True)
+        return self
+
+    def random_step(self, x):
+        return self.step(x, torch.randn(len(x), *self.rules.z_shape))
 
 
-class AsWritten(TorchGame):
+class MlpAsWritten(TorchGame):
     """What a tutorial writes: D ends in a Sigmoid, two BCE losses, the fake batch made twice as long in the graph
     as it need be (D's step runs through G as well), every gradient computed in both steps."""
 
@@ -49,33 +118,80 @@ class AsWritten(TorchGame):
         self.optimizer_g.zero_grad()
         loss_g.backward()
         self.optimizer_g.step()
-        return loss_d, loss_g
+
+
+class DcganAsWritten(TorchGame):
+    """PyTorch's DCGAN example: D ends in a Sigmoid, BCE, D's gradients computed in G's step too."""
+
+    def step(self, x, z):
+        self.optimizer_d.zero_grad()
+        label = torch.ones(len(x), dtype=x.dtype)
+        F.binary_cross_entropy(torch.sigmoid(self.D(x)).view(-1), label).backward()
+        fake = self.G(z)
+        label.fill_(0)
+        F.binary_cross_entropy(torch.sigmoid(self.D(fake.detach())).view(-1), label).backward()
+        self.optimizer_d.step()
+        self.optimizer_g.zero_grad()
+        label.fill_(1)
+        F.binary_cross_entropy(torch.sigmoid(self.D(fake)).view(-1), label).backward()
+        self.optimizer_g.step()
 
 
 class Best(TorchGame):
-    """The fastest eager step known to us: detached fake, D frozen in G's step, real and fake in one batch, losses
-    from logits, fused Adam."""
+    """The fastest eager step known to us: detached fake, D frozen in G's step, losses from logits, fused Adam."""
 
-    def __init__(self, game, **kwargs):
-        super().__init__(game, fused=True, **kwargs)
+    fused = True
 
     def step(self, x, z):
-        n = len(x)
-        fake = self.G(z)
-        scores = self.D(torch.cat([x, fake.detach()]))
-        loss_d = (F.softplus(-scores[:n]).mean() + F.softplus(scores[n:]).mean()) / 2
+        x = x.contiguous(memory_format=self.layout) if x.ndim == 4 else x
+        fake = self.play_g(z)
         self.optimizer_d.zero_grad(set_to_none=True)
-        loss_d.backward()
+        self.learn_d(x, fake.detach())
         self.optimizer_d.step()
         for p in self.D.parameters():
             p.requires_grad_(False)
-        loss_g = F.softplus(-self.D(fake)).mean()
         self.optimizer_g.zero_grad(set_to_none=True)
-        loss_g.backward()
+        F.softplus(-self.play_d(fake)).mean().backward()
         self.optimizer_g.step()
         for p in self.D.parameters():
             p.requires_grad_(True)
-        return loss_d, loss_g
 
 
-PEERS = {"as written": AsWritten, "best eager": Best}
+class MlpBest(Best):
+    """Real and fake in one batch, since no layer mixes samples."""
+
+    def learn_d(self, x, fake):
+        scores = self.play_d(torch.cat([x, fake]))
+        ((F.softplus(-scores[:len(x)]).mean() + F.softplus(scores[len(x):]).mean()) / 2).backward()
+
+
+class DcganBest(Best):
+    """Real and fake apart, as batch norm sees each alone; each backward at once, which frees its memory sooner."""
+
+    def learn_d(self, x, fake):
+        F.softplus(-self.play_d(x)).mean().backward()
+        F.softplus(self.play_d(fake)).mean().backward()
+
+
+def variants(system, compiled=False):
+    """{name: a function that makes the game, taking dtype= and lr=}; all but `COMPILED` are eager."""
+    written, best = (MlpAsWritten, MlpBest) if system == "mlp" else (DcganAsWritten, DcganBest)
+    makers = {"as written": functools.partial(written, system), "best eager": functools.partial(best, system)}
+    if system != "mlp":
+        makers["best eager, channels_last"] = functools.partial(best, system, channels_last=True)
+    if compiled:
+        makers[COMPILED] = functools.partial(best, system, compiled=True)
+    return makers
+
+
+def train_one_weight():
+    """Loads what PyTorch loads when it is first used."""
+    network = nn.Conv2d(1, 1, 1, bias=False)
+    network(torch.ones(1, 1, 1, 1)).sum().backward()
+    torch.optim.Adam(network.parameters(), fused=True).step()
+
+
+def compiler_problem():
+    """None where torch.compile has what it needs, else the reason in a few words."""
+    compiler = os.environ.get("CXX", "g++")
+    return None if shutil.which(compiler) else f"it needs a C++ compiler, and there is no {compiler}"

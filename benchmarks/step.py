@@ -1,16 +1,26 @@
 """One training step, ours against PyTorch's, side by side in one run.
 
     pip install -e ".[torch]"
-    python benchmarks/step.py                      # mlp at batch 64, 128 and 512; about two minutes
-    python benchmarks/step.py --batch 64 --processes 5
+    python benchmarks/step.py                          # all cases: about half an hour
+    python benchmarks/step.py mlp dcgan64:16           # mlp at batch 64, 128 and 512, dcgan64 at 16
+    python benchmarks/step.py dcgan28 --compile        # torch.compile, too: minutes of compilation
+    python benchmarks/step.py dcgan64:4 --quick        # does it run? its figures mean nothing
 
-Every process starts the variants from the same weights, checks that ours and PyTorch's take the same steps (float64,
-same noise), then times them in turn: blocks of steps, a pause before each block so that the other library's spinning
-threads are asleep. The figure is the median over processes of the ratio of median times, with its range.
+A case is SYSTEM or SYSTEM:BATCH. Before it is timed, ours and every variant of PyTorch's must make the same: in float64
+the same weights, running statistics and gradients after some steps, in float32, as it is timed, the same gradients of
+a step at learning rate 0 (with Adam's first steps, which are nearly the signs of the gradients, float32 runs of one
+engine drift apart, too). Then every process starts all variants and times them in turn: blocks of steps, a pause before
+each block so that the other library's spinning threads are asleep. A ratio is that of median times in one process; the
+figure is the median over processes, with its range. "best" is the fastest eager variant of each process.
+
+"peak MiB" is taken in a process of its own for each variant, which imports only its own library and trains a network of
+one weight for a step, so that all code is loaded, then builds the game and makes 3 steps: the peak of its resident
+memory less what it had before the game (Linux).
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,62 +28,164 @@ import time
 
 import numpy as np
 
-NAMES = ("as written", "best eager", "scratchgan")
-BATCHES = (64, 128, 512)
-BLOCKS, STEPS, WARM_UP, PAUSE = 6, 20, 5, 0.25
+CASES = {"mlp": (64, 128, 512), "dcgan28": (64,), "dcgan64": (16, 64)}
+IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64)}
+OURS, COMPILED = "scratchgan", "torch.compile"
+PAUSE = 0.25
+EXACT, CLOSE = 1e-8, 1e-4  # relative errors of a tensor, over its largest entry, in float64 and in float32
 
 
-def check_equal(batch, steps=5):
-    """Both engines take the same steps in float64, to 1e-9; raises otherwise."""
-    import torch
-    from peers import PEERS
-    images = np.random.default_rng(0).uniform(-1, 1, (batch, 1, 28, 28))
-    for name, peer in PEERS.items():
-        game = build("float64")
-        torch_game = peer(game)
-        for _ in range(steps):
-            z = game.noise(batch, game.seed, "noise", game.steps)
-            game.step(images)
-            torch_game.step(torch.from_numpy(images.reshape(batch, -1)), torch.from_numpy(z))
-        for mine, theirs in ((game.generator, torch_game.G), (game.discriminator, torch_game.D)):
-            error = np.abs(mine.theta - torch_game.vector(theirs)).max()
-            if error > 1e-9:
-                raise SystemExit(f"{name}: the parameters differ by {error:.1e} after {steps} steps")
+def plan(system, batch, quick):
+    """(blocks, steps in a block, steps before them): at least 30 steps of each variant, but where one takes 0.8 s."""
+    if quick:
+        return 1, 2, 1
+    if system == "mlp":
+        return 6, 20, 5
+    return (4, 10, 2) if system == "dcgan28" else (3, 10, 1) if batch <= 32 else (3, 4, 1)
 
 
-def build(dtype="float32"):
+# -- the variants --------------------------------------------------------------------------------------------------
+
+
+def our_game(system, dtype="float32", **settings):
     from scratchgan import recipes
-    game = recipes.get("mlp").build(seed=0)
+    if system == "dcgan64":
+        settings["channels"] = 3
+    game = recipes.get(system).build(seed=0, **settings)
     for network in game.networks.values():
         network.to(dtype=dtype)
     return game
 
 
-def torch_step(peer, flat, z_dim):
-    import torch
-    return lambda: peer.step(flat, torch.randn(len(flat), z_dim))
+def random_images(system, batch, dtype=np.float32):
+    return np.random.default_rng(0).uniform(-1, 1, (batch, *IMAGES[system])).astype(dtype)
 
 
-def measure(batch):
-    """{variant: [seconds of each step]} in this process."""
+def as_tensor(system, images):
     import torch
-    from peers import PEERS
-    images = np.random.default_rng(0).uniform(-1, 1, (batch, 1, 28, 28)).astype(np.float32)
-    flat = torch.from_numpy(images.reshape(batch, -1))
-    game = build()
-    steps = {"scratchgan": lambda: game.step(images)}
-    for name, peer in PEERS.items():
-        steps[name] = torch_step(peer(build()), flat, game.z_dim)
+    return torch.from_numpy(images.reshape(len(images), -1) if system == "mlp" else images)
+
+
+def steps_of(system, batch, compiled):
+    """{variant: a function that makes one step}."""
+    from peers import variants
+    images = random_images(system, batch)
+    x, game = as_tensor(system, images), our_game(system)
+    steps = {name: step_of(make().load(game.networks), x) for name, make in variants(system, compiled).items()}
+    return {**steps, OURS: lambda: game.step(images)}
+
+
+def step_of(peer, x):
+    return lambda: peer.random_step(x)
+
+
+# -- do they make the same? ----------------------------------------------------------------------------------------
+
+
+def check_equal(system, batch, compiled, quick):
+    """The largest errors {variant: (in float64, in float32)}; raises if one is too large."""
+    from peers import variants
+    errors = {}
+    for name, make in variants(system, compiled).items():
+        exact = difference(system, batch, make, "float64", 1 if quick else 5 if system == "mlp" else 2)
+        close = difference(system, batch, make, "float32", 1, lr=0.0)
+        errors[name] = exact, close
+        if not (exact <= EXACT and close <= CLOSE):
+            raise SystemExit(f"{system} at batch {batch}, {name}: relative errors of {exact:.1e} in float64 and of "
+                             f"{close:.1e} in float32")
+    return errors
+
+
+def difference(system, batch, make, dtype, steps, lr=None):
+    """The largest relative error of a weight, running statistic or gradient after steps from the same start."""
+    import torch
+    game = our_game(system, dtype, **({} if lr is None else {"lr_g": lr, "lr_d": lr}))
+    peer = make(dtype=getattr(torch, dtype), lr=lr).load(game.networks)
+    images = random_images(system, batch, dtype)
+    x = as_tensor(system, images)
+    for _ in range(steps):
+        z = game.noise(batch, game.seed, "noise", game.steps)
+        game.step(images)
+        peer.step(x, torch.from_numpy(z.reshape(batch, *peer.rules.z_shape)))
+    errors = []
+    for name, network in game.networks.items():
+        theirs, ours = peer.networks[name], network.state_dict()
+        pairs = [(ours[key], value) for key, value in theirs.state_dict().items()]
+        if name == "generator" or peer.fused:  # as written, D's gradient holds G's step, too
+            grads = {f"{prefix}{key}": grad for prefix, layer in network.walk() for key, grad in layer.grads.items()}
+            pairs += [(grads[key], p.grad) for key, p in theirs.named_parameters()]
+        errors += [relative_error(a, b.detach().numpy()) for a, b in pairs]
+    return max(errors)
+
+
+def relative_error(a, b):
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(np.float32).tiny))
+
+
+# -- measurements, each in a process of its own --------------------------------------------------------------------
+
+
+def measure(system, batch, compiled, quick):
+    """{variant: [seconds of each step]}, a sentence instead where a variant cannot run."""
+    steps = steps_of(system, batch, compiled)
+    blocks, count, warm_up = plan(system, batch, quick)
     times = {name: [] for name in steps}
-    for _ in range(BLOCKS):
+    for _ in range(blocks):
         for name, step in steps.items():
             time.sleep(PAUSE)
-            for i in range(WARM_UP + STEPS):
+            for i in range(warm_up + count):
                 start = time.perf_counter()
                 step()
-                if i >= WARM_UP:
+                if i >= warm_up:
                     times[name].append(time.perf_counter() - start)
     return times
+
+
+def peak_memory(system, batch, variant, steps=3):
+    """MiB above what the library itself takes."""
+    if variant == OURS:
+        train_one_weight()
+    else:
+        import peers
+        peers.train_one_weight()
+    before = resident("VmRSS")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    images = random_images(system, batch)
+    if variant == OURS:
+        game = our_game(system)
+        for _ in range(steps):
+            game.step(images)
+    else:
+        game, x = peers.variants(system, variant == COMPILED)[variant](), as_tensor(system, images)
+        for _ in range(steps):
+            game.random_step(x)
+    return resident("VmHWM") - before
+
+
+def train_one_weight():
+    from scratchgan.layers import Conv2d
+    from scratchgan.optimizers import Adam
+    network = Conv2d(1, 1, 1, bias=False)
+    network.backward(network(np.ones((1, 1, 1, 1), np.float32)))
+    Adam(network).step()
+
+
+def resident(name):
+    """A figure of this process's physical memory, in MiB."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{name}:"))
+
+
+def in_a_process(*arguments):
+    """What a function of this file, called by name in a fresh process, returns."""
+    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no helpers that compute beside us
+    done = subprocess.run([sys.executable, __file__, "--worker", json.dumps(arguments)], env=environment,
+                          stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
 
 
 def peak_gflops(n=2048):
@@ -89,45 +201,67 @@ def timed(function):
     return time.perf_counter() - start
 
 
-def step_gflop(batch):
-    """Multiplications and additions of one `mlp` step's matrix products, in 1e9."""
-    g = (64 * 256, 256 * 512, 512 * 784)
-    d = (784 * 256, 256 * 128, 128)
-    forward, d_step = sum(g) + 2 * sum(d), 2 * sum(d) + 2 * sum(d[1:])
-    g_step = sum(d) + sum(d) + sum(g) + sum(g[1:])
-    return 2 * batch * (forward + d_step + g_step) / 1e9
+def report(system, batch, compiled, peak, args):
+    from scratchgan.profiling import step_flop
+    check_equal(system, batch, compiled, args.quick)
+    gflop = step_flop(our_game(system), random_images(system, batch)) / 1e9
+    runs = [in_a_process("measure", system, batch, compiled, args.quick) for _ in range(args.processes)]
+    medians = {name: [statistics.median(run[name]) for run in runs] for name in runs[0]}
+    case = f"{system} {batch}"
+    for name, times in medians.items():
+        memory = in_a_process("peak_memory", system, batch, name)
+        rate = gflop / statistics.median(times)
+        print(f"{case:<11} {name:<25} {statistics.median(times) * 1e3:>9.2f} "
+              f"{min(min(run[name]) for run in runs) * 1e3:>8.2f} {rate:>8.0f} {rate / peak:>8.0%} {memory:>9.0f} "
+              f"{ratios(medians[OURS], times)}", flush=True)
+    best = [min(times) for times in zip(*(medians[name] for name in medians if name not in (OURS, COMPILED)))]
+    blocks, count, _ = plan(system, batch, args.quick)
+    told = f"best; {gflop:.3g} GFLOP, {blocks * count} steps of each in a process"
+    print(f"{case:<11} {told:<71} {ratios(medians[OURS], best)}", flush=True)
+
+
+def ratios(ours, theirs):
+    values = [a / b for a, b in zip(ours, theirs)]
+    return f"{statistics.median(values):>10.2f}   {min(values):.2f} to {max(values):.2f}"
+
+
+def case(text):
+    """SYSTEM or SYSTEM:BATCH as (system, batches)."""
+    system, _, batch = text.partition(":")
+    if system not in CASES or (batch and not (batch.isdigit() and int(batch))):
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(CASES)}, with :BATCH or without, not {text!r}")
+    return system, (int(batch),) if batch else CASES[system]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, action="append", help="batch size (may be repeated)")
-    parser.add_argument("--processes", type=int, default=5)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("cases", nargs="*", type=case, metavar="CASE", help="SYSTEM or SYSTEM:BATCH (default: all)")
+    parser.add_argument("--processes", type=int, metavar="N", help="fresh processes for each case (default: 5)")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile as well")
+    parser.add_argument("--quick", action="store_true", help="one process, two steps of each variant")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(measure(args.worker)))
+        name, *arguments = json.loads(args.worker)
+        print(json.dumps({"measure": measure, "peak_memory": peak_memory}[name](*arguments)))
         return
     import platform
 
     import torch
+    from peers import compiler_problem
+    args.processes = args.processes or (1 if args.quick else 5)
+    compiled = args.compile
+    if compiled and compiler_problem():
+        print(f"torch.compile is left out: {compiler_problem()}")
+        compiled = False
+    peak = peak_gflops()
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}, "
-          f"{torch.get_num_threads()} threads, SGEMM peak {peak_gflops():.0f} GFLOP/s")
-    print(f"{'mlp step':<9} {'variant':<12} {'median ms':>10} {'min ms':>8} {'GFLOP/s':>8} "
-          f"{'ours / it':>10}   range over {args.processes} processes")
-    for batch in args.batch or BATCHES:
-        check_equal(batch)
-        runs = []
-        for _ in range(args.processes):
-            out = subprocess.run([sys.executable, __file__, "--worker", str(batch)], check=True,
-                                 capture_output=True, text=True).stdout
-            runs.append(json.loads(out))
-        for name in NAMES:
-            medians = [statistics.median(run[name]) for run in runs]
-            ratios = [statistics.median(run["scratchgan"]) / m for run, m in zip(runs, medians)]
-            print(f"{batch:<9} {name:<12} {statistics.median(medians) * 1e3:>10.2f} "
-                  f"{min(min(run[name]) for run in runs) * 1e3:>8.2f} "
-                  f"{step_gflop(batch) / statistics.median(medians):>8.0f} {statistics.median(ratios):>10.2f}   "
-                  f"{min(ratios):.2f} to {max(ratios):.2f}", flush=True)
+          f"{torch.get_num_threads()} threads, SGEMM peak {peak:.0f} GFLOP/s")
+    print(f"{'step':<11} {'variant':<25} {'median ms':>9} {'min ms':>8} {'GFLOP/s':>8} {'of peak':>8} {'peak MiB':>9} "
+          f"{'ours / it':>10}   range over {args.processes} process{'es' * (args.processes > 1)}")
+    for system, batches in args.cases or CASES.items():
+        for batch in batches:
+            report(system, batch, compiled, peak, args)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import torch
 
 from scratchgan import backend, layers
 from scratchgan.kernels.convolution.layout import CHANNELS_LAST
-from scratchgan.profiling import products
+from scratchgan.profiling import products, short
 
 BATCH, BLOCKS, BLOCK_SECONDS, PAUSE = 64, 4, 0.1, 0.1
 
@@ -206,16 +206,12 @@ def row(case, quick):
     found, engine = measure(case, quick)
     ours, flop = found.pop("ours"), products(engine.layer, case.shape, engine.y.shape)
     best = min(found, key=lambda name: sum(found[name]), default=None)
-    text = f"{case.where:<10} {shortened(engine.layer):<40} {'x'.join(map(str, case.shape)):<13}"
+    text = f"{case.where:<10} {short(repr(engine.layer)):<40} {'x'.join(map(str, case.shape)):<13}"
     for i, factor in enumerate((1, 2)):
         rate = f"{factor * flop / ours[i] / 1e9:.0f}" if flop else ""
         theirs, ratio = (f"{found[best][i] * 1e3:.3f}", f"{ours[i] / found[best][i]:.2f}") if best else ("", "")
         text += f" {ours[i] * 1e3:>9.3f} {rate:>8} {theirs:>9} {ratio:>6}"
     return text + ("  cl" if best == "torch cl" else "")
-
-
-def shortened(layer):
-    return repr(layer).replace("stride=", "s=").replace("padding=", "p=")
 
 
 def main():

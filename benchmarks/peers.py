@@ -1,8 +1,6 @@
 """The same training steps in PyTorch, as peers to measure against: what a tutorial writes, and the best we know."""
 
 import functools
-import os
-import shutil
 from dataclasses import dataclass
 
 import torch
@@ -191,7 +189,10 @@ def train_one_weight():
     torch.optim.Adam(network.parameters(), fused=True).step()
 
 
-def compiler_problem():
-    """None where torch.compile has what it needs, else the reason in a few words."""
-    compiler = os.environ.get("CXX", "g++")
-    return None if shutil.which(compiler) else f"it needs a C++ compiler, and there is no {compiler}"
+def compile_problem():
+    """None where torch.compile works, else the reason in a line; it needs a C++ compiler."""
+    try:
+        torch.compile(torch.sigmoid)(torch.ones(1))
+    except Exception as error:  # many types, from a missing compiler to a failure of its own
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None

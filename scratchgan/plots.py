@@ -208,8 +208,9 @@ def bars(result, title=None):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from scratchgan.profiling import short
     rows = [(owner, part) for owner in result.owners() for part in (None, *result.of(owner))]
-    names = [*(owner if part is None else part.name for owner, part in rows), "the rest"]
+    names = [*(owner if part is None else short(part.name) for owner, part in rows), "the rest"]
     figure = Figure(figsize=(9, 1.4 + 0.25 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

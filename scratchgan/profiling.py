@@ -18,7 +18,7 @@ from scratchgan import backend
 from scratchgan.layers import Conv2d, ConvTranspose2d, Layer, Linear, Sequential
 
 METHODS = ("forward", "backward", "step")
-NAME_WIDTH = 40  # of a layer in the table
+NAME_WIDTH = 44  # of a layer in the table and the chart
 
 
 def products(layer, x_shape, y_shape):
@@ -266,7 +266,7 @@ def profile(system, batch, steps=None, seconds=5.0):
 
 def table(result):
     """A profile as text, one line for each layer."""
-    names = [_short(part.name) for part in result.parts]
+    names = [short(part.name) for part in result.parts]
     width = max(map(len, (*names, "a step, in all"))) + 2
     whole = result.seconds
     lines = [f"{'':{width}} {'forward':>9} {'':>8} {'backward':>9} {'':>8} {'all':>9}",
@@ -284,14 +284,17 @@ def table(result):
         for part in parts:
             passes = " ".join(f"{_ms(part.seconds.get(method))} {_rate(part.rate(method))}"
                               for method in ("forward", "backward"))
-            lines.append(line(f"  {_short(part.name)}", part.total, sum(part.flop.values()), part.kept, passes))
+            lines.append(line(f"  {short(part.name)}", part.total, sum(part.flop.values()), part.kept, passes))
     lines.append(line("the rest", result.rest))
     lines.append(line("a step, in all", whole, sum(sum(part.flop.values()) for part in result.parts),
                       sum(part.kept for part in result.parts)))
     return "\n".join(lines)
 
 
-def _short(name):
+def short(name):
+    """A layer's name without what it can do without, at most NAME_WIDTH characters."""
+    for long, brief in ((", bias=False", ""), ("stride=", "s="), ("padding=", "p=")):
+        name = name.replace(long, brief)
     return name if len(name) <= NAME_WIDTH else f"{name[:NAME_WIDTH - 3]}..."
 
 

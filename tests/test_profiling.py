@@ -237,11 +237,16 @@ def made_up():
         part("D", "0 Tanh()", {"forward": 4e-3}, {}, 2**19)], 0.010, 0.009, 7)
 
 
+def test_names_are_shortened():
+    layer = ConvTranspose2d(128, 64, 4, 2, 1, bias=False)
+    assert profiling.short(repr(layer)) == "ConvTranspose2d(128, 64, 4, s=2, p=1)"
+
+
 def test_table():
     lines = [line.split() for line in profiling.table(made_up()).splitlines()]
     assert lines[2:] == [
         ["G", "5.000", "50.0%", "0.0080", "3.00"],
-        ["0", "x" * 35 + "...", "1.000", "4.0", "2.000", "2.0", "3.000", "30.0%", "0.0080", "3.00"],
+        ["0", "x" * 39 + "...", "1.000", "4.0", "2.000", "2.0", "3.000", "30.0%", "0.0080", "3.00"],
         ["update,", "Adam", "2.000", "20.0%"],
         ["D", "4.000", "40.0%", "0.50"],
         ["0", "Tanh()", "4.000", "4.000", "40.0%", "0.50"],
@@ -253,7 +258,7 @@ def test_table():
 def test_bars():
     axes, = plots.bars(made_up(), "a title").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "G", "0 " + "x" * 50, "update, Adam", "D", "0 Tanh()", "the rest"]
+        "G", "0 " + "x" * 39 + "...", "update, Adam", "D", "0 Tanh()", "the rest"]
     ends = [max(bar.get_x() + bar.get_width() for bar in axes.patches if round(bar.get_y() + 0.375) == y)
             for y in range(6)]
     np.testing.assert_allclose(ends, [0, 3, 2, 0, 4, 1], atol=1e-12)

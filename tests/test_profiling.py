@@ -20,6 +20,7 @@ from scratchgan.layers import (
     Maxout,
     Sequential,
     Tanh,
+    spectral_norm,
 )
 from scratchgan.optimizers import SGD, Adam
 
@@ -73,6 +74,14 @@ def test_products_as_torch_counts_them(name):
     with FlopCounterMode(display=False) as counter:
         theirs(x).sum().backward()
     assert counter.get_total_flops() == 3 * forward
+
+
+def test_products_of_a_normalised_weight():
+    layer, counts = spectral_norm(Conv2d(3, 2, 4, 2, 1)), profiling.Survey()
+    with watch(layer, counts.around):
+        layer.backward(layer(np.ones((5, 3, 8, 8), np.float32)))
+    forward = LAYERS["Conv2d, no batch"][2] * 5
+    assert counts.flop == {("it", "forward"): forward, ("it", "backward"): 2 * forward}
 
 
 def test_layers_without_a_product_have_none():

@@ -188,15 +188,15 @@ def measure(case, quick):
         engines["torch"] = Theirs(case, ours)
         if len(case.shape) == 4:
             engines["torch cl"] = Theirs(case, ours, channels_last=True)
-    times = {name: [] for name in engines}
+    times, counts = {name: [] for name in engines}, {}
     with ours.layer.workspace():
-        first = {name: min(sum(engine.passes()) for _ in range(1 if quick else 3)) for name, engine in engines.items()}
-        for _ in range(1 if quick else BLOCKS):
+        for block in range(2 if quick else 1 + BLOCKS):  # in the first it is found how many passes a block has
             for name, engine in engines.items():
                 time.sleep(0 if quick else PAUSE)
-                engine.passes()
-                count = 1 if quick else max(3, min(100, int(BLOCK_SECONDS / first[name])))
-                times[name] += [engine.passes() for _ in range(count)]
+                first = min(sum(engine.passes()) for _ in range(1 if quick else 3))
+                if block:
+                    times[name] += [engine.passes() for _ in range(counts[name])]
+                counts[name] = 1 if quick else max(3, min(100, int(BLOCK_SECONDS / first)))
     return {name: [statistics.median(column) for column in zip(*values)] for name, values in times.items()}, ours
 
 

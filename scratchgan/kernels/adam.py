@@ -1,10 +1,14 @@
 """Adam over a flat vector."""
 
+import functools
+
 import numpy as np
 
 from scratchgan.backend import array_module
+from scratchgan.kernels.parallel import by_blocks
 
 CHUNK = 1 << 20  # elements: one chunk of the five arrays stays in the last-level cache from pass to pass
+LARGE = 1 << 20  # elements from which on it is worth sharing them between cores
 
 
 def adam(theta, grad, m, v, scratch, beta1, beta2, rate, eps):
@@ -14,19 +18,22 @@ def adam(theta, grad, m, v, scratch, beta1, beta2, rate, eps):
     the caller folds these factors and the bias corrections into `rate` and `eps`. All are 1-D, of one dtype and
     size; `scratch` is overwritten.
     """
-    xp, kind = array_module(theta), theta.dtype.type
-    beta1, beta2, rate, eps = kind(beta1), kind(beta2), kind(rate), kind(eps)
-    chunk = CHUNK if xp is np else max(1, theta.size)
-    for start in range(0, theta.size, chunk):
-        part = slice(start, start + chunk)
-        t, g, mp, vp, s = theta[part], grad[part], m[part], v[part], scratch[part]
-        mp *= beta1
-        mp += g
-        xp.multiply(g, g, out=s)
-        vp *= beta2
-        vp += s
-        xp.sqrt(vp, out=s)
-        s += eps
-        xp.divide(mp, s, out=s)
-        s *= rate
-        t -= s
+    kind, arrays = theta.dtype.type, (theta, grad, m, v, scratch)
+    numbers = kind(beta1), kind(beta2), kind(rate), kind(eps)
+    if array_module(theta) is not np:
+        _adam(array_module(theta), *numbers, *arrays)
+    else:
+        by_blocks(functools.partial(_adam, np, *numbers), *arrays, small=LARGE, block=CHUNK)
+
+
+def _adam(xp, beta1, beta2, rate, eps, theta, grad, m, v, scratch):
+    m *= beta1
+    m += grad
+    xp.multiply(grad, grad, out=scratch)
+    v *= beta2
+    v += scratch
+    xp.sqrt(v, out=scratch)
+    scratch += eps
+    xp.divide(m, scratch, out=scratch)
+    scratch *= rate
+    theta -= scratch

@@ -18,7 +18,7 @@ import numpy as np
 from scratchgan.backend import flat
 
 SMALL = 1 << 18  # elements: below, an elementwise operation is not worth dividing
-BLOCK = 1 << 16  # elements: a few such blocks fit into the cache next to a core
+BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
 
 _local = threading.local()  # .busy: this thread is inside `run`; .arena: its scratch memory
 _lock = threading.Lock()    # one `run` at a time has the helpers
@@ -126,18 +126,20 @@ def split(indices, parts):
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def by_blocks(function, *arrays):
+def by_blocks(function, *arrays, small=SMALL, block=BLOCK):
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
-    A piece stays in the cache from one pass of the function to the next, and the cores share the pieces.
+    A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
+    fewer than `small` elements are left to one core.
     """
-    flats = [flat(array) for array in arrays] if arrays[0].size >= SMALL else [None]
+    flats = [flat(array) for array in arrays]
     if any(one is None or array.strides != arrays[0].strides for one, array in zip(flats, arrays)):
         function(*arrays)
         return
 
     def work(part):
-        for start in range(part.start, part.stop, BLOCK):
-            piece = slice(start, min(start + BLOCK, part.stop))
+        for start in range(part.start, part.stop, block):
+            piece = slice(start, min(start + block, part.stop))
             function(*(one[piece] for one in flats))
-    run([functools.partial(work, part) for part in split(slice(0, flats[0].size), 2 * workers())])
+    parts = workers() if flats[0].size >= small else 1
+    run([functools.partial(work, part) for part in split(slice(0, flats[0].size), parts)])

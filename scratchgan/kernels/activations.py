@@ -9,6 +9,7 @@ import functools
 import numpy as np
 
 from scratchgan.backend import array_module
+from scratchgan.kernels import parallel
 from scratchgan.kernels.parallel import by_blocks
 
 
@@ -29,7 +30,7 @@ def leaky_relu(x, slope, out=None):
     xp = array_module(x)
     if _plain(xp, x, out) or not 0 <= slope <= 1:
         return _result(xp.where(x.real > 0, x, slope * x), out)
-    by_blocks(_relu if slope == 0 else functools.partial(_leaky_relu, x.dtype.type(slope)), x, out)
+    by_blocks(_relu if slope == 0 else functools.partial(_leaky_relu, x.dtype.type(slope), x is out), x, out)
     return out
 
 
@@ -37,9 +38,10 @@ def _relu(x, out):
     np.maximum(x, 0, out=out)
 
 
-def _leaky_relu(slope, x, out):
-    np.multiply(x, slope, out=out)
-    np.maximum(x, out, out=out)  # x > slope x exactly where x > 0
+def _leaky_relu(slope, inplace, x, out):
+    lower = parallel.scratch(x.dtype, x.shape)[0] if inplace else out
+    np.multiply(x, slope, out=lower)
+    np.maximum(x, lower, out=out)  # x > slope x exactly where x > 0
 
 
 def leaky_relu_grad(dy, x, slope, out=None):
@@ -47,19 +49,19 @@ def leaky_relu_grad(dy, x, slope, out=None):
     xp = array_module(x)
     if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype or not 0 <= slope <= 1:
         return _result(xp.where(x.real > 0, dy, slope * dy), out)
-    by_blocks(functools.partial(_leaky_relu_grad, x.dtype.type(slope)), dy, x, out)
+    by_blocks(functools.partial(_leaky_relu_grad, x.dtype.type(slope), dy is out), dy, x, out)
     return out
 
 
-def _leaky_relu_grad(slope, dy, x, out):
+def _leaky_relu_grad(slope, inplace, dy, x, out):
     # dy (slope + (1 - slope) [x > 0]): multiplying by a mask is twice as fast as np.where. The mask is exact:
     # 1 - slope is rounded to nearest, and adding slope to it rounds back to 1.
-    if slope == 0:
-        np.multiply(dy, x > 0, out=out)
-        return
-    np.multiply(x > 0, 1 - slope, out=out)
-    out += slope
-    out *= dy
+    factor = parallel.scratch(x.dtype, x.shape)[0] if inplace else out
+    np.copyto(factor, x > 0)
+    if slope:
+        factor *= 1 - slope
+        factor += slope
+    np.multiply(factor, dy, out=out)
 
 
 def tanh(x, out=None):

@@ -132,6 +132,9 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK):
     A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
     fewer than `small` elements are left to one core.
     """
+    if arrays[0].size <= block:
+        function(*arrays)
+        return
     flats = [flat(array) for array in arrays]
     if any(one is None or array.strides != arrays[0].strides for one, array in zip(flats, arrays)):
         function(*arrays)

@@ -8,24 +8,32 @@ from scratchgan.layers.base import Layer
 class LeakyReLU(Layer):
     """y = x for x > 0, else negative_slope x;  dx = dy (1 for x > 0, else negative_slope).
 
-    At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch.
+    At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch. With `inplace` y takes the
+    memory of x, and dx that of dy, inside `workspace()`: for networks whose layer before does not need its output.
     """
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope=0.01, inplace=False):
         super().__init__()
-        self.negative_slope = float(negative_slope)
+        self.negative_slope, self.inplace = float(negative_slope), inplace
+        if inplace and self.negative_slope < 0:
+            raise ValueError("LeakyReLU: inplace needs y to have the sign of x: a negative_slope of 0 or more, not "
+                             f"{negative_slope}")
+
+    def room(self, slot, x):
+        return x if self.inplace and self._in_workspace else self.empty_like(slot, x)
 
     def forward(self, x):
         self.check_input(x)
-        self.cache = x  # its sign
-        return kernels.leaky_relu(x, self.negative_slope, out=self.empty_like("y", x))
+        y = kernels.leaky_relu(x, self.negative_slope, out=self.room("y", x))
+        self.cache = y if self.inplace else x  # its sign, which is y's too
+        return y
 
     def backward(self, dy, wrt="all"):
         x = self.kept()
         self.check_gradient(dy, x.shape, x.dtype, wrt)
         if wrt == "params":
             return None
-        return kernels.leaky_relu_grad(dy, x, self.negative_slope, out=self.empty_like("dx", dy))
+        return kernels.leaky_relu_grad(dy, x, self.negative_slope, out=self.room("dx", dy))
 
     def __repr__(self):
         return f"LeakyReLU({self.negative_slope})"
@@ -34,8 +42,8 @@ class LeakyReLU(Layer):
 class ReLU(LeakyReLU):
     """y = max(x, 0);  dx = dy for x > 0, else 0 (at x = 0 too)."""
 
-    def __init__(self):
-        super().__init__(negative_slope=0.0)
+    def __init__(self, inplace=False):
+        super().__init__(0.0, inplace)
 
     def __repr__(self):
         return "ReLU()"

@@ -6,17 +6,17 @@ the other files of this folder; to write a layer, read `Linear` and the README's
 """
 
 import copy
-from contextlib import contextmanager
 
 import numpy as np
 
 from scratchgan import backend
 from scratchgan.kernels import gemm
+from scratchgan.layers.memory import Memory
 
 WRT = ("all", "input", "params")
 
 
-class Layer:
+class Layer(Memory):
     """The base of layers and networks.
 
     params   name -> array; views into `theta`, the 1-D vector of all parameters of the network
@@ -35,6 +35,7 @@ class Layer:
     couples_samples = False
 
     def __init__(self):
+        super().__init__()
         self.params, self.buffers, self.layers = {}, {}, {}
         self.cache = None
         self.training = True
@@ -42,7 +43,6 @@ class Layer:
         self._owned = False                     # another layer holds the flat vector
         self._grads, self._initializers, self._storage = {}, {}, {}
         self._stale = set()                     # names whose gradient awaits its zeros
-        self._pool, self._in_workspace = {}, 0
         self._tree = None                       # what `walk` found
         self._draw = [0, "", 0, 0]              # seed, key, step, pass: where random layers draw
         self._theta, self._grad = np.zeros(0, np.float32), np.zeros(0, np.float32)
@@ -236,7 +236,8 @@ class Layer:
         for _, layer in self.walk():
             for name, value in layer.buffers.items():
                 layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
-            layer.cache, layer._pool = None, {}
+            layer.cache = None
+            Memory.__init__(layer)
         return self
 
     def train(self, mode=True):
@@ -261,7 +262,8 @@ class Layer:
         """A copy whose dicts and children are its own but whose arrays are shared; no cache, no buffers lent."""
         shell = copy.copy(self)
         shell.params, shell.buffers = dict(self.params), dict(self.buffers)
-        shell._grads, shell._stale, shell._pool, shell._in_workspace = dict(self._grads), set(), {}, 0
+        shell._grads, shell._stale = dict(self._grads), set()
+        Memory.__init__(shell)
         shell._tree = None
         shell._draw, shell.cache, shell._owned = list(self._draw), None, False
         shell.layers = {name: child._shell() for name, child in self.layers.items()}
@@ -318,46 +320,6 @@ class Layer:
             target[...] = backend.to_device(values[key], self.device)
 
     # -- help for forward and backward -----------------------------------------------------------------------
-
-    @contextmanager
-    def workspace(self):
-        """Inside, layers reuse their buffers from pass to pass; arrays got there are valid until the next pass."""
-        everyone = [layer for _, layer in self.walk()]
-        for layer in everyone:
-            layer._in_workspace += 1
-        try:
-            yield self
-        finally:
-            for layer in everyone:
-                layer._in_workspace -= 1
-
-    def empty(self, slot, shape, dtype, order="C", xp=None):
-        """An array to write a result into: fresh, or inside `workspace()` the one lent for `slot` before."""
-        xp = xp or self.xp
-        if not self._in_workspace:
-            return xp.empty(shape, dtype, order)
-        key = slot, shape, dtype, order, xp
-        if key not in self._pool:
-            self._pool[key] = backend.empty(shape, dtype, order, xp)
-        return self._pool[key]
-
-    def empty_like(self, slot, x):
-        """`empty` in the shape, dtype and memory order of x."""
-        xp = backend.array_module(x)
-        if x.ndim > 2 and not x.flags.c_contiguous:
-            return self.empty_along(slot, x.shape, x.dtype, backend.memory_order(x), xp)
-        order = "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
-        return self.empty(slot, x.shape, x.dtype, order, xp)
-
-    def empty_along(self, slot, shape, dtype, axes, xp=None):
-        """`empty` whose memory holds the axes in this order: axes[0] is the slowest."""
-        sizes = [shape[axis] for axis in axes]
-        stored = self.empty(slot, tuple(sizes), dtype, xp=xp)
-        return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
-
-    def own(self, view):
-        """A view of the caller's array made safe to hand out: a copy, except inside `workspace()`."""
-        return view if self._in_workspace else view.copy()
 
     def kept(self):
         """What the last forward pass kept; `RuntimeError` if there was none."""

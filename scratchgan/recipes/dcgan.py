@@ -34,17 +34,17 @@ def normalised(features):
 
 def generator(widths, first, z_dim, channels):
     """From z as (z_dim, 1, 1) to first x first, then twice as large with each further width and the image."""
-    layers = [transposed(z_dim, widths[0], first, 1, 0), normalised(widths[0]), ReLU()]
+    layers = [transposed(z_dim, widths[0], first, 1, 0), normalised(widths[0]), ReLU(inplace=True)]
     for n_in, n_out in pairwise(widths):
-        layers += [transposed(n_in, n_out), normalised(n_out), ReLU()]
+        layers += [transposed(n_in, n_out), normalised(n_out), ReLU(inplace=True)]
     return Sequential(*layers, transposed(widths[-1], channels), Tanh())
 
 
 def discriminator(widths, last, channels, negative_slope):
     """Half as large with each width; last x last becomes the score. Ends before the source's Sigmoid."""
-    layers = [convolution(channels, widths[0]), LeakyReLU(negative_slope)]
+    layers = [convolution(channels, widths[0]), LeakyReLU(negative_slope, inplace=True)]
     for n_in, n_out in pairwise(widths):
-        layers += [convolution(n_in, n_out), normalised(n_out), LeakyReLU(negative_slope)]
+        layers += [convolution(n_in, n_out), normalised(n_out), LeakyReLU(negative_slope, inplace=True)]
     return Sequential(*layers, convolution(widths[-1], 1, last, 1, 0))
 
 

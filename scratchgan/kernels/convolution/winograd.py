@@ -23,7 +23,7 @@ import numpy as np
 from scratchgan.kernels import parallel
 from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
 
-TILES = 256         # rows of a matrix product: fewer are slower, more leave the cache
+TILES = 512         # rows of a matrix product: fewer are slower, more leave the cache
 WEIGH_TILES = 512   # the same where tiles are summed over
 
 
@@ -75,22 +75,19 @@ class Winograd:
         """How many of `count` rows of tiles from t on have a product of index k."""
         return count if k < 2 else min(count, self.oh // 2 - t)
 
-    def halves(self):
-        """The samples, a slice for each core."""
-        return parallel.split(slice(0, self.n), parallel.workers())
-
     # -- y from x ----------------------------------------------------------------------------------------------
 
     def correlate(self, x, y):
         X, Y = channels_last(x), y.transpose(CHANNELS_LAST)
         self.transform_weight()
         parallel.run([lambda block=block: self._correlate(X, Y, *block)
-                      for half in self.halves() for block in self.blocks(half, TILES)])
+                      for half in parallel.split(slice(0, self.n), parallel.workers())
+                      for block in self.blocks(half, TILES)])
         return y
 
     @long_runs
-    def _correlate(self, X, Y, samples, t, count):
-        X, Y, n, most = X[samples], Y[samples, 2 * t:2 * (t + count)], samples.stop - samples.start, count
+    def _correlate(self, X, Y, samples, t, most):
+        X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + most)], samples.stop - samples.start
         for k in range(3):
             count = self.rows_of_tiles(t, most, k)
             *yyyy, p, d0, d1, d2, m0, m1, m2 = parallel.scratch(
@@ -100,7 +97,7 @@ class Winograd:
             self.pixel_rows(X, t, k, p)
             self.pixel_columns(p, [d0, d1, d2])
             for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
-                np.dot(d.reshape(-1, 4 * self.c), self.matrix(k, l), out=m.reshape(-1, self.o))
+                np.dot(d.reshape(-1, 4 * self.c), self.u[k, l].reshape(-1, self.o), out=m.reshape(-1, self.o))
             rows = (even, odd, (m0, m2))[k]
             np.add(m0, m1, out=rows[0])
             np.subtract(m1[:len(m2)], m2, out=rows[1])
@@ -115,10 +112,6 @@ class Winograd:
     def tiled(self, n, count, *features):
         """Shapes by l of what has a row of features for each tile: (tiles in a row, n, rows of tiles, features)."""
         return [(tiles, n, count, *features) for tiles in self.tiles]
-
-    def matrix(self, k, l):
-        """u as a factor of a product."""
-        return self.u[k, l].reshape(-1, self.o)
 
     def pixel_shape(self, samples, count, parities):
         return parities, samples, count, 4 * self.tw + 2, self.c
@@ -148,29 +141,35 @@ class Winograd:
     def spread(self, y, x):
         X, Y = x.transpose(CHANNELS_LAST), channels_last(y)
         self.transform_weight()
-        parallel.run([lambda half=half: self._spread(X, Y, half) for half in self.halves()])
+        # The rows of x of the two parities are apart: with a core for each, a product has all samples.
+        cores = parallel.workers()
+        parities = [(0, 1)] if cores == 1 else [(0,), (1,)]
+        parallel.run([lambda share=share, both=both: self._spread(X, Y, share, both)
+                      for share in parallel.split(slice(0, self.n), -(-cores // 2)) for both in parities])
         return x
 
     @long_runs
-    def _spread(self, X, Y, half):
-        for samples, t, count in self.blocks(half, TILES):
-            self._spread_block(X[samples], Y[samples], t, count)
+    def _spread(self, X, Y, samples, parities):
+        for part, t, count in self.blocks(samples, TILES):
+            self._spread_block(X[part], Y[part], parities, t, count)
 
-    def _spread_block(self, X, Y, t, count):
-        n, last = len(X), count - 1
+    def _spread_block(self, X, Y, parities, t, count):
+        n, last, both = len(X), count - 1, slice(parities[0], parities[-1] + 1)
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
             count = self.rows_of_tiles(t, last + 1, k)
-            f, p, *eg = parallel.scratch(X.dtype, (n, count, self.ow, self.o), self.pixel_shape(n, count, 2),
-                                         *self.tiled(n, count, self.o), *self.tiled(n, count, 2, 2 * self.c))
+            f, p, *eg = parallel.scratch(
+                X.dtype, (n, count, self.ow, self.o), self.pixel_shape(n, count, len(parities)),
+                *self.tiled(n, count, self.o), *self.tiled(n, count, len(parities), 2 * self.c))
             e, g = eg[:3], eg[3:]
             self.output_rows(Y, t, k, f)
             output_columns(f, e)
             for l in range(3):
-                np.dot(e[l].reshape(-1, self.o), self.matrix(k, l).T, out=g[l].reshape(-1, 4 * self.c))
+                u = self.u[k, l, both].reshape(-1, self.o)
+                np.dot(e[l].reshape(-1, self.o), u.T, out=g[l].reshape(-1, len(u)))
             self.join_columns(g, p)
-            for r in range(2):
+            for pixels, r in zip(p, parities):
                 for i in range(count):
-                    dx = p[r, :, i, 1:self.w + 1]
+                    dx = pixels[:, i, 1:self.w + 1]
                     put((subtract, assign, subtract)[k], self.row(X, 4 * (t + i) + 1 + r), dx)
                     if k == 0:
                         put(assign if i or not t else add, self.row(X, 4 * (t + i) - 1 + r), dx)

@@ -1,0 +1,83 @@
+"""Where layers write their results: fresh arrays, or inside `workspace()` the same memory at every pass."""
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+
+from scratchgan import backend
+
+
+class Passing:
+    """Memory for the gradients that layers pass down: each reads one while it writes the next, so that two blocks
+    serve a whole network."""
+
+    def __init__(self):
+        self.blocks, self.turn = [None, None], 0
+
+    def empty(self, shape, dtype, order, xp):
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        self.turn = 1 - self.turn
+        block = self.blocks[self.turn]
+        if block is None or block.size < size:
+            block = self.blocks[self.turn] = backend.empty((size,), np.uint8, xp=xp)
+        array = block[:size].view(dtype)
+        return array.reshape(shape[::-1]).T if order == "F" else array.reshape(shape)
+
+
+class Memory:
+    """The part of `Layer` that lends arrays."""
+
+    def __init__(self):
+        self._pool, self._in_workspace, self._passing = {}, 0, None
+
+    @contextmanager
+    def workspace(self):
+        """Inside, layers reuse their buffers from pass to pass; arrays got there are valid until the next pass.
+
+        A gradient that one layer hands to the next is valid until that one has handed on its own.
+        """
+        everyone = [layer for _, layer in self.walk()]
+        passing = self._pool.setdefault("passing", Passing())
+        for layer in everyone:
+            layer._in_workspace += 1
+            layer._passing = layer._passing or passing
+        try:
+            yield self
+        finally:
+            for layer in everyone:
+                layer._in_workspace -= 1
+                layer._passing = layer._passing if layer._in_workspace else None
+
+    def empty(self, slot, shape, dtype, order="C", xp=None):
+        """An array to write a result into: fresh, or inside `workspace()` the one lent for `slot` before.
+
+        The slot "dx" is for the gradient that `backward` returns, once a pass.
+        """
+        xp = xp or self.xp
+        if not self._in_workspace:
+            return xp.empty(shape, dtype, order)
+        if slot == "dx":
+            return self._passing.empty(shape, dtype, order, xp)
+        key = slot, shape, dtype, order, xp
+        if key not in self._pool:
+            self._pool[key] = backend.empty(shape, dtype, order, xp)
+        return self._pool[key]
+
+    def empty_like(self, slot, x):
+        """`empty` in the shape, dtype and memory order of x."""
+        xp = backend.array_module(x)
+        if x.ndim > 2 and not x.flags.c_contiguous:
+            return self.empty_along(slot, x.shape, x.dtype, backend.memory_order(x), xp)
+        order = "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
+        return self.empty(slot, x.shape, x.dtype, order, xp)
+
+    def empty_along(self, slot, shape, dtype, axes, xp=None):
+        """`empty` whose memory holds the axes in this order: axes[0] is the slowest."""
+        sizes = [shape[axis] for axis in axes]
+        stored = self.empty(slot, tuple(sizes), dtype, xp=xp)
+        return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+
+    def own(self, view):
+        """A view of the caller's array made safe to hand out: a copy, except inside `workspace()`."""
+        return view if self._in_workspace else view.copy()

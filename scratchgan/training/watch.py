@@ -14,13 +14,16 @@ class Watch(Callback):
     times the largest so far. Only where D's scores are logits, so that d_real and d_fake are probabilities.
 
     Collapse: of `samples` samples from different z, the standard deviation of each pixel, averaged over pixels, is
-    below `spread` times that of a batch of the data.
+    below `spread` times that of a batch of the data. Not in the first `settling` steps: a generator that starts from
+    small weights makes nearly the same image from every z, as long as the running statistics of its batch
+    normalisation say little of its activations.
 
     Numbers that are not finite are no matter of warnings: they end a run (`Diverged`), watched or not.
     """
 
-    def __init__(self, patience=3, sure=0.98, vanished=0.05, spread=0.05, samples=16):
+    def __init__(self, patience=3, sure=0.98, vanished=0.05, spread=0.05, samples=16, settling=100):
         self.patience, self.sure, self.vanished, self.spread, self.samples = patience, sure, vanished, spread, samples
+        self.settling = settling
         self.times = {}            # warning -> intervals in a row
         self.largest = 0.0         # norm of G's gradient
 
@@ -35,9 +38,10 @@ class Watch(Callback):
                  "the discriminator has won: it tells every sample from the data, and the generator's gradient has "
                  "vanished; try a smaller learning rate for the discriminator, a larger one for the generator, or "
                  "the non-saturating loss")
-        self.say(run, "collapse", self.collapsed(run.system),
-                 "the samples have collapsed: the generator makes nearly the same image from every z; try another "
-                 "seed, smaller learning rates, or a recipe with batch normalisation")
+        more = "" if normalised(run.system) else ", or batch normalisation, as the recipe dcgan28 has it"
+        self.say(run, "collapse", run.step > self.settling and self.collapsed(run.system),
+                 "the samples have collapsed: the generator makes nearly the same image from every z; try smaller "
+                 f"learning rates, another seed{more}")
 
     def won(self, row):
         gradient = row.get("grad_norm_generator", math.nan)
@@ -54,6 +58,12 @@ class Watch(Callback):
         self.times[what] = self.times.get(what, 0) + 1 if holds else 0
         if self.times[what] == self.patience:
             run.announce(f"Warning at step {run.step}: {line}.")
+
+
+def normalised(system):
+    """Whether the generator, of systems that have one, normalises over the batch."""
+    generator = system.networks.get("generator")
+    return generator is not None and any(layer.couples_samples for _, layer in generator.walk())
 
 
 def pixel_spread(images):

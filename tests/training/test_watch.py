@@ -5,10 +5,10 @@ import pytest
 import tiny_recipe
 from tiny_recipe import RECIPE
 
-from scratchgan import training
+from scratchgan import recipes, training
 from scratchgan.data import load_digits
 from scratchgan.gan import Minimax
-from scratchgan.layers import Linear, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 from scratchgan.training import Watch
 
@@ -56,7 +56,7 @@ def warnings(intervals, score="logit", watch=None):
     """The steps at which lines were announced, and the lines."""
     lines = []
     training.fit(Fake(score), tiny_recipe.images(), 2 * len(intervals), log_every=2, announce=lines.append,
-                 callbacks=[watch or Watch(), Script(intervals)])
+                 callbacks=[watch or Watch(settling=0), Script(intervals)])
     return [int(line.split()[3].rstrip(":")) for line in lines], lines
 
 
@@ -98,8 +98,29 @@ def test_scores_that_are_no_probabilities():
 def test_the_samples_have_collapsed():
     steps, lines = warnings([FINE, FLAT, FLAT, FLAT, FLAT, FINE, FLAT, FLAT, FLAT])
     assert steps == [8, 18] and "collapsed" in lines[0] and "try" in lines[0]
-    assert warnings([FINE, FLAT, FLAT, FLAT], watch=Watch(patience=1))[0] == [4]
-    assert warnings([FINE, FLAT, FLAT, FLAT], watch=Watch(spread=0.001))[0] == []
+    assert warnings([FINE, FLAT, FLAT, FLAT], watch=Watch(patience=1, settling=0))[0] == [4]
+    assert warnings([FINE, FLAT, FLAT, FLAT], watch=Watch(spread=0.001, settling=0))[0] == []
+
+
+def test_an_untrained_generator_has_not_collapsed():
+    assert warnings([FLAT] * 6, watch=Watch(settling=8))[0] == []
+    assert warnings([FLAT] * 8, watch=Watch(settling=8))[0] == [14]  # the intervals that end at 10, 12 and 14
+
+
+@pytest.mark.parametrize(("settling", "said"), [(100, 0), (0, 1)])
+def test_the_first_steps_of_dcgan_are_no_collapse(settling, said):
+    """Its samples are made with running statistics, which are those of no batch yet."""
+    lines = []
+    game = recipes.get("dcgan28").build(seed=0, ngf=8, ndf=8)
+    training.fit(game, load_digits(28), 4, batch_size=4, log_every=1, callbacks=[Watch(settling=settling)],
+                 announce=lines.append)
+    assert len(lines) == said
+
+
+def test_advice_that_fits():
+    flat = {**FLAT, "networks": {"generator": Sequential(Linear(2, 2), BatchNorm1d(2))}}
+    assert "batch normalisation" in warnings([FLAT] * 3)[1][0]
+    assert "batch normalisation" not in warnings([flat] * 3)[1][0]
 
 
 def test_data_of_one_image_may_have_samples_of_one_image():
@@ -124,8 +145,8 @@ def test_a_real_generator_that_ignores_z(data):
     game.generator[0].params["weight"][...] = 0
     game.optimizer_g.schedules["lr"] = 0.0
     lines = []
-    training.fit(game, data, 40, log_every=10, announce=lines.append)
-    assert len(lines) == 1 and "at step 30: the samples have collapsed" in lines[0]
+    training.fit(game, data, 140, log_every=10, announce=lines.append)
+    assert len(lines) == 1 and "at step 130: the samples have collapsed" in lines[0]
 
 
 def test_a_healthy_run_is_left_in_peace():

@@ -1,6 +1,7 @@
 """The fast convolutions against the plain one, with blocks of any size and shared by any number of threads."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,3 +71,17 @@ def test_the_plain_one_where_nothing_is_faster():
     layer = Conv2d(2, 3, 3)
     assert convolution.fast_convolution(layer.geometry, layer.params["weight"], (2, 2, 5, 5), (2, 3, 3, 3),
                                         np.zeros(0, np.complex64), None) is None
+
+
+def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
+    """However many pieces there are: the weight may be much larger than the images."""
+    monkeypatch.setattr(columns, "BLOCK", 1)
+    layer = Conv2d(32, 64, 3)
+    x = rng.standard_normal((64, 32, 4, 3)).astype(np.float32)
+    dy = layer.forward(x)
+    assert type(layer.cache[2]).__name__ == "Columns"
+    tracemalloc.start()
+    layer.backward(dy, "params")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (parallel.workers() + 8) * layer.params["weight"].nbytes

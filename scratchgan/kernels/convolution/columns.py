@@ -81,16 +81,18 @@ class Columns:
 
     def weigh(self, x, y, w):
         Y, parts = channels_last(y), self.parts()
-        sums = np.zeros((len(parts), self.k, self.o), x.dtype)
-        parallel.run([lambda part=part, total=total: self._weigh(x[part], Y[part], total)
-                      for part, total in zip(parts, sums)])
+        shares = parallel.split(slice(0, len(parts)), parallel.workers())
+        sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y
+        parallel.run([lambda share=share, total=total: self._weigh(x, Y, parts[share], total)
+                      for share, total in zip(shares, sums)])
         w.transpose(1, 2, 3, 0)[...] = sums.sum(axis=0).reshape(self.c, *self.geometry.kernel, self.o)
 
-    def _weigh(self, x, Y, total):
-        padded, columns = self.room(x)
-        self.pad(x, padded)
-        for rows in self.blocks():
-            total += np.dot(self.gather(padded, columns, rows), Y[:, rows].reshape(-1, self.o))
+    def _weigh(self, x, Y, parts, total):
+        for part in parts:
+            padded, columns = self.room(x[part])
+            self.pad(x[part], padded)
+            for rows in self.blocks():
+                total += np.dot(self.gather(padded, columns, rows), Y[part, rows].reshape(-1, self.o))
 
     # -- columns -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ tasks run at once as the BLAS has threads, so one number (`--threads`, threadpoo
 the BLAS its threads back before it returns.
 """
 
+import contextvars
 import functools
 import itertools
 import math
@@ -41,7 +42,8 @@ def workers():
 def run(tasks):
     """Call every task (a function without arguments) once, several at a time, in no order to rely on.
 
-    The first exception of a task is raised when all have ended.
+    The tasks see the caller's context, so that its `np.errstate` holds for them too. After an exception no further task
+    begins, and it is raised once those that had begun have ended.
     """
     count = min(workers(), len(tasks))
     if count <= 1 or not _lock.acquire(blocking=False):
@@ -65,8 +67,15 @@ def _share(tasks, count):
         threading.Thread(target=_help, args=(_helpers[-1],), name="scratchgan", daemon=True).start()
     left, ended = iter(tasks), queue.SimpleQueue()  # an iterator of a list hands each task to one thread
     for helper in _helpers[:count - 1]:
-        helper.put((left, ended))
-    errors = [_work(left), *(ended.get() for _ in range(count - 1))]
+        helper.put((contextvars.copy_context(), left, ended))
+    errors, running = [_work(left)], count - 1
+    while running:
+        try:
+            errors.append(ended.get())
+            running -= 1
+        except BaseException as error:  # KeyboardInterrupt, while helpers still write into the caller's arrays
+            errors.append(error)
+            _skip(left)
     for error in errors:
         if error is not None:
             raise error
@@ -74,9 +83,9 @@ def _share(tasks, count):
 
 def _help(mine):
     while True:
-        left, ended = mine.get()
-        ended.put(_work(left))
-        del left, ended  # an idle thread keeps no task, and no array of a task, alive
+        context, left, ended = mine.get()
+        ended.put(context.run(_work, left))
+        del context, left, ended  # an idle thread keeps no task, and no array of a task, alive
 
 
 def _work(left):
@@ -86,9 +95,15 @@ def _work(left):
         for task in left:
             task()
     except BaseException as error:  # also KeyboardInterrupt: the other threads must end first
+        _skip(left)
         return error
     finally:
         _local.busy = False
+
+
+def _skip(left):
+    for _ in left:
+        pass
 
 
 def _forget_helpers():

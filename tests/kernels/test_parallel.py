@@ -1,0 +1,172 @@
+"""Tasks shared by threads: each is done once, and the caller's settings are as they were."""
+
+import os
+import queue
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from scratchgan.kernels import parallel
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    with threadpool_limits(3, user_api="blas"):
+        yield
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def at_once(count, function):
+    """Tasks that end only when so many run at the same time."""
+    barrier = threading.Barrier(count, timeout=10)
+    return [lambda: (barrier.wait(), function())] * count
+
+
+def test_each_task_once_and_several_at_a_time():
+    done, names = [], set()
+    parallel.run([lambda i=i: done.append(i) for i in range(100)])
+    assert sorted(done) == list(range(100))
+    parallel.run(at_once(3, lambda: names.add(threading.current_thread())))
+    assert len(names) == 3 and threading.current_thread() in names
+    parallel.run([])
+
+
+def test_the_blas_has_one_thread_inside_and_as_many_as_before_afterwards():
+    inside = []
+    parallel.run(at_once(3, lambda: inside.append(blas_threads())))
+    assert inside == [{1}] * 3 and blas_threads() == {3}
+    with pytest.raises(ZeroDivisionError):
+        parallel.run(at_once(2, lambda: 1 / 0))
+    assert blas_threads() == {3}
+
+
+def test_a_task_shares_nothing_further():
+    seen = []
+
+    def task():
+        mine = threading.current_thread()
+        parallel.run([lambda: seen.append(threading.current_thread() is mine)] * 3)
+        seen.append(parallel.workers() == 1)
+    parallel.run(at_once(3, task))
+    assert seen == [True] * 12 and parallel.workers() == 3
+
+
+def test_an_exception_is_raised_when_all_have_ended_and_nothing_new_begins(monkeypatch):
+    skip, skipped, ended, new = parallel._skip, threading.Event(), [], []
+    monkeypatch.setattr(parallel, "_skip", lambda left: (skip(left), skipped.set()))
+    begun = threading.Barrier(3, timeout=10)
+
+    def fails():
+        begun.wait()
+        raise LookupError("this one")
+
+    def goes_on():
+        begun.wait()
+        skipped.wait(10)
+        time.sleep(0.01)
+        ended.append(True)
+    for tasks in ([fails, goes_on, goes_on], [goes_on, goes_on, fails]):
+        with pytest.raises(LookupError, match="this one"):
+            parallel.run([*tasks, *[lambda: new.append(True)] * 10])
+        assert ended == [True, True] and new == []
+        skipped.clear(), ended.clear()
+
+
+def test_an_interrupt_waits_for_the_tasks_that_run(monkeypatch):
+    interrupted, ended = threading.Event(), []
+
+    class Interrupted(queue.SimpleQueue):
+        def get(self):
+            if threading.current_thread() is threading.main_thread() and not interrupted.is_set():
+                interrupted.set()
+                raise KeyboardInterrupt
+            return super().get()
+
+    def task():
+        if threading.current_thread() is not threading.main_thread():
+            interrupted.wait(10)
+            time.sleep(0.01)
+            ended.append(True)
+    monkeypatch.setattr(queue, "SimpleQueue", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.run(at_once(2, task))
+    assert ended == [True] and blas_threads() == {3}
+
+
+def test_errstate_holds_in_every_thread():
+    seen = []
+    with np.errstate(over="raise"):
+        parallel.run(at_once(3, lambda: seen.append(np.geterr()["over"])))
+    assert seen == ["raise"] * 3
+
+
+def test_two_callers_at_once():
+    results, arrays = [], [np.full(1000, float(i)) for i in range(8)]
+
+    def doubled(x):
+        out = np.empty_like(x)
+        parallel.run([lambda part=part: np.multiply(x[part], 2, out=out[part])
+                      for part in parallel.split(slice(0, 1000), 10)])
+        return out
+
+    def caller(i):
+        results.extend((doubled(arrays[i]) == 2 * i).all() for _ in range(50))
+    threads = [threading.Thread(target=caller, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 400 and all(results) and blas_threads() == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    parallel.run(at_once(3, lambda: None))
+    child = os.fork()
+    if not child:
+        try:
+            parallel.run(at_once(3, lambda: None))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_scratch_memory():
+    a, b = parallel.scratch("float32", (3, 5), (7,))
+    a[...], b[...] = 1, 2
+    assert a.shape == (3, 5) and b.dtype == np.float32 and (a == 1).all() and (b == 2).all()
+    assert a.ctypes.data % 64 == b.ctypes.data % 64 == 0
+    assert parallel.scratch(np.float64, (2, 2))[0].ctypes.data == a.ctypes.data  # lent again
+    others = []
+    parallel.run(at_once(3, lambda: others.append(parallel.scratch("float32", (3,))[0])))
+    assert len({other.ctypes.data for other in others}) == 3
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
+def test_split(start, size, parts):
+    pieces = parallel.split(slice(start, start + size), parts)
+    assert [i for piece in pieces for i in range(start + size)[piece]] == list(range(start, start + size))
+    lengths = [piece.stop - piece.start for piece in pieces]
+    assert len(pieces) <= max(1, parts) and max(lengths) - min(lengths) <= 1
+
+
+@given(st.permutations(range(3)), st.integers(1, 30), st.sampled_from(["dense", "one other", "gaps"]))
+def test_by_blocks_treats_each_element_once(axes, block, kind):
+    x = np.arange(60.0).reshape(3, 4, 5).transpose(axes)
+    x = x[::-1, ::2] if kind == "gaps" else x
+    out = np.zeros_like(x, order="C" if kind == "one other" else "K")
+
+    def function(x, out):
+        out += x + 1
+    parallel.by_blocks(function, x, out, small=10, block=block)
+    assert np.array_equal(out, x + 1)

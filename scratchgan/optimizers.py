@@ -153,12 +153,9 @@ class Adam(Optimizer):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"Adam: betas must be numbers from 0 to below 1, not {betas}")
         self.betas, self.eps = tuple(betas), eps
-        self._scratch = None
 
     def update(self, theta, grad):
         (b1, b2), t = self.betas, self.steps + 1
-        if self._scratch is None or self._scratch.dtype != theta.dtype:
-            self._scratch = backend.zeros_like(theta)
         c = ((1 - b2) / (1 - b2**t)) ** 0.5
         rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
-        kernels.adam(theta, grad, self.vector("m"), self.vector("v"), self._scratch, b1, b2, rate, self.eps / c)
+        kernels.adam(theta, grad, self.vector("m"), self.vector("v"), b1, b2, rate, self.eps / c)

@@ -89,7 +89,7 @@ class Game:
         scores = xp.empty((3, n, 1), G.dtype)  # real, fake, and fake after D's update
         for name, network in self.networks.items():
             network.set_step(self.seed, self.steps, name)
-        with G.workspace(), D.workspace():
+        with G.workspace(), D.workspace(beside=G):
             fake = self.made(G, self.noise(n, self.seed, "noise", self.steps))
             real = real.reshape(fake.shape)
 

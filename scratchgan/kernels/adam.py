@@ -5,35 +5,36 @@ import functools
 import numpy as np
 
 from scratchgan.backend import array_module
-from scratchgan.kernels.parallel import by_blocks
+from scratchgan.kernels.parallel import by_blocks, scratch
 
-CHUNK = 1 << 20  # elements: one chunk of the five arrays stays in the last-level cache from pass to pass
+CHUNK = 1 << 20  # elements: one chunk of the arrays stays in the last-level cache from pass to pass
 LARGE = 1 << 20  # elements from which on it is worth sharing them between cores
 
 
-def adam(theta, grad, m, v, scratch, beta1, beta2, rate, eps):
+def adam(theta, grad, m, v, beta1, beta2, rate, eps):
     """m = beta1 m + g;  v = beta2 v + g^2;  theta -= rate m / (sqrt(v) + eps), in place.
 
     m and v are Adam's moments divided by (1 - beta1) and (1 - beta2), which costs two passes less over memory;
     the caller folds these factors and the bias corrections into `rate` and `eps`. All are 1-D, of one dtype and
-    size; `scratch` is overwritten.
+    size.
     """
-    kind, arrays = theta.dtype.type, (theta, grad, m, v, scratch)
+    kind, arrays = theta.dtype.type, (theta, grad, m, v)
     numbers = kind(beta1), kind(beta2), kind(rate), kind(eps)
-    if array_module(theta) is not np:
-        _adam(array_module(theta), *numbers, *arrays)
-    else:
+    if array_module(theta) is np:
         by_blocks(functools.partial(_adam, np, *numbers), *arrays, small=LARGE, block=CHUNK)
+    else:
+        _adam(array_module(theta), *numbers, *arrays)
 
 
-def _adam(xp, beta1, beta2, rate, eps, theta, grad, m, v, scratch):
+def _adam(xp, beta1, beta2, rate, eps, theta, grad, m, v):
+    s = scratch(theta.dtype, theta.shape)[0] if xp is np else xp.empty_like(theta)
     m *= beta1
     m += grad
-    xp.multiply(grad, grad, out=scratch)
+    xp.multiply(grad, grad, out=s)
     v *= beta2
-    v += scratch
-    xp.sqrt(v, out=scratch)
-    scratch += eps
-    xp.divide(m, scratch, out=scratch)
-    scratch *= rate
-    theta -= scratch
+    v += s
+    xp.sqrt(v, out=s)
+    s += eps
+    xp.divide(m, s, out=s)
+    s *= rate
+    theta -= s

@@ -32,13 +32,14 @@ class Memory:
         self._pool, self._in_workspace, self._passing = {}, 0, None
 
     @contextmanager
-    def workspace(self):
+    def workspace(self, beside=None):
         """Inside, layers reuse their buffers from pass to pass; arrays got there are valid until the next pass.
 
-        A gradient that one layer hands to the next is valid until that one has handed on its own.
+        A gradient that one layer hands to the next is valid until that one has handed on its own. A network `beside`
+        another that is in its workspace shares the memory for these: their backward passes must not alternate.
         """
         everyone = [layer for _, layer in self.walk()]
-        passing = self._pool.setdefault("passing", Passing())
+        passing = beside._passing if beside else self._pool.setdefault("passing", Passing())
         for layer in everyone:
             layer._in_workspace += 1
             layer._passing = layer._passing or passing

@@ -9,6 +9,8 @@ class Sequential(Layer):
     State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
     """
 
+    chain = True
+
     def __init__(self, *layers):
         super().__init__()
         for index, layer in enumerate(layers):

@@ -15,6 +15,10 @@ class Passing:
     def __init__(self):
         self.blocks, self.turn = [None, None], 0
 
+    @classmethod
+    def of(cls, layer):
+        return layer._pool.setdefault("passing", cls())
+
     def empty(self, shape, dtype, order, xp):
         size = math.prod(shape) * np.dtype(dtype).itemsize
         self.turn = 1 - self.turn
@@ -26,7 +30,13 @@ class Passing:
 
 
 class Memory:
-    """The part of `Layer` that lends arrays."""
+    """The part of `Layer` that lends arrays.
+
+    chain  whether the layers inside hand gradients straight from one to the next, so that they share the memory for
+           them; another container may still need one while a layer inside makes its own
+    """
+
+    chain = False
 
     def __init__(self):
         self._pool, self._in_workspace, self._passing = {}, 0, None
@@ -39,10 +49,13 @@ class Memory:
         another that is in its workspace shares the memory for these: their backward passes must not alternate.
         """
         everyone = [layer for _, layer in self.walk()]
-        passing = beside._passing if beside else self._pool.setdefault("passing", Passing())
+        passing = Passing.of(self) if beside is None else beside._passing
+        self._passing = self._passing or passing
         for layer in everyone:
             layer._in_workspace += 1
-            layer._passing = layer._passing or passing
+            inside = layer.chain and (passing if layer is self else Passing.of(layer))
+            for child in layer.layers.values():
+                child._passing = child._passing or inside or Passing.of(child)
         try:
             yield self
         finally:

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,3 +96,48 @@ def test_like_a_list():
 def test_only_layers():
     with pytest.raises(TypeError, match="Sequential: '1' must be a Layer, not function"):
         Sequential(Tanh(), lambda x: x)
+
+
+class Sum(Layer):
+    """y = f(x) + g(x) + x."""
+
+    def __init__(self, f, g):
+        super().__init__()
+        self.add_layer("f", f)
+        self.add_layer("g", g)
+
+    def forward(self, x):
+        return self.layers["f"].forward(x) + self.layers["g"].forward(x) + x
+
+    def backward(self, dy, wrt="all"):
+        through_f, through_g = (layer.backward(dy, wrt) for layer in self.layers.values())
+        return None if wrt == "params" else through_f + through_g + dy
+
+
+class Skip(Sequential):
+    """y = x + what the layers make of x."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+    def backward(self, dy, wrt="all"):
+        dx = super().backward(dy, wrt)
+        return None if wrt == "params" else dy + dx
+
+
+@pytest.mark.parametrize("inner", [
+    Sum(Linear(4, 4), Tanh()), Sum(Sequential(Linear(4, 4), Tanh()), Sequential(Linear(4, 4), Tanh(), Linear(4, 4))),
+    Skip(Linear(4, 4)), Skip(Linear(4, 4), Tanh()), Skip(Linear(4, 4), Skip(Tanh(), Linear(4, 4)), Tanh()),
+    Sum(Skip(Linear(4, 4), Tanh()), Sum(Tanh(), Linear(4, 4))), Sequential(Linear(4, 4), Tanh())], ids=repr)
+def test_a_container_may_hold_gradients_while_its_layers_make_theirs(rng, inner):
+    """Inside a workspace too, where layers lend each other memory."""
+    net = Sequential(Linear(4, 4), copy.deepcopy(inner), Linear(4, 4)).initialize(0)
+    for whole in (net, copy.deepcopy(inner)):
+        x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32)
+        whole.forward(x)
+        dx, gradient = whole.backward(dy), whole.grad.copy()
+        with whole.workspace():
+            for _ in range(3):
+                whole.zero_grad()
+                whole.forward(x)
+                assert np.array_equal(whole.backward(dy), dx) and np.array_equal(whole.grad, gradient)

@@ -174,14 +174,9 @@ class Layer(Memory):
             self._grads[name] += value
 
     def accumulate_into(self, name, write):
-        """grads[name] += what `write(array)` writes: straight into place on the first pass after `zero_grad`."""
-        if name in self._stale and self._grads[name].dtype == self.params[name].dtype:
-            write(self._grads[name])
-            self._stale.discard(name)
-        else:
-            value = self.empty_like("d" + name, self._grads[name])
-            write(value)
-            self.accumulate(name, value)
+        """Have `write(array, add)` put a gradient into grads[name]: over what is there, or added to it."""
+        write(self._grads[name], name not in self._stale)
+        self._stale.discard(name)
 
     def accumulate_product(self, name, a, b):
         """grads[name] += a @ b, written straight into place on the first pass after `zero_grad`."""

@@ -9,6 +9,7 @@ where x is zero outside. Convolution gives the factor of y in S, its transpose t
 of both is the factor of the third; `Taps` has the three, `scratchgan.kernels` the same three faster.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -93,12 +94,14 @@ class Taps:
         x[...] = padded[:, :, top:top + h, left:left + w]
         return x
 
-    def weigh(self, x, y, w):
-        """w[o, c, r, q] = sum_{n, i, j} y[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p], written into w."""
+    def weigh(self, x, y, w, add=False):
+        """w[o, c, r, q] = sum_{n, i, j} y[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p], into w or added to it."""
+        if not add:
+            w.fill(0)
         padded, grouped = self.padded(x), self.grouped(y)
         for r, q, (rows, columns) in self.taps(x.shape[2:], y.shape[2:]):
             seen = self.grouped(padded[:, :, rows, columns])
-            w[:, :, r, q] = (grouped @ seen.swapaxes(2, 3)).sum(axis=0).reshape(w.shape[:2])
+            w[:, :, r, q] += (grouped @ seen.swapaxes(2, 3)).sum(axis=0).reshape(w.shape[:2])
 
 
 class _Convolution(Layer):
@@ -199,7 +202,7 @@ class Conv2d(_Convolution):
         images, dy_images, sums = self.incoming(dy, wrt)
         dx = None if wrt == "params" else sums.spread(dy_images, self.room("dx", images.shape, dy, sums.x_axes))
         if wrt != "input":
-            self.accumulate_into("weight", lambda w: sums.weigh(images, dy_images, w))
+            self.accumulate_into("weight", functools.partial(sums.weigh, images, dy_images))
         return dx if dx is None or dy.ndim == 4 else dx[0]
 
 
@@ -242,7 +245,7 @@ class ConvTranspose2d(_Convolution):
         images, dy_images, sums = self.incoming(dy, wrt)
         dx = None if wrt == "params" else sums.correlate(dy_images, self.room("dx", images.shape, dy, sums.y_axes))
         if wrt != "input":
-            self.accumulate_into("weight", lambda w: sums.weigh(dy_images, images, w))
+            self.accumulate_into("weight", functools.partial(sums.weigh, dy_images, images))
         return dx if dx is None or dy.ndim == 4 else dx[0]
 
 

@@ -79,13 +79,14 @@ class Columns:
         for phase, pixels in self.phases(padded):
             x.transpose(1, 0, 2, 3)[..., phase] = pixels
 
-    def weigh(self, x, y, w):
+    def weigh(self, x, y, w, add=False):
         Y, parts = channels_last(y), self.parts()
         shares = parallel.split(slice(0, len(parts)), parallel.workers())
         sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y
         parallel.run([lambda share=share, total=total: self._weigh(x, Y, parts[share], total)
                       for share, total in zip(shares, sums)])
-        w.transpose(1, 2, 3, 0)[...] = sums.sum(axis=0).reshape(self.c, *self.geometry.kernel, self.o)
+        total = sums.sum(axis=0).reshape(self.c, *self.geometry.kernel, self.o).transpose(3, 0, 1, 2)
+        w[...] = w + total if add else total
 
     def _weigh(self, x, Y, parts, total):
         for part in parts:

@@ -3,6 +3,8 @@
 With x as (N, H W C), w as (H W C, O) and y as (N, O): y = x w, dx = dy w^T, dw = x^T dy.
 """
 
+import functools
+
 import numpy as np
 
 from scratchgan.kernels import parallel
@@ -35,9 +37,16 @@ class Whole:
         parallel.run([lambda part=part: np.dot(y[part], self.weight.T, out=out[part]) for part in self.halves(self.n)])
         return x
 
-    def weigh(self, x, y, w):
+    def weigh(self, x, y, w, add=False):
         (x, y), out = self.matrices(channels_last(x), channels_last(y)), w.transpose(2, 3, 1, 0).reshape(-1, self.o)
-        parallel.run([lambda part=part: np.dot(x[:, part].T, y, out=out[part]) for part in self.halves(len(out))])
+        parallel.run([functools.partial(self._weigh, x[:, part].T, y, out[part], add) for part in self.halves(len(out))])
+
+    @staticmethod
+    def _weigh(x, y, out, add):
+        if add:
+            out += np.dot(x, y)
+        else:
+            np.dot(x, y, out=out)
 
     @staticmethod
     def halves(size):

@@ -172,9 +172,9 @@ class Winograd:
                     dx = pixels[:, i, 1:self.w + 1]
                     put((subtract, assign, subtract)[k], self.row(X, 4 * (t + i) + 1 + r), dx)
                     if k == 0:
-                        put(assign if i or not t else add, self.row(X, 4 * (t + i) - 1 + r), dx)
+                        put(assign if i or not t else add_to, self.row(X, 4 * (t + i) - 1 + r), dx)
                     elif k == 2:
-                        put(assign if i == last else add, self.row(X, 4 * (t + i) + 3 + r), dx)
+                        put(assign if i == last else add_to, self.row(X, 4 * (t + i) + 3 + r), dx)
 
     def output_rows(self, Y, t, k, f):
         """f[:, i] = e_k of the rows of dy in tile t + i."""
@@ -197,12 +197,12 @@ class Winograd:
 
     # -- w from x and y ----------------------------------------------------------------------------------------
 
-    def weigh(self, x, y, w):
+    def weigh(self, x, y, w, add=False):
         X, Y = channels_last(x), channels_last(y)
         self.holds_weight = False  # u gives its memory to v
         parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r) for k in range(3) for r in range(2)])
-        v, w = self.u, w.transpose(2, 3, 1, 0)
-        parallel.run([lambda a=a, r=r: self._weight_from(v, w, a, r) for a in range(2) for r in range(2)])
+        w, store = w.transpose(2, 3, 1, 0), add_to if add else assign
+        parallel.run([lambda a=a, r=r: self._weight_from(w, a, r, store) for a in range(2) for r in range(2)])
 
     @long_runs
     def _weigh(self, X, Y, k, r):
@@ -225,12 +225,12 @@ class Winograd:
                     v[l] += product
             first = False
 
-    @staticmethod
-    def _weight_from(v, w, a, r):
+    def _weight_from(self, w, a, r, store):
         """w[2a + r] = v_0 + v_1 or v_1 - v_2 in both directions."""
-        rows = v[0, :, r] + v[1, :, r] if a == 0 else v[1, :, r] - v[2, :, r]
-        np.add(rows[0], rows[1], out=w[r + 2 * a, 0:2])
-        np.subtract(rows[1], rows[2], out=w[r + 2 * a, 2:4])
+        v = self.u[:, :, r]
+        rows = v[0] + v[1] if a == 0 else v[1] - v[2]
+        store(w[r + 2 * a, 0:2], rows[0] + rows[1])
+        store(w[r + 2 * a, 2:4], rows[1] - rows[2])
 
     # -- u from w ----------------------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ def assign(out, a):
     out[...] = a
 
 
-def add(out, a):
+def add_to(out, a):
     out += a
 
 

@@ -39,7 +39,8 @@ class Whole:
 
     def weigh(self, x, y, w, add=False):
         (x, y), out = self.matrices(channels_last(x), channels_last(y)), w.transpose(2, 3, 1, 0).reshape(-1, self.o)
-        parallel.run([functools.partial(self._weigh, x[:, part].T, y, out[part], add) for part in self.halves(len(out))])
+        parallel.run([functools.partial(self._weigh, x[:, part].T, y, out[part], add)
+                      for part in self.halves(len(out))])
 
     @staticmethod
     def _weigh(x, y, out, add):

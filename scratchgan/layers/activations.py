@@ -9,7 +9,8 @@ class LeakyReLU(Layer):
     """y = x for x > 0, else negative_slope x;  dx = dy (1 for x > 0, else negative_slope).
 
     At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch. With `inplace` y takes the
-    memory of x, and dx that of dy, inside `workspace()`: for networks whose layer before does not need its output.
+    memory of x, and dx that of dy, inside `workspace()`: only behind a layer that does not need its output again, so
+    not as a network's first, nor behind Tanh.
     """
 
     def __init__(self, negative_slope=0.01, inplace=False):

@@ -35,6 +35,26 @@ def test_leaky_relu_of_any_slope(slope, shape, seed):
     check_layer(LeakyReLU(slope), draw(shape, seed), seed=seed).raise_if_failed()
 
 
+@given(st.sampled_from([0.0, 0.2, 1.0, 2.0]), st.sampled_from(["float32", "complex128"]), shapes, seeds)
+def test_in_place_gives_the_same(slope, dtype, shape, seed):
+    """From the memory of x and dy inside a workspace, from fresh arrays elsewhere."""
+    x, dy = draw(shape, seed).astype(dtype), draw(shape, seed + 1).astype(dtype)
+    plain, layer = LeakyReLU(slope), LeakyReLU(slope, inplace=True)
+    y, dx = plain.forward(x), plain.backward(dy)
+    before = x.copy(), dy.copy()
+    assert np.array_equal(layer.forward(x), y) and np.array_equal(layer.backward(dy), dx)
+    assert np.array_equal(x, before[0]) and np.array_equal(dy, before[1])
+    with layer.workspace():
+        assert layer.forward(x) is x and layer.backward(dy) is dy
+    assert np.array_equal(x, y) and np.array_equal(dy, dx)
+
+
+def test_in_place_needs_the_sign_of_x():
+    assert ReLU(inplace=True).inplace and not ReLU().inplace
+    with pytest.raises(ValueError, match="inplace needs y to have the sign of x: a negative_slope of 0 or more"):
+        LeakyReLU(-0.1, inplace=True)
+
+
 @given(st.floats(0.1, 10), st.floats(0.5, 30), shapes, seeds)
 def test_softplus_of_any_beta(beta, threshold, shape, seed):
     check_layer(Softplus(beta, threshold), draw(shape, seed), seed=seed).raise_if_failed()

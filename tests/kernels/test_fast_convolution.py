@@ -1,11 +1,13 @@
 """The fast convolutions against the plain one, with blocks of any size and shared by any number of threads."""
 
 import copy
+import math
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from scratchgan import recipes
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.kernels import convolution, parallel
 from scratchgan.kernels.convolution import columns, winograd
@@ -85,3 +87,31 @@ def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (parallel.workers() + 8) * layer.params["weight"].nbytes
+
+
+def dcgan64_layers():
+    game = recipes.get("dcgan64").build(seed=0, channels=3)
+    for network, shape in ((game.generator, (16, 100, 1, 1)), (game.discriminator, (16, 3, 64, 64))):
+        for layer in network:
+            layer = copy.deepcopy(layer)
+            x = np.zeros(shape, np.float32)
+            shape = layer.forward(x).shape
+            if isinstance(layer, Conv2d | ConvTranspose2d):
+                yield layer, x
+
+
+def test_no_buffer_at_dcgan64_is_larger_than_input_or_output(monkeypatch):
+    largest, lend = [0], parallel.scratch
+
+    def recorded(dtype, *shapes):
+        largest[0] = max(largest[0], *map(math.prod, shapes))
+        return lend(dtype, *shapes)
+    monkeypatch.setattr(parallel, "scratch", recorded)
+    kinds = set()
+    for layer, x in dcgan64_layers():
+        largest[0] = 0
+        y = layer.forward(x)
+        layer.backward(y)
+        kinds.add(type(layer.cache[2]).__name__)
+        assert largest[0] <= max(x.size, y.size), layer
+    assert kinds == {"Winograd", "Columns", "Whole"}

@@ -1,5 +1,6 @@
 """`gradcheck.run`: the catalogue of everything in the package, and targets of the user's own."""
 
+import numpy as np
 import pytest
 
 from scratchgan import gradcheck, layers, losses, recipes
@@ -122,3 +123,19 @@ def test_bad_targets(module, target, words):
 def test_an_input_shape_is_for_targets():
     with pytest.raises(UserError, match="An input shape is for targets of your own"):
         gradcheck.run(["Linear"], (4, 3))
+
+
+@pytest.mark.parametrize("name", catalogue.layer_cases())
+def test_a_complex_gradient_for_a_real_input(name, rng):
+    """backward is linear in dy: a complex twin gives both parts at once."""
+    for layer, shape, *_ in catalogue.layer_cases()[name]:
+        layer.to(dtype="float64")
+        x, parts = rng.standard_normal(shape), []
+        dy = rng.standard_normal((2, *layer.twin().forward(x).shape))
+        for dtype, given in ((None, dy[0]), (None, dy[1]), ("complex128", dy[0] + 1j * dy[1])):
+            twin = layer.twin(dtype)
+            twin.set_step(0, 0)
+            twin.forward(x)
+            parts.append([twin.backward(given), twin.grad])
+        for real, imaginary, both in zip(*parts, strict=True):
+            np.testing.assert_allclose(both, real + 1j * imaginary, rtol=1e-12, atol=1e-12)

@@ -132,9 +132,13 @@ class _Convolution(Layer):
         return len(x), self.out_channels, *size
 
     def sums(self, x_shape, y_shape, like):
-        """The three sums for these shapes and arrays like this one: a fast kernel where there is one, else `Taps`."""
-        weight = self.params["weight"]
-        fast = kernels.fast_convolution(self.geometry, weight, x_shape, y_shape, like, self.empty)
+        """The three sums for these shapes and arrays like this one: a fast kernel where there is one, else `Taps`.
+
+        A complex twin may get a complex gradient for a real input, which the fast ones are not for.
+        """
+        weight, fast = self.params["weight"], None
+        if self._grad.dtype == weight.dtype:
+            fast = kernels.fast_convolution(self.geometry, weight, x_shape, y_shape, like, self.empty)
         return fast or Taps(self.geometry, weight)
 
     def finished(self, y, x):

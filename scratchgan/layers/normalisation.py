@@ -82,7 +82,7 @@ class _BatchNorm(Layer):
             dweight = product * r
         if self.affine and wrt != "input":
             for name, value in ("weight", dweight), ("bias", dbias):
-                self.accumulate(name, value.reshape(-1, self.num_features).sum(axis=0).astype(dtype))
+                self.accumulate(name, value.reshape(-1, self.num_features).sum(axis=0))
         if wrt == "params":
             return None
         scale, out = r * self.along(z, "weight", 1), self.empty_like("dx", dz)

@@ -67,7 +67,12 @@ def empty(shape, dtype, order="C", xp=np):
 
 def memory_order(x):
     """The axes of x from the slowest in memory to the fastest."""
-    return tuple(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
+    return _memory_order(x.strides)
+
+
+@functools.lru_cache(maxsize=1024)
+def _memory_order(strides):
+    return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
 
 
 def flat(x):

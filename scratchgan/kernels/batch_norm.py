@@ -1,12 +1,12 @@
 """Statistics a channel and the passes that use them. Axis 1 of x is the channel; the others are averaged over.
 
-Vectors of one value a channel are float64 (or complex128) whatever x is. Data far from zero keeps its digits, since
-each pass subtracts the mean before it multiplies.
+Vectors of one value a channel are float64 (or complex128) whatever x is. Where a mean is far from zero, passes
+subtract it before they multiply, so that data there keep their digits; elsewhere they save that step.
 
 The plain formulas are `_plain_...`. For real NumPy arrays in any dense memory order there is a faster way: x is seen
 as a matrix in the order of memory, with one channel a row or, repeated until rows are long enough for fast loops, one
-channel a column. It is cut into blocks of rows, which threads share. Sums over a block are products with ones, which
-BLAS does fastest; those of all blocks are added up in float64 and in order, so that threads do not change a bit.
+channel a column. It is cut into blocks of rows, which threads share if they are many. The sums of all blocks are
+added up in float64 and in order, so that neither the number of threads nor their speed changes a bit.
 """
 
 import functools
@@ -20,94 +20,104 @@ from scratchgan.backend import array_module
 from scratchgan.kernels import parallel
 
 BLOCK = 1 << 19   # elements: so many are still in the cache for the next pass, and outweigh the calls of Python
+SMALL = 1 << 20   # elements: below, one thread is done before two would have agreed on who calls NumPy
 WIDTH = 2048      # elements of a row, about: vectors as long, read for every row, stay in the first cache
 LONG = 256        # neighbours in memory of one channel from which on they make rows of their own
 # Where a vector broadcasts along a block, NumPy copies it over and over until it fills a buffer, of 8,192 elements by
 # default, which costs as much as the operation does. With a buffer shorter than the rows it does not; rows shorter
 # than this gain by the copies.
 SHORT = 256
-ROUGH = 32        # values a channel, about, for the first guess of its mean
+NEAR = 16         # times the variance: a mean whose square is less costs a product with x no more than two bits
 
 
 # -- what the layers call ------------------------------------------------------------------------------------------
 
 
+def is_far(mean, var):
+    """Whether to subtract the mean before multiplying. Always, where it would have to be read from a device."""
+    if array_module(mean) is not np or mean.dtype.kind != "f":
+        return True
+    return not ((mean * mean <= NEAR * var) & (var < math.inf)).all()
+
+
 def statistics(x):
-    """(mean, var) of each channel, var = mean of (x - mean)^2. x has at least one value a channel."""
+    """(mean, var, far) of each channel, var = mean of (x - mean)^2. x has at least one value a channel."""
     form = _form(x)
     if form is None:
-        return _plain_statistics(x)
-    guess = form.rough_mean(x)
-    shift = form.spread(guess)
+        return *_plain_statistics(x), True
+    mean, square = form.sums(lambda x: (form.sum(x), form.dot(x, x)), x) / form.count
+    var = square - mean * mean
+    if not is_far(mean, var):
+        return mean, var, False
+    centre = mean.astype(x.dtype)
 
-    def block(rows, x):
-        (d,) = parallel.scratch(x.dtype, x.shape)
-        np.subtract(x, shift(rows), out=d)
-        total = form.sum(d)
-        d *= d
-        return total, form.sum(d)
-    first, second = form.sums(block, x) / form.count
-    return guess + first, second - first * first
+    def block(x, centre):
+        d = _minus(x, centre)
+        return form.sum(d), form.dot(d, d)
+    rest, square = form.sums(block, x, vectors=[centre]) / form.count
+    return centre + rest, square - rest * rest, True
 
 
-def normalise(x, mean, scale, bias, out=None):
+def normalise(x, mean, scale, bias, far=True, out=None):
     """y = (x - mean) scale + bias, with a value a channel of each."""
-    centre = mean.astype(_narrow(mean, x))
-    bias = bias - (mean - centre) * scale
+    centre, rest = _rounded(mean, x) if far else (None, mean)
+    bias = bias - rest * scale
     form = _form(x, out, vectors=(mean, scale, bias))
     if form is None:
         return _result(_plain_normalise(x, centre, scale, bias), out)
-    centre, scale, bias = (form.spread(vector.astype(x.dtype)) for vector in (centre, scale, bias))
 
-    def block(rows, x, y):
-        np.subtract(x, centre(rows), out=y)
-        y *= scale(rows)
-        y += bias(rows)
-    form.each(block, x, out)
+    def block(x, y, scale, bias, centre=None):
+        np.multiply(_minus(x, centre, y), scale, out=y)
+        np.add(y, bias, out=y)
+    form.each(block, x, out, vectors=[scale, bias, centre][:2 + far])
     return out
 
 
-def gradient_sums(dy, x, mean):
+def gradient_sums(dy, x, mean, far=True):
     """(sum of dy, sum of dy (x - mean)) of each channel."""
-    centre = mean.astype(_narrow(mean, x))
+    centre, rest = _rounded(mean, x) if far else (None, mean)
     form = _form(x, dy, vectors=(mean,))
     if form is None:
         total, product = _plain_gradient_sums(dy, x, centre)
     else:
-        shift = form.spread(centre)
-
-        def block(rows, x, dy):
-            (d,) = parallel.scratch(x.dtype, x.shape)
-            np.subtract(x, shift(rows), out=d)
-            d *= dy
-            return form.sum(dy), form.sum(d)
-        total, product = form.sums(block, x, dy)
-    return total, product - (mean - centre) * total
+        def block(x, dy, centre=None):
+            return form.sum(dy), form.dot(dy, _minus(x, centre))
+        total, product = form.sums(block, x, dy, vectors=[centre][:far])
+    return total, product - rest * total
 
 
-def input_gradient(dy, x, mean, scale, slope, offset, out=None):
+def input_gradient(dy, x, mean, scale, slope, offset, far=True, out=None):
     """dx = scale (dy + slope (x - mean) + offset), with a value a channel of each."""
-    centre = mean.astype(_narrow(mean, x))
-    offset = offset - (mean - centre) * slope
+    centre, rest = _rounded(mean, x) if far else (None, mean)
+    offset = offset - rest * slope
     form = _form(x, dy, out, vectors=(mean, scale, slope, offset))
     if form is None:
         return _result(_plain_input_gradient(dy, x, centre, scale, slope, offset), out)
-    vectors = (form.spread(vector.astype(x.dtype)) for vector in (centre, scale, slope, offset))
-    centre, scale, slope, offset = vectors
 
-    def block(rows, x, dy, dx):
-        np.subtract(x, centre(rows), out=dx)
-        dx *= slope(rows)
-        dx += dy
-        dx += offset(rows)
-        dx *= scale(rows)
-    form.each(block, x, dy, out)
+    def block(x, dy, dx, scale, slope, offset, centre=None):
+        np.multiply(_minus(x, centre, dx), slope, out=dx)
+        np.add(dx, dy, out=dx)
+        np.add(dx, offset, out=dx)
+        np.multiply(dx, scale, out=dx)
+    form.each(block, x, dy, out, vectors=[scale, slope, offset, centre][:3 + far])
     return out
+
+
+def _rounded(mean, x):
+    """The mean in the precision of x, and the rest of it."""
+    centre = mean.astype(_narrow(mean, x))
+    return centre, mean - centre
+
+
+def _minus(x, centre, out=None):
+    if centre is None:
+        return x
+    return np.subtract(x, centre, out=parallel.scratch(x.dtype, x.shape)[0] if out is None else out)
 
 
 def stored_like(dy, x):
     """dy in the memory order of x: itself where it is in it already."""
-    if array_module(x) is not np or (x.flags.c_contiguous and dy.flags.c_contiguous):
+    if array_module(x) is not np or dy.strides == x.strides or (x.flags.c_contiguous and dy.flags.c_contiguous):
         return dy
     axes = backend.memory_order(x)
     if dy.transpose(axes).flags.c_contiguous or not x.transpose(axes).flags.c_contiguous:
@@ -121,23 +131,27 @@ def stored_like(dy, x):
 def _plain_statistics(x):
     axes, wide = (0, *range(2, x.ndim)), np.result_type(x.dtype, np.float64)
     mean = x.mean(axis=axes, dtype=wide)
-    d = x - _along(mean, x)
+    d = _less(x, mean)
     rest = d.mean(axis=axes, dtype=wide)  # of the mean, which was rounded to the precision of x
     return mean, (d * d).mean(axis=axes, dtype=wide) - rest * rest
 
 
 def _plain_normalise(x, mean, scale, bias):
-    return (x - _along(mean, x)) * _along(scale, x) + _along(bias, x)
+    return _less(x, mean) * _along(scale, x) + _along(bias, x)
 
 
 def _plain_gradient_sums(dy, x, mean):
-    axes, d = (0, *range(2, x.ndim)), dy * (x - _along(mean, x))
+    axes, d = (0, *range(2, x.ndim)), dy * _less(x, mean)
     return (dy.sum(axis=axes, dtype=np.result_type(dy.dtype, np.float64)),
             d.sum(axis=axes, dtype=np.result_type(d.dtype, np.float64)))
 
 
 def _plain_input_gradient(dy, x, mean, scale, slope, offset):
-    return (dy + (x - _along(mean, x)) * _along(slope, x) + _along(offset, x)) * _along(scale, x)
+    return (dy + _less(x, mean) * _along(slope, x) + _along(offset, x)) * _along(scale, x)
+
+
+def _less(x, mean):
+    return x if mean is None else x - _along(mean, x)
 
 
 def _along(vector, x):
@@ -163,20 +177,27 @@ def _result(value, out):
 
 def _form(*arrays, vectors=()):
     """How to see these arrays as matrices; None where only the plain formula will do."""
-    x = arrays[0]
-    if array_module(x) is not np or not x.size or any(array.dtype.kind != "f" for array in (x, *vectors)):
-        return None
-    axes = backend.memory_order(x)
+    dtype = arrays[0].dtype
     for array in arrays:
-        if array is None or array.dtype != x.dtype or not array.transpose(axes).flags.c_contiguous:
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
             return None
-    return _form_of(axes, x.shape)
+    for array in (arrays[0], *vectors):
+        if array.dtype.kind != "f":
+            return None
+    return _form_of(arrays[0].shape, dtype.itemsize, *[array.strides for array in arrays])
 
 
 @functools.lru_cache(maxsize=1024)
-def _form_of(axes, shape):
+def _form_of(shape, step, strides, *others):
+    axes = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
+    for axis in reversed(axes):
+        if shape[axis] > 1 and any(other[axis] != step for other in (strides, *others)):
+            return None
+        step *= shape[axis]
+    if not step:
+        return None
     sizes, channel = [shape[axis] for axis in axes], axes.index(1)
-    folded = outside, channels, inside = math.prod(sizes[:channel]), shape[1], math.prod(sizes[channel + 1:])
+    outside, channels, inside = math.prod(sizes[:channel]), shape[1], math.prod(sizes[channel + 1:])
     by_row = outside == 1 or inside >= LONG
     if by_row:
         pieces = next(n for n in range(1, inside + 1) if inside % n == 0 and inside // n <= 4 * WIDTH)
@@ -187,67 +208,64 @@ def _form_of(axes, shape):
         repeats = next(n for n in range(most, 0, -1) if outside % n == 0)
         lines = repeats, channels, inside
         matrix = outside // repeats, math.prod(lines)
-    return _Form(axes, folded, by_row, lines, matrix, outside * inside)
+    size = math.prod(matrix)
+    blocks = -(-size // BLOCK) if size < SMALL else 2 * -(-size // (2 * BLOCK))
+    return _Form(axes, by_row, lines, matrix, outside * inside, parallel.split(slice(0, matrix[0]), blocks))
 
 
 class _Form(NamedTuple):
-    axes: tuple      # of the arrays, from the slowest in memory to the fastest
-    folded: tuple    # (outside, channels, inside): sizes in the order of memory around the channel
+    axes: list       # of the arrays, from the slowest in memory to the fastest
     by_row: bool     # a row of the matrix belongs to one channel; else a column does
     lines: tuple     # (n, channels, m): how the channel repeats from row to row, or from column to column
     matrix: tuple    # its shape
     count: int       # of values a channel
-
-    def rough_mean(self, x):
-        """The mean of some values of each channel, in x's dtype."""
-        outside, _, inside = self.folded
-        step = -(-outside // ROUGH)
-        every = max(1, inside * min(outside, ROUGH) // ROUGH)
-        return x.transpose(self.axes).reshape(self.folded)[::step, :, ::every].mean(axis=(0, 2))
-
-    def spread(self, vector):
-        """From a value a channel: a function of a slice of rows, giving what broadcasts with these rows."""
-        lines = backend.empty((math.prod(self.lines),), vector.dtype)
-        lines.reshape(self.lines)[...] = vector[:, None]
-        return (lambda rows: lines[rows, None]) if self.by_row else (lambda rows: lines)
+    blocks: list     # slices of rows
 
     def sum(self, block):
         """Its sum a row or a column, whichever belongs to one channel."""
         ones = np.ones(block.shape[1 if self.by_row else 0], block.dtype)
         return block @ ones if self.by_row else ones @ block
 
-    def each(self, block, *arrays):
-        """Call block(rows, part of each array's matrix) for slices of rows, several at a time."""
+    def dot(self, a, b):
+        """The sums of a b. Squares may overflow: `is_far` sees it."""
+        if not self.by_row:
+            return np.einsum("ij,ij->j", a, b)
+        with np.errstate(over="ignore"):
+            return np.vecdot(a, b)
+
+    def each(self, function, *arrays, vectors=()):
+        """Call function(parts of the arrays' matrices, vectors that go along with these) for each block of rows."""
+        self._run(lambda index, *operands: function(*operands), arrays, vectors)
+
+    def sums(self, function, *arrays, vectors=()):
+        """The two sums that function(parts of the arrays' matrices, vectors) returns, added up a channel."""
+        partial = np.empty((1 if self.by_row else len(self.blocks), 2, math.prod(self.lines)))
+
+        def store(index, *operands):
+            target = partial[0, :, self.blocks[index]] if self.by_row else partial[index]
+            target[0], target[1] = function(*operands)
+        self._run(store, arrays, vectors)
+        total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
+        return total.reshape(2, *self.lines).sum(axis=(1, 3))
+
+    def _run(self, function, arrays, vectors):
+        """Call function(index, ...) for the index of each block, on one thread or shared by several."""
         matrices = [x.transpose(self.axes).reshape(self.matrix) for x in arrays]
-        parallel.run([functools.partial(_call, block, rows, matrices) for rows in self.parts()])
+        lines = backend.empty((len(vectors), math.prod(self.lines)), arrays[0].dtype) if vectors else ()
+        for line, vector in zip(lines, vectors):
+            line.reshape(self.lines)[...] = vector[:, None]
+        rows_of = [[line[rows, None] for line in lines] if self.by_row else lines for rows in self.blocks]
 
-    def sums(self, block, *arrays):
-        """The two sums that block(rows, part of each array's matrix) returns, added up a channel."""
-        parts = self.parts()
-        partial = np.empty((1 if self.by_row else len(parts), 2, math.prod(self.lines)))
-
-        def store(rows, *views):
-            if self.by_row:
-                partial[0, :, rows] = block(rows, *views)
-            else:
-                partial[parts.index(rows)] = block(rows, *views)
-        self.each(store, *arrays)
-        return partial.sum(axis=0).reshape(2, *self.lines).sum(axis=(1, 3))
-
-    def parts(self):
-        """Slices of rows: an even number, where it is worth while."""
-        rows, width = self.matrix
-        size = rows * width
-        return parallel.split(slice(0, rows), 2 * -(-size // (2 * BLOCK)) if 4 * size >= BLOCK else 1)
-
-
-def _call(block, rows, matrices):
-    views = [matrix[rows] for matrix in matrices]
-    if views[0].shape[1] < SHORT:
-        block(rows, *views)
-        return
-    before = np.setbufsize(16)
-    try:
-        block(rows, *views)
-    finally:
-        np.setbufsize(before)
+        def work(part):
+            before = np.setbufsize(16) if vectors and self.matrix[1] >= SHORT else None
+            try:
+                for index in range(part.start, part.stop):
+                    function(index, *(matrix[self.blocks[index]] for matrix in matrices), *rows_of[index])
+            finally:
+                if before is not None:
+                    np.setbufsize(before)
+        every = slice(0, len(self.blocks))
+        if math.prod(self.matrix) < SMALL:
+            work(every)
+        else:
+            parallel.run([functools.partial(work, part) for part in parallel.split(every, parallel.workers())])

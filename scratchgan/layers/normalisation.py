@@ -65,32 +65,33 @@ class _BatchNorm(Layer):
         self.check_shape(x)
         z = self.units(x)
         of_batch = self.training or not self.track_running_stats
-        mean, var = self.batch_statistics(z) if of_batch else self.running_statistics(z)
-        r = (var + self.eps) ** -0.5
+        mean, var, far = self.batch_statistics(z) if of_batch else self.running_statistics(z)
+        r = 1 / (var + self.eps) ** 0.5
         weight, bias = self.along(z, "weight", 1), self.along(z, "bias", 0)
-        y = batch_norm.normalise(z, mean, r * weight, bias + 0 * r, out=self.empty_like("y", z))
-        self.cache = z, mean, r, of_batch, x.shape, y.dtype
+        y = batch_norm.normalise(z, mean, r * weight, bias, far, out=self.empty_like("y", z))
+        self.cache = z, mean, r, far, of_batch, x.shape, y.dtype
         return y.reshape(x.shape)
 
     def backward(self, dy, wrt="all"):
-        z, mean, r, of_batch, shape, dtype = self.kept()
+        z, mean, r, far, of_batch, shape, dtype = self.kept()
         self.check_gradient(dy, shape, dtype, wrt)
         dz = batch_norm.stored_like(self.units(dy), z)
-        dbias = dweight = 0 * r
         if of_batch or (self.affine and wrt != "input"):
-            dbias, product = batch_norm.gradient_sums(dz, z, mean)
+            dbias, product = batch_norm.gradient_sums(dz, z, mean, far)
             dweight = product * r
         if self.affine and wrt != "input":
             for name, value in ("weight", dweight), ("bias", dbias):
-                self.accumulate(name, value.reshape(-1, self.num_features).sum(axis=0))
+                if len(value) != self.num_features:
+                    value = value.reshape(-1, self.num_features).sum(axis=0)
+                self.accumulate(name, value)
         if wrt == "params":
             return None
         scale, out = r * self.along(z, "weight", 1), self.empty_like("dx", dz)
         if of_batch:
-            count = max(1, values_of(z))
-            dx = batch_norm.input_gradient(dz, z, mean, scale, -dweight * r / count, -dbias / count, out=out)
+            share = -1 / max(1, values_of(z))
+            dx = batch_norm.input_gradient(dz, z, mean, scale, share * r * dweight, share * dbias, far, out=out)
         else:
-            dx = batch_norm.normalise(dz, 0 * r, scale, 0 * r, out=out)
+            dx = batch_norm.normalise(dz, 0 * r, scale, 0 * r, far=False, out=out)
         return dx.reshape(shape)
 
     def units(self, x):
@@ -106,21 +107,22 @@ class _BatchNorm(Layer):
         return value if repeats == 1 else array_module(value).tile(value, repeats)
 
     def batch_statistics(self, z):
-        """(mean, var) of the batch; in training the running ones follow, but never a twin's."""
+        """(mean, var, far) of the batch; in training the running ones follow, but never a twin's."""
         count = values_of(z)
         if count == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape)}")
         if z.size:
-            mean, var = batch_norm.statistics(z)
+            mean, var, far = batch_norm.statistics(z)
         else:
             mean = var = array_module(z).zeros(z.shape[1], np.result_type(z.dtype, np.float64))
+            far = True
         if self.training and self.track_running_stats and not self.is_twin:
             share = self.count_batch()
             if z.size:
                 self.follow("running_mean", mean, share)
                 self.follow("running_var", var * (count / (count - 1)), share)
-        return mean, var
+        return mean, var, far
 
     def count_batch(self):
         """Count it; returns its share of the running statistics."""
@@ -128,13 +130,16 @@ class _BatchNorm(Layer):
         return 1 / self.buffers["num_batches_tracked"] if self.momentum is None else self.momentum
 
     def follow(self, name, value, share):
-        running, value = self.buffers[name], value.reshape(-1, self.num_features).mean(axis=0)
-        running[...] = (1 - share) * running + share * (value.real if running.dtype.kind == "f" else value)
+        running = self.buffers[name]
+        if len(value) != self.num_features:
+            value = value.reshape(-1, self.num_features).mean(axis=0)
+        running += share * ((value.real if running.dtype.kind == "f" else value) - running)
 
     def running_statistics(self, z):
         mean, var = self.along(z, "running_mean", None), self.along(z, "running_var", None)
         wide = np.result_type(mean.dtype, np.float64)
-        return mean.astype(wide), var.astype(wide)
+        mean, var = mean.astype(wide), var.astype(wide)
+        return mean, var, batch_norm.is_far(mean, var)
 
     def check_shape(self, x):
         shapes = [(*before, self.num_features, *after) for before, after in self.shapes]

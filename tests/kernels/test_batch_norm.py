@@ -23,22 +23,25 @@ def cases(draw):
 
 
 def passes(x, dy, vectors):
-    """The four fast passes and, by the formulas, what they must give."""
+    """The four fast passes, with the mean subtracted first and without, and by the formulas what they must give."""
     mean = x.mean(axis=(0, *range(2, x.ndim)))
-    every = [*batch_norm.statistics(x), batch_norm.normalise(x, mean, *vectors[:2], out=np.empty_like(x)),
-             *batch_norm.gradient_sums(dy, x, mean),
-             batch_norm.input_gradient(dy, x, mean, *vectors, out=np.empty_like(x))]
-    plain = [*batch_norm._plain_statistics(x), batch_norm._plain_normalise(x, mean, *vectors[:2]),
-             *batch_norm._plain_gradient_sums(dy, x, mean), batch_norm._plain_input_gradient(dy, x, mean, *vectors)]
+    every, plain = [*batch_norm.statistics(x)[:2]], [*batch_norm._plain_statistics(x)]
+    for far in (True, False):
+        every += [batch_norm.normalise(x, mean, *vectors[:2], far, out=np.empty_like(x)),
+                  *batch_norm.gradient_sums(dy, x, mean, far),
+                  batch_norm.input_gradient(dy, x, mean, *vectors, far, out=np.empty_like(x))]
+        plain += [batch_norm._plain_normalise(x, mean, *vectors[:2]), *batch_norm._plain_gradient_sums(dy, x, mean),
+                  batch_norm._plain_input_gradient(dy, x, mean, *vectors)]
     return every, plain
 
 
-@given(cases(), st.sampled_from([1, 16, 200, 1 << 19]), st.sampled_from([1, 16, 2048]))
-def test_fast_passes_equal_the_plain_formulas(case, block, width):
+@given(cases(), st.sampled_from([1, 16, 200, 1 << 19]), st.sampled_from([1, 16, 2048]), st.sampled_from([1, 1 << 20]),
+       st.sampled_from([0, 16, 1e30]))
+def test_fast_passes_equal_the_plain_formulas(case, block, width, small, near):
     x, dy, vectors = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_norm, "BLOCK", block)
-        patch.setattr(batch_norm, "WIDTH", width)
+        for name, value in (("BLOCK", block), ("WIDTH", width), ("SMALL", small), ("NEAR", near)):
+            patch.setattr(batch_norm, name, value)
         batch_norm._form_of.cache_clear()
         assert batch_norm._form(x, dy) is not None
         for got, expected in zip(*passes(x, dy, vectors), strict=True):
@@ -47,36 +50,63 @@ def test_fast_passes_equal_the_plain_formulas(case, block, width):
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3), (2, 3, 0, 1)])
-def test_the_order_in_which_blocks_are_done_changes_no_bit(monkeypatch, rng, axes):
+def test_neither_the_threads_nor_their_order_change_a_bit(monkeypatch, rng, axes):
     monkeypatch.setattr(batch_norm, "BLOCK", 1000)
+    monkeypatch.setattr(batch_norm, "SMALL", 1000)
+    batch_norm._form_of.cache_clear()
     x, dy = (np.ascontiguousarray(a.transpose(axes)).transpose(np.argsort(axes))
              for a in rng.standard_normal((2, 32, 8, 16, 16)).astype(np.float32))
-    vectors, results, counts = rng.standard_normal((3, 8)), [], []
-    run = parallel.run
-    for order in (lambda tasks: tasks, lambda tasks: tasks[::-1], lambda tasks: tasks[1::2] + tasks[::2]):
-        monkeypatch.setattr(parallel, "run", lambda tasks, order=order: (counts.append(len(tasks)), run(order(tasks))))
+    assert len(batch_norm._form(x).blocks) > 20
+    vectors, results, counts, run = rng.standard_normal((3, 8)), [], [], parallel.run
+    for workers, order in ((1, 1), (2, 1), (2, -1), (3, -1), (20, 1)):
+        monkeypatch.setattr(parallel, "workers", lambda workers=workers: workers)
+        monkeypatch.setattr(parallel, "run", lambda tasks, step=order: counts.append(len(tasks)) or run(tasks[::step]))
         results.append(passes(x, dy, vectors)[0])
-    assert min(counts) > 20
+    assert set(counts) == {1, 2, 3, 20}
     for other in results[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+    batch_norm._form_of.cache_clear()
 
 
-def test_blocks_are_few_and_even():
-    for shape in ((64, 512, 4, 4), (64, 64, 32, 32), (128, 256, 16, 16)):
-        form = batch_norm._form(np.empty((*shape[2:], *shape[:2]), np.float32).transpose(2, 3, 0, 1))
-        parts = form.parts()
-        assert len(parts) % 2 == 0
-        assert max(part.stop - part.start for part in parts) * form.matrix[1] <= batch_norm.BLOCK
-    assert len(batch_norm._form(np.empty((64, 256), np.float32)).parts()) == 1
+def test_blocks_are_few_and_where_threads_share_them_even(monkeypatch):
+    for shape in ((16, 512, 4, 4), (64, 512, 4, 4), (64, 64, 32, 32), (128, 256, 16, 16)):
+        x = np.ones((*shape[2:], *shape[:2]), np.float32).transpose(2, 3, 0, 1)
+        form, shared = batch_norm._form(x), []
+        assert max(rows.stop - rows.start for rows in form.blocks) * form.matrix[1] <= batch_norm.BLOCK
+        assert len(form.blocks) <= 2 * -(-x.size // (2 * batch_norm.BLOCK))
+        with monkeypatch.context() as patch:
+            patch.setattr(parallel, "run", shared.append)
+            batch_norm.normalise(x, np.zeros(shape[1]), *np.ones((2, shape[1])), far=False, out=np.empty_like(x))
+        assert bool(shared) == (x.size >= batch_norm.SMALL)
+        assert not shared or len(form.blocks) % 2 == 0
 
 
 def test_the_buffer_size_is_the_callers_again(rng):
-    before = np.getbufsize()
+    before, during = np.getbufsize(), []
     x = rng.standard_normal((40, 600))
-    batch_norm.statistics(x)
+
+    def fail(x, vector):
+        during.append(np.getbufsize())
+        raise TypeError
     with pytest.raises(TypeError):
-        batch_norm._form(x).each(lambda rows, x: x + None, x)
-    assert np.getbufsize() == before
+        batch_norm._form(x).each(fail, x, vectors=[np.ones(600)])
+    assert during == [16] and np.getbufsize() == before
+
+
+@pytest.mark.parametrize("mean, var, far", [
+    ([0, 0], [1, 0], False), ([3.9, -3.9], [1, 1], False), ([0, -4.1], [1, 1], True), ([0, 1e-3], [1, 0], True),
+    ([0, 1], [1, -1e-9], True), ([0, 1], [1, np.inf], True), ([0, 1], [1, np.nan], True)])
+def test_far_is_a_mean_of_four_deviations(mean, var, far):
+    assert batch_norm.is_far(np.array(mean, np.float64), np.array(var, np.float64)) == far
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+def test_squares_too_large_for_the_precision_of_x(rng, axes):
+    x = np.ascontiguousarray(rng.normal(1e20, 1e18, (200, 3)).astype(np.float32).transpose(axes)).transpose(axes)
+    mean, var, far = batch_norm.statistics(x)
+    assert far
+    np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(var, x.var(axis=0, dtype=np.float64), rtol=1e-6)
 
 
 def test_what_the_plain_formulas_are_for(rng):
@@ -101,7 +131,7 @@ def test_like_the_input_in_memory(rng):
 @pytest.mark.parametrize("dtype, wide", [("float32", "float64"), ("complex64", "complex128")])
 def test_dtypes(device, rng, dtype, wide):
     x = backend.to_device(rng.standard_normal((5, 3, 2)).astype(dtype), device)
-    mean, var = batch_norm.statistics(x)
+    mean, var, _ = batch_norm.statistics(x)
     sums = batch_norm.gradient_sums(x, x, mean)
     assert {str(vector.dtype) for vector in (mean, var, *sums)} == {wide}
     assert batch_norm.normalise(x, mean, var, mean).dtype == dtype

@@ -4,13 +4,14 @@ Trains a classifier of three fully connected layers on the real images, with thi
 it 1,000 samples of a run, 1,000 images of uniform noise and 1,000 samples of the same generator before training. A
 sample counts when the classifier gives one digit more than 0.9.
 
-    python examples/classifier.py --run runs/mlp                 # MNIST: about two minutes
+    python examples/classifier.py --run runs/mlp                 # or runs/dcgan28, trained on MNIST: two minutes
     python examples/classifier.py --short                        # bundled digits, a small GAN: seconds
 
 Writes classifier.png: samples in rows by the digit they are taken for, the surest first.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 import scratchgan
 from scratchgan import data, random
 from scratchgan.data.batches import Batches, to_float
+from scratchgan.errors import UserError
 from scratchgan.layers import Dropout, Flatten, Linear, ReLU, Sequential
 from scratchgan.losses import CrossEntropyLoss
 from scratchgan.optimizers import Adam
@@ -91,8 +93,11 @@ def main():
         game = scratchgan.recipes.get("mlp").build(seed=0)
         scratchgan.fit(game, train, steps=1500)
     else:
-        train, test = data.load_mnist("train"), data.load_mnist("test")
         game = scratchgan.load(args.run)
+        if game.image_shape != (1, 28, 28):
+            parser.error(f"{args.run} makes images {'x'.join(map(str, game.image_shape))}, the classifier knows "
+                         "1x28x28: give a run of mlp, or of dcgan28 on MNIST")
+        train, test = data.load_mnist("train"), data.load_mnist("test")
 
     network = train_classifier(train, args.epochs)
     right = probabilities(network, to_float(test.images)).argmax(axis=1) == test.labels
@@ -110,4 +115,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"classifier.py: error: {error}")

@@ -110,7 +110,7 @@ OPTIONS = {
     "profile mlp --batch-size x": "--batch-size must be",
     "profile mlp --threads 0": "--threads must be",
     "profile mlp --channels 2": "--channels must be 1 (grey) or 3 (colour), not '2'",
-    "profile mlp --channels 3": "Recipe mlp has no setting 'channels'",
+    "profile mlp --channels 3": "recipe mlp has no setting channels, it makes grey images only",
     "profile mlp --device tpu": "invalid choice: 'tpu' (choose from",
     "profile mlp --out chart.jpg": "--out must be a folder that exists or a file that ends in .png, .svg, .pdf, not",
     "profile mlp --out nowhere/chart.png": "there is no folder nowhere to write chart.png to",

@@ -61,6 +61,13 @@ def channels(text):
     return int(text)
 
 
+def check_channels(recipe, wanted):
+    """`UserError` if --channels was given and the recipe has no such setting."""
+    if wanted and "channels" not in recipe.settings:
+        raise UserError(f"recipe {recipe.name} has no setting channels, it makes grey images only: leave --channels "
+                        "out")
+
+
 def rate(text):
     """The type of a finite number above 0."""
     try:

@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from scratchgan.cli.options import add_device, channels, path, rate, whole
+from scratchgan.cli.options import add_device, channels, check_channels, path, rate, whole
 from scratchgan.errors import UserError
 
 # What belongs to a run from its first step on: destination -> option.
@@ -107,9 +107,7 @@ def start(options, say, callbacks):
     settings = {"lr_d": options.lr if options.lr_d is None else options.lr_d,
                 "lr_g": options.lr if options.lr_g is None else options.lr_g}
     settings = {name: value for name, value in settings.items() if value is not None}
-    if options.channels and "channels" not in recipe.settings:
-        raise UserError(f"recipe {recipe.name} has no setting channels, it makes grey images only: leave --channels "
-                        "out")
+    check_channels(recipe, options.channels)
     out = options.out
     if out is None:
         wanted = Path("runs", recipe.name)

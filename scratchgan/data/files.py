@@ -166,9 +166,11 @@ def read_arrays(path):
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        why = " ".join(str(error).split())
+        if "pickle" in why:  # what NumPy makes of anything that it does not know, with advice that nobody should take
+            why = "it holds no array, or one of Python's objects"
         raise UserError(
-            f"{path} is not a NumPy file of plain numbers ({' '.join(str(error).split())}): "
-            "save it with numpy.save or numpy.savez"
+            f"{path} is not a NumPy file of plain numbers ({why}): save it with numpy.save or numpy.savez"
         ) from error
     raise UserError(
         f"{path} holds {', '.join(keys) or 'nothing'}: call the images one of {', '.join(IMAGE_KEYS)}, "

@@ -3,21 +3,39 @@
 import re
 from pathlib import Path
 
+from torch_oracle import torch_module
+
+import scratchgan
 from scratchgan.gradcheck import catalogue
+from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.recipes import names
 
 README = Path(__file__).parent.parent / "README.md"
 
 
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+
+
 def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    _, *blocks = [block for block in python_blocks() if "from torch" not in block]  # the first is an excerpt
     names = {}
-    for block in blocks[1:]:  # the first is an excerpt of a class
+    for block in blocks:
         exec(re.sub(r"steps=\d+", "steps=20", block), names)
-    assert len(blocks) == 4 and names["images"].shape == (64, 1, 28, 28)
+    assert len(blocks) == 3 and names["images"].shape == (64, 1, 28, 28)
     assert (tmp_path / "runs/first/metrics.csv").exists()
     assert "Scale(), x (4, 3): ok" in capsys.readouterr().out
+
+
+def test_weights_go_to_pytorch_and_back():
+    torch = torch_module()
+    (block,) = [block for block in python_blocks() if "from torch" in block]
+    names = {"scratchgan": scratchgan}
+    exec(block, names)
+    z = names["game"].noise(3, 0, "test")
+    theirs = names["theirs"].eval()(torch.from_numpy(z.reshape(3, 100, 1, 1))).detach().numpy()
+    assert relative_error(names["game"].generate(z), theirs)[0] <= 1e-5
 
 
 def test_as_many_gradient_checks_as_it_says():

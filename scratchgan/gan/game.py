@@ -7,6 +7,9 @@ import numpy as np
 
 from scratchgan import backend, kernels, random
 
+# Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
+# own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
+PIXELS_TOGETHER = 1 << 17
 SAMPLE_CHUNK = 1000  # samples made at once, so that 10,000 do not take 10,000 samples' activations
 
 
@@ -43,7 +46,8 @@ class Game:
     joint_batch    whether D's own step sees real and fake in one batch of 2N. Where no layer couples samples this is
                    the same as one after the other, and faster. Batch normalisation couples them, by statistics
                    - of each batch alone with False, DCGAN's published step: D's running statistics follow three
-                     batches a step, the real, the fake, and the fake again when G learns from it;
+                     batches a step, the real, the fake, and the fake again when G learns from it (small batches
+                     go through D in one pass all the same, each with its own statistics);
                    - of both together with True: then D normalises fake samples in its own step by other statistics
                      than when G learns from it.
                    None: True where no layer of D couples samples, else False.
@@ -95,10 +99,11 @@ class Game:
 
             # D learns which are real. Its gradient does not go on to G.
             D.zero_grad()
-            if self.joint_batch:
+            if self.one_pass(real):
                 both = D.empty_along("both", (2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake))
                 both[:n], both[n:] = real, fake
-                judged = D.forward(both)
+                with D.in_batches(1 if self.joint_batch else 2):
+                    judged = D.forward(both)
                 scores[:2] = judged.reshape(2, n, 1)
                 dscores = xp.concatenate([objective.grad_real(scores[0]), objective.grad_fake(scores[1])])
                 D.backward(dscores.reshape(judged.shape), "params")
@@ -118,6 +123,12 @@ class Game:
             self.optimizer_g.step()
         self.steps += 1
         return self.metrics(*scores)
+
+    def one_pass(self, real):
+        """Whether real and fake go through D together: joint, or kept apart by its layers in a small batch."""
+        kept_apart = all(layer.knows_batches or not (layer.couples_samples or layer.buffers)
+                         for _, layer in self.discriminator.walk())
+        return self.joint_batch or (kept_apart and 2 * real.size // self.image_shape[0] <= PIXELS_TOGETHER)
 
     def made(self, generator, z):
         """What this generator (G or a twin) makes of noise z (n, z_dim)."""

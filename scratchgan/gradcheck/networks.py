@@ -115,7 +115,8 @@ class _Losses:
         self.complex = {"discriminator": complex_copy(D), "generator": complex_copy(G)}
         fake = self.made(self.draw(G.twin(), "generator"), self.z)
         real = before.checked(real).reshape(fake.shape)
-        self.batches = [G.xp.concatenate([real, fake])] if before.joint_batch else [real, fake]  # as D sees them
+        self.batches = [G.xp.concatenate([real, fake])] if before.one_pass(real) else [real, fake]  # as D sees them
+        self.kinds = 2 if before.one_pass(real) and not before.joint_batch else 1  # in each of these, kept apart
         # D after its update, just after it saw the batch: its next pass draws the masks of the pass that G learns from.
         self.judge = self.draw(after.discriminator.twin("complex128"), "discriminator")
         for images in self.batches:
@@ -127,7 +128,8 @@ class _Losses:
 
     def loss_d(self):
         D = self.draw(self.complex["discriminator"], "discriminator")
-        scores = D.xp.concatenate([D.forward(images).reshape(-1, 1) for images in self.batches])
+        with D.in_batches(self.kinds):
+            scores = D.xp.concatenate([D.forward(images).reshape(-1, 1) for images in self.batches])
         return self.objective.loss_d(scores[:len(self.z)], scores[len(self.z):])
 
     def loss_g(self):

@@ -6,6 +6,7 @@ the other files of this folder; to write a layer, read `Linear` and the README's
 """
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -26,13 +27,15 @@ class Layer(Memory):
     cache    what `forward` keeps for `backward`, by reference: write into no array between the two
     training whether the layer acts as in training (dropout drops)
     couples_samples  whether in training a sample's output depends on the others of its batch
+    knows_batches    whether such a layer heeds `batches`, the number of batches that its input is made of
 
     A subclass calls `super().__init__()` first, creates parameters with `add_parameter`, and always reads them
     as `self.params[name]`: the views are rebound when a network takes the layer in or moves it. The same holds
     for children and `self.layers[name]`.
     """
 
-    couples_samples = False
+    couples_samples = knows_batches = False
+    batches = 1
 
     def __init__(self):
         super().__init__()
@@ -242,6 +245,18 @@ class Layer(Memory):
 
     def eval(self):
         return self.train(False)
+
+    @contextmanager
+    def in_batches(self, count):
+        """Inside, what a training pass takes is `count` equal batches one after the other: layers that couple samples
+        treat each alone, as `count` passes would."""
+        for _, layer in self.walk():
+            layer.batches = count
+        try:
+            yield self
+        finally:
+            for _, layer in self.walk():
+                layer.batches = 1
 
     def set_step(self, seed, step, name=""):
         """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass).

@@ -40,7 +40,7 @@ class _BatchNorm(Layer):
     normalization", algorithms 1 and 2 and section 3.
     """
 
-    couples_samples = True
+    couples_samples = knows_batches = True
     shapes = ()  # the inputs allowed: names of the axes before and after the channels
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *,
@@ -64,18 +64,31 @@ class _BatchNorm(Layer):
         self.check_input(x)
         self.check_shape(x)
         z = self.units(x)
+        out, parts = self.empty_like("y", z), self.parts(z)
+        ys, kept = zip(*[self.normalised(z[part], out[part]) for part in parts])
+        y = joined(ys, out)
+        self.cache = z, parts, kept, x.shape, y.dtype
+        return y.reshape(x.shape)
+
+    def normalised(self, z, out):
+        """(y of one batch, what its backward pass needs)."""
         of_batch = self.training or not self.track_running_stats
         mean, var, far = self.batch_statistics(z) if of_batch else self.running_statistics(z)
         r = 1 / (var + self.eps) ** 0.5
         weight, bias = self.along(z, "weight", 1), self.along(z, "bias", 0)
-        y = batch_norm.normalise(z, mean, r * weight, bias, far, out=self.empty_like("y", z))
-        self.cache = z, mean, r, far, of_batch, x.shape, y.dtype
-        return y.reshape(x.shape)
+        return batch_norm.normalise(z, mean, r * weight, bias, far, out=out), (mean, r, far, of_batch)
 
     def backward(self, dy, wrt="all"):
-        z, mean, r, far, of_batch, shape, dtype = self.kept()
+        z, parts, kept, shape, dtype = self.kept()
         self.check_gradient(dy, shape, dtype, wrt)
         dz = batch_norm.stored_like(self.units(dy), z)
+        out = None if wrt == "params" else self.empty_like("dx", dz)
+        dxs = [self.differentiated(dz[part], z[part], *statistics, wrt, None if out is None else out[part])
+               for part, statistics in zip(parts, kept)]
+        return None if wrt == "params" else joined(dxs, out).reshape(shape)
+
+    def differentiated(self, dz, z, mean, r, far, of_batch, wrt, out):
+        """dx of one batch; its part of the parameters' gradients is added."""
         if of_batch or (self.affine and wrt != "input"):
             dbias, product = batch_norm.gradient_sums(dz, z, mean, far)
             dweight = product * r
@@ -86,13 +99,19 @@ class _BatchNorm(Layer):
                 self.accumulate(name, value)
         if wrt == "params":
             return None
-        scale, out = r * self.along(z, "weight", 1), self.empty_like("dx", dz)
-        if of_batch:
-            share = -1 / max(1, values_of(z))
-            dx = batch_norm.input_gradient(dz, z, mean, scale, share * r * dweight, share * dbias, far, out=out)
-        else:
-            dx = batch_norm.normalise(dz, 0 * r, scale, 0 * r, far=False, out=out)
-        return dx.reshape(shape)
+        scale = r * self.along(z, "weight", 1)
+        if not of_batch:
+            return batch_norm.normalise(dz, 0 * r, scale, 0 * r, far=False, out=out)
+        share = -1 / max(1, values_of(z))
+        return batch_norm.input_gradient(dz, z, mean, scale, share * r * dweight, share * dbias, far, out=out)
+
+    def parts(self, z):
+        """Slices of the samples that are batches of their own: see `Layer.in_batches`."""
+        count = self.batches if self.couples_samples and self.training else 1
+        if len(z) % count:
+            raise ValueError(f"{type(self).__name__}: {len(z)} samples are not {count} equal batches")
+        size = len(z) // count
+        return [slice(i * size, (i + 1) * size) for i in range(count)]
 
     def units(self, x):
         """x with what is normalised together along all axes but axis 1."""
@@ -157,6 +176,13 @@ def changed(layer):
     defaults = inspect.signature(type(layer).__init__).parameters.values()
     return "".join(f", {p.name}={getattr(layer, p.name)}" for p in defaults
                    if hasattr(layer, p.name) and p.default not in (p.empty, getattr(layer, p.name)))
+
+
+def joined(parts, out):
+    """The parts as one array: `out` where they were written into it."""
+    if len(parts) == 1:
+        return parts[0]
+    return out if all(part.dtype == out.dtype for part in parts) else array_module(out).concatenate(parts)
 
 
 def values_of(z):

@@ -8,7 +8,8 @@ import pytest
 import scratchgan
 from scratchgan import backend
 from scratchgan.gan import Game, NonSaturating
-from scratchgan.layers import BatchNorm1d, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.gan import game as game_module
+from scratchgan.layers import BatchNorm1d, Layer, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 from scratchgan.recipes import mlp
 
@@ -111,8 +112,10 @@ def normalised_game(device="cpu", **settings):
     return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), z_dim=3, image_shape=(1, 2, 2), **settings)
 
 
+@pytest.mark.parametrize("most", [0, 1 << 17])
 @pytest.mark.parametrize(("joint_batch", "seen"), [(None, ("real", "fake", "fake")), (True, ("both", "fake"))])
-def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_batch, seen):
+def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_batch, seen, most, monkeypatch):
+    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", most)
     game = normalised_game(device, joint_batch=joint_batch)
     assert game.joint_batch == (joint_batch is True)
     x = batches(dtype=np.float64)[0]
@@ -127,6 +130,46 @@ def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_b
     assert np.abs(state["0.running_var"] - var).max() < 1e-14
     assert state["0.num_batches_tracked"] == len(seen)
     assert game.generator.state_dict()["1.num_batches_tracked"] == 1
+
+
+def trained(game, passes):
+    """Its weights and D's statistics after some steps, in which D is seen to make so many passes a step."""
+    forward, seen = game.discriminator.forward, []
+    game.discriminator.forward = lambda x: seen.append(len(x)) or forward(x)
+    for network, optimizer in ((game.generator, "optimizer_g"), (game.discriminator, "optimizer_d")):
+        setattr(game, optimizer, SGD(network, 0.1))
+    for x in batches(dtype=np.float64):
+        seen.clear()
+        game.step(x)
+        assert len(seen) == passes
+    return {**game.generator.state_dict(), **{f"d.{key}": v for key, v in game.discriminator.state_dict().items()}}
+
+
+def test_real_and_fake_kept_apart_in_one_pass_give_what_two_passes_give(monkeypatch):
+    one = trained(normalised_game(), passes=2)
+    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", 0)
+    two = trained(normalised_game(), passes=3)
+    for key, value in two.items():
+        assert np.abs(one[key] - value).max() < 1e-12, key
+
+
+def test_a_layer_with_state_of_its_own_sees_real_and_fake_in_turn():
+    class Counting(Layer):
+        def __init__(self):
+            super().__init__()
+            self.buffers["passes"] = np.zeros((), np.int64)
+
+        def forward(self, x):
+            self.buffers["passes"] += 1
+            return x
+
+        def backward(self, dy, wrt="all"):
+            return None if wrt == "params" else dy
+    D = Sequential(Linear(4, 6), BatchNorm1d(6), Counting(), Linear(6, 1)).initialize(0, "d").to(dtype="float64")
+    game = normalised_game()
+    game = Game(game.generator, D, NonSaturating(), SGD(game.generator, 0), SGD(D, 0), z_dim=3, image_shape=(1, 2, 2))
+    game.step(batches(dtype=np.float64)[0])
+    assert D.state_dict()["2.passes"] == 3
 
 
 def test_samples_do_not_depend_on_each_other_and_leave_the_statistics():

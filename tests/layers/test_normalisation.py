@@ -135,16 +135,29 @@ def test_every_gradient_on_each_device(device, shape, options):
 
 def test_the_checker_catches_an_eps_of_twice_the_size_in_backward():
     class Wrong(BatchNorm2d):
-        def forward(self, x):
-            y = super().forward(x)
-            x, mean, r, *rest = self.cache
-            self.cache = x, mean, (r**-2 + 1e-5) ** -0.5, *rest
-            return y
+        def normalised(self, z, out):
+            y, (mean, r, *rest) = super().normalised(z, out)
+            return y, (mean, (r**-2 + 1e-5) ** -0.5, *rest)
 
     report = check_layer(Wrong(3), input_shape=(4, 3, 3, 3))
     assert {"x", "weight"} <= set(report.wrong)
     (error,) = [row.error for row in report.rows if (row.tensor, row.check, row.case) == ("x", "complex step", "")]
     assert 1e-6 < error < 1e-4
+
+
+def test_batches_in_one_pass_are_those_batches_one_after_the_other(device, rng):
+    together, in_turn = (BatchNorm2d(3, momentum=0.3).to(device, "float64") for _ in range(2))
+    x, dy = (backend.to_device(rng.standard_normal((6, 3, 4, 2)), device) for _ in range(2))
+    with together.in_batches(2):
+        y = together.forward(x)
+    dx = together.backward(dy)
+    for part in (slice(0, 3), slice(3, 6)):
+        assert np.abs(backend.to_host(in_turn.forward(x[part]) - y[part])).max() < 1e-14
+        assert np.abs(backend.to_host(in_turn.backward(dy[part]) - dx[part])).max() < 1e-14
+    for name, value in {**in_turn.grads, **in_turn.buffers}.items():
+        assert np.abs(backend.to_host({**together.grads, **together.buffers}[name] - value)).max() < 1e-14
+    with pytest.raises(ValueError, match="6 samples are not 4 equal batches"), together.in_batches(4):
+        together.forward(x)
 
 
 # -- digits --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class Game:
             if self.one_pass(real):
                 both = D.empty_along("both", (2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake))
                 both[:n], both[n:] = real, fake
-                with D.in_batches(1 if self.joint_batch else 2):
+                with nullcontext() if self.joint_batch else D.in_batches(2):
                     judged = D.forward(both)
                 scores[:2] = judged.reshape(2, n, 1)
                 dscores = xp.concatenate([objective.grad_real(scores[0]), objective.grad_fake(scores[1])])
@@ -126,9 +127,10 @@ class Game:
 
     def one_pass(self, real):
         """Whether real and fake go through D together: joint, or kept apart by its layers in a small batch."""
-        kept_apart = all(layer.knows_batches or not (layer.couples_samples or layer.buffers)
-                         for _, layer in self.discriminator.walk())
-        return self.joint_batch or (kept_apart and 2 * real.size // self.image_shape[0] <= PIXELS_TOGETHER)
+        if self.joint_batch or 2 * real.size // self.image_shape[0] > PIXELS_TOGETHER:
+            return self.joint_batch
+        return all(layer.knows_batches or not (layer.couples_samples or layer.buffers)
+                   for _, layer in self.discriminator.walk())
 
     def made(self, generator, z):
         """What this generator (G or a twin) makes of noise z (n, z_dim)."""

@@ -264,13 +264,9 @@ class _Form(NamedTuple):
         rows_of = [[line[rows, None] for line in lines] if self.by_row else lines for rows in self.blocks]
 
         def work(part):
-            before = np.setbufsize(16) if vectors and self.matrix[1] >= SHORT else None
-            try:
+            with parallel.long_runs(bool(vectors) and self.matrix[1] >= SHORT):
                 for index in range(part.start, part.stop):
                     function(index, *(matrix[self.blocks[index]] for matrix in matrices), *rows_of[index])
-            finally:
-                if before is not None:
-                    np.setbufsize(before)
         every = slice(0, len(self.blocks))
         if math.prod(self.matrix) < SMALL:
             work(every)

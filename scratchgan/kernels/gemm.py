@@ -3,6 +3,7 @@
 import numpy as np
 
 from scratchgan.backend import array_module
+from scratchgan.kernels.parallel import blas_works
 
 
 def gemm(a, b, out=None, accumulate=False):
@@ -15,6 +16,7 @@ def gemm(a, b, out=None, accumulate=False):
     One complex factor and one real one cost one real product on the stacked real and imaginary parts, half of
     what a complex product would.
     """
+    blas_works()
     xp = array_module(a)
     if a.dtype.kind != b.dtype.kind:
         product = _real_times_complex(xp, a, b)

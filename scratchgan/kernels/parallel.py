@@ -13,6 +13,7 @@ import math
 import os
 import queue
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -24,6 +25,15 @@ BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth t
 _local = threading.local()  # .busy: this thread is inside `run`; .arena: its scratch memory
 _lock = threading.Lock()    # one `run` at a time has the helpers
 _helpers = []               # their queues of work
+# Whether the BLAS last worked with threads of its own: for some milliseconds they wait for more work, busily, and a
+# core that they hold is none to share elementwise operations with.
+_blas_awake = False
+
+
+def blas_works():
+    """To be called before the BLAS is, other than in a task."""
+    global _blas_awake
+    _blas_awake = True
 
 
 @functools.cache
@@ -50,6 +60,8 @@ def run(tasks):
         for task in tasks:
             task()
         return
+    global _blas_awake
+    _blas_awake = False
     before = [library.get_num_threads() for library in _libraries()]
     try:
         for library in _libraries():
@@ -133,6 +145,21 @@ def scratch(dtype, *shapes):
     return arrays
 
 
+@contextmanager
+def long_runs(wanted=True):
+    """Inside, NumPy's operations on arrays that are not contiguous but have long runs of elements are fast.
+
+    It copies such operands into a buffer, which takes three times as long as the operation, unless their runs are
+    longer than the buffer, which is 8,192 elements otherwise.
+    """
+    before = np.setbufsize(16) if wanted else None
+    try:
+        yield
+    finally:
+        if wanted:
+            np.setbufsize(before)
+
+
 def split(indices, parts):
     """The slice of indices as at most `parts` slices of nearly the same length."""
     start, size = indices.start, indices.stop - indices.start
@@ -159,5 +186,5 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK):
         for start in range(part.start, part.stop, block):
             piece = slice(start, min(start + block, part.stop))
             function(*(one[piece] for one in flats))
-    parts = workers() if flats[0].size >= small else 1
+    parts = workers() if flats[0].size >= small and not _blas_awake else 1
     run([functools.partial(work, part) for part in split(slice(0, flats[0].size), parts)])

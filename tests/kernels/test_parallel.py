@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from scratchgan.kernels import parallel
+from scratchgan.kernels import gemm, parallel
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +170,19 @@ def test_by_blocks_treats_each_element_once(axes, block, kind):
         out += x + 1
     parallel.by_blocks(function, x, out, small=10, block=block)
     assert np.array_equal(out, x + 1)
+
+
+def test_elementwise_work_is_not_shared_while_the_blas_waits_for_more_of_its_own():
+    x, names = np.zeros(parallel.SMALL), set()
+    barrier = threading.Barrier(3)
+
+    def together(piece):
+        barrier.wait(timeout=10)
+        names.add(threading.current_thread())
+    parallel.run(at_once(3, lambda: None))
+    parallel.by_blocks(together, x, block=len(x) // 3 + 1)
+    assert len(names) == 3
+    names.clear()
+    gemm(np.eye(2), np.eye(2))
+    parallel.by_blocks(lambda piece: names.add(threading.current_thread()), x)
+    assert names == {threading.current_thread()}

@@ -16,8 +16,6 @@ samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) 
 and stay in a core's cache.
 """
 
-import functools
-
 import numpy as np
 
 from scratchgan.kernels import parallel
@@ -25,19 +23,6 @@ from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
 
 TILES = 512         # rows of a matrix product: fewer are slower, more leave the cache
 WEIGH_TILES = 512   # the same where tiles are summed over
-
-
-def long_runs(method):
-    """NumPy copies operands that are not contiguous into a buffer, as long as which it takes three times as long; it
-    does not where the runs are longer than the buffer."""
-    @functools.wraps(method)
-    def inside(*arguments):
-        before = np.setbufsize(16)
-        try:
-            method(*arguments)
-        finally:
-            np.setbufsize(before)
-    return inside
 
 
 class Winograd:
@@ -85,15 +70,15 @@ class Winograd:
                       for block in self.blocks(half, TILES)])
         return y
 
-    @long_runs
+    @parallel.long_runs()
     def _correlate(self, X, Y, samples, t, most):
         X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + most)], samples.stop - samples.start
         for k in range(3):
             count = self.rows_of_tiles(t, most, k)
-            *yyyy, p, d0, d1, d2, m0, m1, m2 = parallel.scratch(
+            even0, even1, odd0, odd1, p, d0, d1, d2, m0, m1, m2 = parallel.scratch(
                 X.dtype, *self.tiled(n, most, self.o)[1:], *self.tiled(n, most, self.o)[1:],
                 self.pixel_shape(n, count, 2), *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, self.o))
-            even, odd = yyyy[:2], yyyy[2:]  # rows of y, each by the column in its tile
+            even, odd = [even0, even1], [odd0, odd1]  # rows of y, each by the column in its tile
             self.pixel_rows(X, t, k, p)
             self.pixel_columns(p, [d0, d1, d2])
             for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
@@ -148,7 +133,7 @@ class Winograd:
                       for share in parallel.split(slice(0, self.n), -(-cores // 2)) for both in parities])
         return x
 
-    @long_runs
+    @parallel.long_runs()
     def _spread(self, X, Y, samples, parities):
         for part, t, count in self.blocks(samples, TILES):
             self._spread_block(X[part], Y[part], parities, t, count)
@@ -204,7 +189,7 @@ class Winograd:
         w, store = w.transpose(2, 3, 1, 0), add_to if add else assign
         parallel.run([lambda a=a, r=r: self._weight_from(w, a, r, store) for a in range(2) for r in range(2)])
 
-    @long_runs
+    @parallel.long_runs()
     def _weigh(self, X, Y, k, r):
         """v[k, :, r], summed over all tiles block by block."""
         v, first = self.u[k, :, r].reshape(3, 2 * self.c, self.o), True

@@ -58,11 +58,15 @@ def empty(shape, dtype, order="C", xp=np):
     """
     if xp is not np:
         return xp.empty(shape, dtype, order)
-    size, item = math.prod(shape), np.dtype(dtype).itemsize
-    block = np.empty(size + 64 // item, dtype)
-    start = -block.ctypes.data % 64 // item
-    block = block[start:start + size]
+    block = _aligned(np.empty, math.prod(shape), dtype)
     return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
+
+
+def _aligned(make, size, dtype):
+    item = np.dtype(dtype).itemsize
+    block = make(size + 64 // item, dtype)
+    start = -block.ctypes.data % 64 // item
+    return block[start:start + size]
 
 
 def memory_order(x):
@@ -82,10 +86,12 @@ def flat(x):
 
 
 def zeros_like(vector, dtype=None):
-    """A vector of zeros beside this one: as long, on its device, of its dtype or the one given."""
-    new = empty(vector.shape, dtype or vector.dtype, xp=array_module(vector))
-    new.fill(0)
-    return new
+    """A vector of zeros beside this one: as long, on its device, of its dtype or the one given.
+
+    On NumPy it takes up physical memory only once it is written to.
+    """
+    xp, dtype = array_module(vector), dtype or vector.dtype
+    return _aligned(np.zeros, vector.size, dtype) if xp is np else xp.zeros(vector.shape, dtype)
 
 
 def copy(vector, dtype=None):

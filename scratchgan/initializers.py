@@ -43,7 +43,10 @@ def uniform(low, high):
 def normal(std, mean=0.0):
     """N(mean, std^2)."""
     def init(shape, seed, purpose):
-        return np.float32(mean) + np.float32(std) * random.normal(shape, seed, purpose)
+        z = random.normal(shape, seed, purpose)
+        z *= np.float32(std)
+        z += np.float32(mean)
+        return z
     return init
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from scratchgan import backend
 
 NUMBERS_PER_BLOCK = 8
+AT_ONCE = 1 << 16  # numbers drawn together: a drawing's temporaries stay in the cache
 
 
 def _key(seed, purpose):
@@ -32,6 +33,16 @@ def _blocks(seed, purpose, step, first, count):
     return bits.random_raw(4 * count).astype("<u8", copy=False).view("<u4")
 
 
+def _in_parts(draw, shape, first):
+    """draw((samples, size), first) for some samples after the other, so that temporaries are few; float32."""
+    size = max(1, math.prod(shape[1:]))
+    numbers, step = np.empty((shape[0], math.prod(shape[1:])), np.float32), max(1, AT_ONCE // size)
+    for start in range(0, shape[0], step):
+        part = numbers[start:start + step]
+        part[...] = draw(part.shape, first + start)
+    return numbers.reshape(shape)
+
+
 def words(shape, seed, purpose, step=0, first=0):
     """uint32 numbers, (samples, n) with n the size of one sample rounded up to whole blocks."""
     samples, size = shape[0], math.prod(shape[1:])
@@ -41,10 +52,10 @@ def words(shape, seed, purpose, step=0, first=0):
 
 def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):
     """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling."""
-    size = math.prod(shape[1:])
-    u = (words(shape, seed, purpose, step, first)[:, :size] >> 8).astype(np.float32) * np.float32(2**-24)
-    u = (np.float32(low) + np.float32(high - low) * u).reshape(shape)
-    return backend.to_device(u.astype(dtype, copy=False), device)
+    def draw(shape, first):
+        u = (words(shape, seed, purpose, step, first)[:, :shape[1]] >> 8).astype(np.float32) * np.float32(2**-24)
+        return np.float32(low) + np.float32(high - low) * u
+    return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)
 
 
 def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu"):
@@ -53,14 +64,14 @@ def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu")
     The first half of a sample's words gives u1, the second u2; the cosines come before the sines. Computed in
     float32 whatever `dtype`, so that a float64 run starts from the same weights and sees the same noise.
     """
-    size = math.prod(shape[1:])
-    u = words(shape, seed, purpose, step, first).astype(np.float32)
-    u = (u + np.float32(0.5)) * np.float32(2**-32)  # in (0, 1]: the logarithm is finite
-    half = u.shape[1] // 2
-    radius = np.sqrt(np.float32(-2) * np.log(u[:, :half]))
-    angle = np.float32(2 * math.pi) * u[:, half:]
-    z = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :size].reshape(shape)
-    return backend.to_device(z.astype(dtype, copy=False), device)
+    def draw(shape, first):
+        u = words(shape, seed, purpose, step, first).astype(np.float32)
+        u = (u + np.float32(0.5)) * np.float32(2**-32)  # in (0, 1]: the logarithm is finite
+        half = u.shape[1] // 2
+        radius = np.sqrt(np.float32(-2) * np.log(u[:, :half]))
+        angle = np.float32(2 * math.pi) * u[:, half:]
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :shape[1]]
+    return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)
 
 
 def permutation(n, seed, purpose, step=0):

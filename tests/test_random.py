@@ -56,6 +56,14 @@ def test_a_split_batch_sees_the_numbers_of_the_whole(split, size, step):
         assert whole.tobytes() == np.concatenate(parts).tobytes()
 
 
+@pytest.mark.parametrize("draw", [random.normal, random.uniform])
+def test_large_drawings_in_parts(draw, monkeypatch):
+    whole = draw((10, 3, 7), 0, "test", 1, 4)
+    for size in (1, 50, 100):
+        monkeypatch.setattr(random, "AT_ONCE", size)
+        assert np.array_equal(draw((10, 3, 7), 0, "test", 1, 4), whole)
+
+
 def test_seed_purpose_and_step_each_change_the_numbers():
     base = random.normal((4, 8), 1, "a", 1)
     others = [random.normal((4, 8), *arguments) for arguments in ((2, "a", 1), (1, "b", 1), (1, "a", 2))]

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from scratchgan.backend import flat
+from scratchgan.backend import empty, flat
 
 SMALL = 1 << 18  # elements: below, an elementwise operation is not worth dividing
 BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
 
-_local = threading.local()  # .busy: this thread is inside `run`; .arena: its scratch memory
+_local = threading.local()  # .busy: this thread is inside `run`; .arenas: its scratch memory by name
 _lock = threading.Lock()    # one `run` at a time has the helpers
 _helpers = []               # their queues of work
 # Whether the BLAS last worked with threads of its own: for some milliseconds they wait for more work, busily, and a
@@ -128,19 +128,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_helpers)  # threads do not survive a fork
 
 
-def scratch(dtype, *shapes):
-    """Arrays of these shapes to work in, uninitialised: valid until this thread asks again."""
+def scratch(dtype, *shapes, arena="task"):
+    """Arrays of these shapes to work in, uninitialised: valid until this thread asks for some in this arena again.
+
+    For a list of shapes they come as a list, all in one place, to be used in turn.
+    """
     dtype = np.dtype(dtype)
-    bytes_of = [math.prod(shape) * dtype.itemsize for shape in shapes]
-    sizes = [-(-size // 64) * 64 for size in bytes_of]
-    arena = getattr(_local, "arena", None)
-    if arena is None or len(arena) < sum(sizes):
-        block = np.empty(sum(sizes) + 64, np.uint8)
-        start = -block.ctypes.data % 64
-        arena = _local.arena = block[start:start + sum(sizes)]
+    sizes = [max(map(math.prod, shape)) if isinstance(shape, list) else math.prod(shape) for shape in shapes]
+    sizes = [-(-size * dtype.itemsize // 64) * 64 for size in sizes]
+    if not hasattr(_local, "arenas"):
+        _local.arenas = {}
+    memory = _local.arenas.get(arena)
+    if memory is None or len(memory) < sum(sizes):
+        memory = _local.arenas[arena] = None  # the old one goes before the new one comes
+        memory = _local.arenas[arena] = empty((sum(sizes),), np.uint8)
     arrays, start = [], 0
-    for shape, used, size in zip(shapes, bytes_of, sizes):
-        arrays.append(arena[start:start + used].view(dtype).reshape(shape))
+    for shape, size in zip(shapes, sizes):
+        place = memory[start:start + size].view(dtype)
+        each = [place[:math.prod(s)].reshape(s) for s in (shape if isinstance(shape, list) else [shape])]
+        arrays.append(each if isinstance(shape, list) else each[0])
         start += size
     return arrays
 

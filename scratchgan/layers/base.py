@@ -94,15 +94,20 @@ class Layer(Memory):
 
     def add_layer(self, name, layer):
         """Take a child in: its parameters move into this layer's flat vector, under the key `name.`"""
-        if not isinstance(layer, Layer):
-            raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, not {type(layer).__name__}")
-        if self._owned:
-            raise ValueError(f"{type(self).__name__}: add layer {name!r} before a network takes this one in")
-        if layer._owned:
-            raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
-                             "give every network layers of its own, or share weights with .twin()")
-        self.layers[name] = layer
-        layer._owned, self._tree = True, None
+        self.add_layers({name: layer})
+
+    def add_layers(self, layers):
+        """`add_layer` for each name and layer of a dict."""
+        for name, layer in layers.items():
+            if not isinstance(layer, Layer):
+                raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, not {type(layer).__name__}")
+            if self._owned:
+                raise ValueError(f"{type(self).__name__}: add layer {name!r} before a network takes this one in")
+            if layer._owned:
+                raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
+                                 "give every network layers of its own, or share weights with .twin()")
+            self.layers[name] = layer
+            layer._owned, self._tree = True, None
         self._pack()
 
     def walk(self, prefix=""):
@@ -121,8 +126,11 @@ class Layer(Memory):
         if len({(value.dtype, backend.device_of(value)) for value in arrays}) > 1:
             raise TypeError(f"{type(self).__name__}: all parameters of a network must have one dtype and device; "
                             "convert the layers with .to() first")
-        xp = backend.array_module(arrays[0])
-        theta = backend.copy(xp.concatenate([value.reshape(-1) for value in arrays]))
+        size = sum(value.size for value in arrays)
+        theta, start = backend.empty((size,), arrays[0].dtype, xp=backend.array_module(arrays[0])), 0
+        for value in arrays:
+            theta[start:start + value.size].reshape(value.shape)[...] = value
+            start += value.size
         self._bind(theta, backend.zeros_like(theta))
 
     def _bind(self, theta, grad):

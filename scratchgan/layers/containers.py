@@ -13,8 +13,7 @@ class Sequential(Layer):
 
     def __init__(self, *layers):
         super().__init__()
-        for index, layer in enumerate(layers):
-            self.add_layer(str(index), layer)
+        self.add_layers({str(index): layer for index, layer in enumerate(layers)})
 
     def forward(self, x):
         if not self.layers:

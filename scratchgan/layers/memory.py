@@ -8,25 +8,34 @@ import numpy as np
 from scratchgan import backend
 
 
+class Block:
+    """Memory for one array after the other, of any shape: it grows to the largest."""
+
+    def __init__(self):
+        self.bytes, self.views = None, {}
+
+    def array(self, shape, dtype, order, xp):
+        key = shape, dtype, order, xp
+        if key not in self.views:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            if self.bytes is None or backend.array_module(self.bytes) is not xp or self.bytes.size < size:
+                self.bytes, self.views = None, {}  # the old one goes before the new one comes
+                self.bytes = backend.empty((size,), np.uint8, xp=xp)
+            array = self.bytes[:size].view(dtype)
+            self.views[key] = array.reshape(shape[::-1]).T if order == "F" else array.reshape(shape)
+        return self.views[key]
+
+
 class Passing:
     """Memory for the gradients that layers pass down: each reads one while it writes the next, so that two blocks
     serve a whole network."""
 
     def __init__(self):
-        self.blocks, self.turn = [None, None], 0
+        self.blocks = [Block(), Block()]
 
-    @classmethod
-    def of(cls, layer):
-        return layer._pool.setdefault("passing", cls())
-
-    def empty(self, shape, dtype, order, xp):
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        self.turn = 1 - self.turn
-        block = self.blocks[self.turn]
-        if block is None or block.size < size:
-            block = self.blocks[self.turn] = backend.empty((size,), np.uint8, xp=xp)
-        array = block[:size].view(dtype)
-        return array.reshape(shape[::-1]).T if order == "F" else array.reshape(shape)
+    def array(self, *kind):
+        self.blocks.reverse()
+        return self.blocks[0].array(*kind)
 
 
 class Memory:
@@ -39,7 +48,8 @@ class Memory:
     chain = False
 
     def __init__(self):
-        self._pool, self._in_workspace, self._passing = {}, 0, None
+        self._blocks, self._in_workspace = {}, 0
+        self._passing, self._own_passing = None, Passing()  # the one in use, while in a workspace
 
     @contextmanager
     def workspace(self, beside=None):
@@ -49,13 +59,13 @@ class Memory:
         another that is in its workspace shares the memory for these: their backward passes must not alternate.
         """
         everyone = [layer for _, layer in self.walk()]
-        passing = Passing.of(self) if beside is None else beside._passing
+        passing = self._own_passing if beside is None else beside._passing
         self._passing = self._passing or passing
         for layer in everyone:
             layer._in_workspace += 1
-            inside = layer.chain and (passing if layer is self else Passing.of(layer))
+            inside = layer.chain and (passing if layer is self else layer._own_passing)
             for child in layer.layers.values():
-                child._passing = child._passing or inside or Passing.of(child)
+                child._passing = child._passing or inside or child._own_passing
         try:
             yield self
         finally:
@@ -71,12 +81,8 @@ class Memory:
         xp = xp or self.xp
         if not self._in_workspace:
             return xp.empty(shape, dtype, order)
-        if slot == "dx":
-            return self._passing.empty(shape, dtype, order, xp)
-        key = slot, shape, dtype, order, xp
-        if key not in self._pool:
-            self._pool[key] = backend.empty(shape, dtype, order, xp)
-        return self._pool[key]
+        memory = self._passing if slot == "dx" else self._blocks.setdefault(slot, Block())
+        return memory.array(shape, dtype, order, xp)
 
     def empty_like(self, slot, x):
         """`empty` in the shape, dtype and memory order of x."""

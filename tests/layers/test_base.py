@@ -337,6 +337,7 @@ def test_a_workspace_gives_the_same_numbers_from_the_same_memory(device):
         for x, dy, numbers in zip(inputs, dys, expected, strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(one_pass(net, x, dy), numbers, strict=True))
         assert share(net.forward(inputs[1]), net.forward(inputs[1]))
+        assert share(net.forward(inputs[1]), net.forward(inputs[2]))  # another shape
         with net.workspace():
             assert share(net.forward(inputs[1]), net.forward(inputs[1]))
         assert share(net.forward(inputs[1]), net.forward(inputs[1]))

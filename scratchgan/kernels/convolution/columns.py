@@ -9,6 +9,8 @@ A block of columns fits into a core's cache and is made again where it is needed
 copied with its padding, its pixels in a row sorted by their remainder (`phase`) modulo the stride.
 """
 
+import math
+
 import numpy as np
 
 from scratchgan.kernels import parallel
@@ -26,7 +28,7 @@ class Columns:
     def fits(geometry, x_shape, y_shape):
         return geometry.groups == 1
 
-    def __init__(self, geometry, weight, x_shape, y_shape, empty):
+    def __init__(self, geometry, weight, x_shape, y_shape):
         self.geometry, self.weight = geometry, weight
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
@@ -72,8 +74,8 @@ class Columns:
         padded, columns = self.room(x)
         padded.fill(0)
         for rows in self.blocks():
-            K = columns[..., :rows.stop - rows.start, :]
-            K[...] = np.dot(w, Y[:, rows].reshape(-1, self.o).T).reshape(K.shape)
+            K = self.block(columns, len(x), rows)
+            np.dot(w, Y[:, rows].reshape(-1, self.o).T, out=K.reshape(self.k, -1))
             for (r, q), seen in self.seen(padded, rows):
                 seen += K[:, r, q]
         for phase, pixels in self.phases(padded):
@@ -98,13 +100,13 @@ class Columns:
     # -- columns -----------------------------------------------------------------------------------------------
 
     def room(self, x):
-        """Scratch memory: x padded, (C, phase, n, rows, pixels of the phase), and a block of columns."""
+        """Scratch memory: x padded, (C, phase, n, rows, pixels of the phase), and for a block of columns."""
         (top, bottom), (left, right) = self.geometry.padding
         stride = self.geometry.stride[1]
         most = max(rows.stop - rows.start for rows in self.blocks())
         return parallel.scratch(
             x.dtype, (self.c, stride, len(x), self.h + top + bottom, -(-(self.w + left + right) // stride)),
-            (self.c, *self.geometry.kernel, len(x), most, self.ow))
+            (self.k * len(x) * most * self.ow,))
 
     def phases(self, padded):
         """(slice of the pixels of a row of x, where they are in `padded`) for each phase."""
@@ -132,8 +134,12 @@ class Columns:
 
     def gather(self, padded, columns, rows):
         """The columns of these rows of y, (C kH kW, n rows OW)."""
-        count = rows.stop - rows.start
-        columns = columns[..., :count, :]
+        K = self.block(columns, padded.shape[2], rows)
         for (r, q), seen in self.seen(padded, rows):
-            columns[:, r, q] = seen
-        return columns.reshape(self.k, -1)
+            K[:, r, q] = seen
+        return K.reshape(self.k, -1)
+
+    def block(self, columns, n, rows):
+        """The part of `columns` for n samples and these rows of y: (C, kH, kW, n, rows, OW)."""
+        shape = self.c, *self.geometry.kernel, n, rows.stop - rows.start, self.ow
+        return columns[:math.prod(shape)].reshape(shape)

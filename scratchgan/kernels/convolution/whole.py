@@ -21,7 +21,7 @@ class Whole:
         return (geometry.kernel == tuple(x_shape[2:]) and y_shape[2:] == (1, 1) and geometry.padding == ((0, 0), (0, 0))
                 and geometry.groups == 1 and (geometry.dilation == (1, 1)))
 
-    def __init__(self, geometry, weight, x_shape, y_shape, empty):
+    def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight, self.n, self.o = weight.transpose(2, 3, 1, 0).reshape(-1, y_shape[1]), x_shape[0], y_shape[1]
 
     def matrices(self, x, y):

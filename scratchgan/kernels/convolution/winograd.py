@@ -16,6 +16,9 @@ samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) 
 and stay in a core's cache.
 """
 
+import threading
+import weakref
+
 import numpy as np
 
 from scratchgan.kernels import parallel
@@ -23,6 +26,13 @@ from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
 
 TILES = 512         # rows of a matrix product: fewer are slower, more leave the cache
 WEIGH_TILES = 512   # the same where tiles are summed over
+
+
+class _Lent(threading.local):
+    to = None  # the convolution (a weak reference) whose u the memory for it still holds
+
+
+_lent = _Lent()
 
 
 class Winograd:
@@ -38,15 +48,13 @@ class Winograd:
         return (geometry.kernel == (4, 4) and geometry.stride == (2, 2) and geometry.padding == ((1, 1), (1, 1))
                 and geometry.dilation == (1, 1) and geometry.groups == 1 and x_shape[1] >= 8)
 
-    def __init__(self, geometry, weight, x_shape, y_shape, empty):
+    def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight = weight.transpose(2, 3, 1, 0)
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
         # Of an odd number of outputs the last tile has but one: it needs no product of index 2.
         self.tiles = (self.tw, self.tw, self.ow // 2)
-        self.u = empty("u", (3, 3, 2, 2, self.c, self.o), weight.dtype)  # by k, l, r, q
-        self.holds_weight = False
 
     def blocks(self, samples, size):
         """(samples, first row of tiles, how many): pieces of about `size` tiles."""
@@ -64,25 +72,26 @@ class Winograd:
 
     def correlate(self, x, y):
         X, Y = channels_last(x), y.transpose(CHANNELS_LAST)
-        self.transform_weight()
-        parallel.run([lambda block=block: self._correlate(X, Y, *block)
+        u = self.transformed()
+        parallel.run([lambda block=block: self._correlate(X, Y, u, *block)
                       for half in parallel.split(slice(0, self.n), parallel.workers())
                       for block in self.blocks(half, TILES)])
         return y
 
     @parallel.long_runs()
-    def _correlate(self, X, Y, samples, t, most):
+    def _correlate(self, X, Y, u, samples, t, most):
         X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + most)], samples.stop - samples.start
         for k in range(3):
             count = self.rows_of_tiles(t, most, k)
-            even0, even1, odd0, odd1, p, d0, d1, d2, m0, m1, m2 = parallel.scratch(
+            even0, even1, odd0, odd1, (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
                 X.dtype, *self.tiled(n, most, self.o)[1:], *self.tiled(n, most, self.o)[1:],
-                self.pixel_shape(n, count, 2), *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, self.o))
+                [self.pixel_shape(n, count, 2), self.tiled(n, count, self.o)[0]],
+                *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, self.o)[1:])
             even, odd = [even0, even1], [odd0, odd1]  # rows of y, each by the column in its tile
             self.pixel_rows(X, t, k, p)
             self.pixel_columns(p, [d0, d1, d2])
             for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
-                np.dot(d.reshape(-1, 4 * self.c), self.u[k, l].reshape(-1, self.o), out=m.reshape(-1, self.o))
+                np.dot(d.reshape(-1, 4 * self.c), u[k, l].reshape(-1, self.o), out=m.reshape(-1, self.o))
             rows = (even, odd, (m0, m2))[k]
             np.add(m0, m1, out=rows[0])
             np.subtract(m1[:len(m2)], m2, out=rows[1])
@@ -125,32 +134,32 @@ class Winograd:
 
     def spread(self, y, x):
         X, Y = x.transpose(CHANNELS_LAST), channels_last(y)
-        self.transform_weight()
+        u = self.transformed()
         # The rows of x of the two parities are apart: with a core for each, a product has all samples.
         cores = parallel.workers()
-        parities = [(0, 1)] if cores == 1 else [(0,), (1,)]
-        parallel.run([lambda share=share, both=both: self._spread(X, Y, share, both)
-                      for share in parallel.split(slice(0, self.n), -(-cores // 2)) for both in parities])
+        parallel.run([lambda share=share, r=r: self._spread(X, Y, u[:, :, r], share, range(2)[r])
+                      for share in parallel.split(slice(0, self.n), -(-cores // 2))
+                      for r in parallel.split(slice(0, 2), cores)])
         return x
 
     @parallel.long_runs()
-    def _spread(self, X, Y, samples, parities):
+    def _spread(self, X, Y, u, samples, parities):
         for part, t, count in self.blocks(samples, TILES):
-            self._spread_block(X[part], Y[part], parities, t, count)
+            self._spread_block(X[part], Y[part], u, parities, t, count)
 
-    def _spread_block(self, X, Y, parities, t, count):
-        n, last, both = len(X), count - 1, slice(parities[0], parities[-1] + 1)
+    def _spread_block(self, X, Y, u, parities, t, count):
+        n, last = len(X), count - 1
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
             count = self.rows_of_tiles(t, last + 1, k)
-            f, p, *eg = parallel.scratch(
-                X.dtype, (n, count, self.ow, self.o), self.pixel_shape(n, count, len(parities)),
+            (f, p), *eg = parallel.scratch(
+                X.dtype, [(n, count, self.ow, self.o), self.pixel_shape(n, count, len(parities))],
                 *self.tiled(n, count, self.o), *self.tiled(n, count, len(parities), 2 * self.c))
             e, g = eg[:3], eg[3:]
             self.output_rows(Y, t, k, f)
             output_columns(f, e)
             for l in range(3):
-                u = self.u[k, l, both].reshape(-1, self.o)
-                np.dot(e[l].reshape(-1, self.o), u.T, out=g[l].reshape(-1, len(u)))
+                factor = u[k, l].reshape(-1, self.o)
+                np.dot(e[l].reshape(-1, self.o), factor.T, out=g[l].reshape(-1, len(factor)))
             self.join_columns(g, p)
             for pixels, r in zip(p, parities):
                 for i in range(count):
@@ -184,19 +193,19 @@ class Winograd:
 
     def weigh(self, x, y, w, add=False):
         X, Y = channels_last(x), channels_last(y)
-        self.holds_weight = False  # u gives its memory to v
-        parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r) for k in range(3) for r in range(2)])
-        w, store = w.transpose(2, 3, 1, 0), add_to if add else assign
-        parallel.run([lambda a=a, r=r: self._weight_from(w, a, r, store) for a in range(2) for r in range(2)])
+        v = self.lent()
+        parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r, v[k, :, r]) for k in range(3) for r in range(2)])
+        w = w.transpose(2, 3, 1, 0)
+        parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r, add) for a in range(2) for r in range(2)])
 
     @parallel.long_runs()
-    def _weigh(self, X, Y, k, r):
-        """v[k, :, r], summed over all tiles block by block."""
-        v, first = self.u[k, :, r].reshape(3, 2 * self.c, self.o), True
+    def _weigh(self, X, Y, k, r, v):
+        """v of this k and r, summed over all tiles block by block."""
+        v, first = v.reshape(3, 2 * self.c, self.o), True
         for samples, t, count in self.blocks(slice(0, self.n), WEIGH_TILES):
             n, count = samples.stop - samples.start, self.rows_of_tiles(t, count, k)
-            p, f, product, *de = parallel.scratch(
-                X.dtype, self.pixel_shape(n, count, 1), (n, count, self.ow, self.o), (2 * self.c, self.o),
+            (p, f, product), *de = parallel.scratch(
+                X.dtype, [self.pixel_shape(n, count, 1), (n, count, self.ow, self.o), (2 * self.c, self.o)],
                 *self.tiled(n, count, 1, 2 * self.c), *self.tiled(n, count, self.o))
             d, e = de[:3], de[3:]
             self.pixel_rows(X[samples], t, k, p, first=r)
@@ -210,26 +219,42 @@ class Winograd:
                     v[l] += product
             first = False
 
-    def _weight_from(self, w, a, r, store):
+    @staticmethod
+    def _weight_from(v, w, a, r, add):
         """w[2a + r] = v_0 + v_1 or v_1 - v_2 in both directions."""
-        v = self.u[:, :, r]
-        rows = v[0] + v[1] if a == 0 else v[1] - v[2]
-        store(w[r + 2 * a, 0:2], rows[0] + rows[1])
-        store(w[r + 2 * a, 2:4], rows[1] - rows[2])
+        v0, v1, v2, sums = parallel.scratch(v.dtype, *[v.shape[2:]] * 4)
+        for l, row in enumerate((v0, v1, v2)):
+            (np.subtract if a else np.add)(v[a, l], v[a + 1, l], out=row)
+        for q, combine, first, second in ((0, np.add, v0, v1), (2, np.subtract, v1, v2)):
+            target = w[r + 2 * a, q:q + 2]
+            combine(first, second, out=sums if add else target)
+            if add:
+                target += sums
 
     # -- u from w ----------------------------------------------------------------------------------------------
 
-    def transform_weight(self):
-        if not self.holds_weight:
-            parallel.run([lambda k=k, r=r: self._transform(k, r) for k in range(3) for r in range(2)])
-            self.holds_weight = True
+    def transformed(self):
+        """u, made unless it is still there from the pass before."""
+        there = _lent.to is not None and _lent.to() is self
+        u = self.lent()
+        if not there:
+            parallel.run([lambda k=k, r=r: self._transform(k, r, u[k, :, r]) for k in range(3) for r in range(2)])
+        _lent.to = weakref.ref(self)
+        return u
 
-    def _transform(self, k, r):
-        w, u = self.weight, self.u[k, :, r]
-        row = w[r] + w[2 + r] if k == 1 else w[r + k]  # k = 0: r, k = 2: 2 + r
-        u[0] = row[0:2]
-        np.add(row[0:2], row[2:4], out=u[1])
-        u[2] = row[2:4]
+    def lent(self):
+        """Memory for u or v, by k, l, r, q. It is 9/4 of w, so that all convolutions take turns with one."""
+        _lent.to = None
+        return parallel.scratch(self.weight.dtype, (3, 3, 2, 2, self.c, self.o), arena="weights")[0]
+
+    def _transform(self, k, r, u):
+        first, second = self.weight[r], self.weight[2 + r]
+        for l, columns in ((0, slice(0, 2)), (2, slice(2, 4))):
+            if k == 1:
+                np.add(first[columns], second[columns], out=u[l])
+            else:
+                u[l] = (second if k else first)[columns]
+        np.add(u[0], u[2], out=u[1])
 
 
 def output_columns(f, e):

@@ -5,7 +5,16 @@ complex. Where NumPy has a faster way to the same numbers it is used for real ar
 beside it for everything else, and a test holds one to the other.
 """
 
-from scratchgan.kernels.activations import leaky_relu, leaky_relu_grad, sigmoid, softplus, tanh, tanh_grad
+from scratchgan.kernels.activations import (
+    leaky_relu,
+    leaky_relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    softplus,
+    softplus_grad,
+    tanh,
+    tanh_grad,
+)
 from scratchgan.kernels.adam import adam
 from scratchgan.kernels.convolution import fast_convolution
 from scratchgan.kernels.gemm import gemm
@@ -17,7 +26,9 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_grad",
     "sigmoid",
+    "sigmoid_grad",
     "softplus",
+    "softplus_grad",
     "tanh",
     "tanh_grad",
 ]

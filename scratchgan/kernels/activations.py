@@ -5,6 +5,7 @@ step derivative is then the derivative on the branch taken.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -88,18 +89,95 @@ def _tanh_grad(dy, y, out):
     out *= dy
 
 
-def sigmoid(x):
-    """y = 1 / (1 + exp(-x)), by exp(-|x|) so that nothing overflows and small values keep their digits."""
+def sigmoid(x, out=None):
+    """y = 1 / (1 + exp(-x)), here as exp(min(x, 0)) / (1 + exp(-|x|)), so that nothing overflows.
+
+    Small values keep their digits either way.
+    """
     xp = array_module(x)
+    if xp is np and x.dtype.kind == "f":
+        out = np.empty_like(x) if out is None else out
+        with np.errstate(over="ignore"):  # to inf, of which 0 is made
+            by_blocks(_sigmoid, x, out)
+        return out
     positive = x.real >= 0
     e = xp.exp(xp.where(positive, -x, x))
-    return xp.where(positive, xp.ones_like(e), e) / (1 + e)
+    return _result(xp.where(positive, xp.ones_like(e), e) / (1 + e), out)
 
 
-def softplus(x):
-    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
+def _sigmoid(x, out):
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += 1
+    np.divide(1, out, out=out)
+
+
+def sigmoid_grad(dy, x, y, out=None):
+    """dx = dy y(x) y(-x) = dy y / (1 + exp(x)), from the input x and the output y."""
     xp = array_module(x)
-    positive = x.real > 0
-    e = xp.exp(xp.where(positive, -x, x))
+    if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype:
+        return _result(dy * (y * sigmoid(-x)), out)
+    with np.errstate(over="ignore"):
+        by_blocks(_sigmoid_grad, dy, x, y, out)
+    return out
+
+
+def _sigmoid_grad(dy, x, y, out):
+    np.exp(x, out=out)
+    out += 1
+    np.divide(y, out, out=out)
+    out *= dy
+
+
+LINEAR = 40.0  # above, log(1 + exp(x)) is x in every precision
+
+
+def softplus(x, beta=1.0, threshold=math.inf, out=None):
+    """y = log(1 + exp(beta x)) / beta, by log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); x for beta x > threshold.
+
+    Small values keep their digits, and nothing overflows.
+    """
+    xp = array_module(x)
+    if xp is np and x.dtype.kind == "f":
+        out = np.empty_like(x) if out is None else out
+        with np.errstate(over="ignore"):  # to inf, which x replaces
+            by_blocks(functools.partial(_softplus, beta, min(threshold, LINEAR)), x, out)
+        return out
+    z = beta * x
+    positive = z.real > 0
+    e = xp.exp(xp.where(positive, -z, z))
     log1p = xp.log(1 + e) if e.dtype.kind == "c" else xp.log1p(e)  # CuPy's log1p is real only
-    return xp.where(positive, x, xp.zeros_like(x)) + log1p
+    y = (xp.where(positive, z, xp.zeros_like(z)) + log1p) / beta
+    return _result(xp.where(z.real > threshold, x, y), out)
+
+
+def _softplus(beta, threshold, x, out):
+    z = x if beta == 1 else np.multiply(x, beta, out=out)
+    linear = not z.max(initial=threshold) <= threshold  # NaN is no reason to leave the others as they are
+    np.exp(z, out=out)
+    np.log1p(out, out=out)
+    if beta != 1:
+        out /= beta
+    if linear:
+        np.copyto(out, x, where=beta * x > threshold)
+
+
+def softplus_grad(dy, x, beta=1.0, threshold=math.inf, out=None):
+    """dx = dy / (1 + exp(-beta x)), or dy where beta x > threshold."""
+    xp = array_module(x)
+    if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype:
+        z = beta * x
+        return _result(xp.where(z.real > threshold, dy, dy * sigmoid(z)), out)
+    with np.errstate(over="ignore"):
+        by_blocks(functools.partial(_softplus_grad, beta, threshold), dy, x, out)
+    return out
+
+
+def _softplus_grad(beta, threshold, dy, x, out):
+    np.multiply(x, -beta, out=out)
+    linear = not out.min(initial=-threshold) >= -threshold
+    np.exp(out, out=out)
+    out += 1
+    np.divide(dy, out, out=out)
+    if linear:
+        np.copyto(out, dy, where=beta * x > threshold)

@@ -1,7 +1,6 @@
 """Activation functions. Each takes any shape and differentiates elementwise: dx = dy f'(x)."""
 
 from scratchgan import kernels
-from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
 
@@ -10,7 +9,7 @@ class LeakyReLU(Layer):
 
     At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch. With `inplace` y takes the
     memory of x, and dx that of dy, inside `workspace()`: only behind a layer that does not need its output again, so
-    not as a network's first, nor behind Tanh.
+    not as a network's first, nor behind Tanh or Sigmoid.
     """
 
     def __init__(self, negative_slope=0.01, inplace=False):
@@ -70,13 +69,14 @@ class Sigmoid(Layer):
 
     def forward(self, x):
         self.check_input(x)
-        self.cache = x  # not y: 1 - y has lost its digits where y is near 1, y(-x) has not
-        return kernels.sigmoid(x)
+        y = kernels.sigmoid(x, out=self.empty_like("y", x))
+        self.cache = x, y  # not y alone: 1 - y has lost its digits where y is near 1, y(-x) has not
+        return y
 
     def backward(self, dy, wrt="all"):
-        x = self.kept()
+        x, y = self.kept()
         self.check_gradient(dy, x.shape, x.dtype, wrt)
-        return None if wrt == "params" else dy * (kernels.sigmoid(x) * kernels.sigmoid(-x))
+        return None if wrt == "params" else kernels.sigmoid_grad(dy, x, y, out=self.empty_like("dx", dy))
 
 
 class Softplus(Layer):
@@ -89,16 +89,14 @@ class Softplus(Layer):
     def forward(self, x):
         self.check_input(x)
         self.cache = x
-        bx = self.beta * x
-        return array_module(x).where(bx.real > self.threshold, x, kernels.softplus(bx) / self.beta)
+        return kernels.softplus(x, self.beta, self.threshold, out=self.empty_like("y", x))
 
     def backward(self, dy, wrt="all"):
         x = self.kept()
         self.check_gradient(dy, x.shape, x.dtype, wrt)
         if wrt == "params":
             return None
-        bx = self.beta * x
-        return array_module(x).where(bx.real > self.threshold, dy, dy * kernels.sigmoid(bx))
+        return kernels.softplus_grad(dy, x, self.beta, self.threshold, out=self.empty_like("dx", dy))
 
     def __repr__(self):
         return f"Softplus(beta={self.beta}, threshold={self.threshold})"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratchgan import backend, kernels
+from scratchgan.kernels import parallel
 
 adam_module = importlib.import_module("scratchgan.kernels.adam")  # the name in the package is the function
 
@@ -77,6 +78,77 @@ def test_sigmoid_and_softplus_keep_their_digits_at_both_ends(device, dtype):
     tiny = np.finfo(dtype).tiny  # below it there are no full digits to keep
     assert np.allclose(got_sigmoid, sigmoid, rtol=4 * np.finfo(dtype).eps, atol=tiny)
     assert np.allclose(got_softplus, softplus, rtol=4 * np.finfo(dtype).eps, atol=tiny)
+
+
+def wide_sigmoid(x):
+    """The plain formula in float64."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def arranged(values, kind):
+    """The values as an array in one of several memory orders."""
+    if kind == "gaps":
+        return np.repeat(values, 2)[::2]
+    cube = values[:len(values) // 12 * 12].reshape(-1, 3, 4)
+    return {"flat": values, "C": cube, "F": np.asfortranarray(cube), "turned": cube.transpose(1, 2, 0)}[kind]
+
+
+ends = [0.0, -0.0, 1e-30, -1e-30, 19.5, 20.5, 41.0, 80, -80, 1e4, -1e4]
+kinds = pytest.mark.parametrize("kind", ["flat", "C", "F", "turned", "gaps", "dy in another order"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [0, 12, 600, parallel.SMALL + 5])
+@kinds
+def test_fast_sigmoid_equals_the_plain_one(rng, dtype, size, kind):
+    x, dy = (10 * rng.standard_normal(size)).astype(dtype), rng.uniform(-1, 1, size).astype(dtype)
+    x[:len(ends)] = ends[:size]
+    x, dy = arranged(x, "C" if kind == "dy in another order" else kind), arranged(dy, "F" if "dy" in kind else kind)
+    with np.errstate(all="raise", under="ignore"):
+        y = kernels.sigmoid(x, np.full_like(x, np.nan))
+        dx = kernels.sigmoid_grad(dy, x, y, np.full_like(x, np.nan))
+        assert np.array_equal(kernels.sigmoid(x), y)
+    wide = x.astype(np.float64)
+    assert_digits(y, wide_sigmoid(wide))
+    assert_digits(dx, dy * wide_sigmoid(wide) * wide_sigmoid(-wide))
+    assert np.array_equal(kernels.sigmoid(x, x), y) and np.array_equal(x, y)  # in place
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [0, 12, 600, parallel.SMALL + 5])
+@pytest.mark.parametrize("beta, threshold", [(1.0, 20.0), (0.3, -2.0), (3.0, 50.0), (1.0, np.inf)])
+@kinds
+def test_fast_softplus_equals_the_plain_one(rng, dtype, size, beta, threshold, kind):
+    x, dy = (10 * rng.standard_normal(size)).astype(dtype), rng.uniform(-1, 1, size).astype(dtype)
+    x[:len(ends)] = ends[:size]
+    x, dy = arranged(x, "C" if kind == "dy in another order" else kind), arranged(dy, "F" if "dy" in kind else kind)
+    with np.errstate(all="raise", under="ignore"):
+        y = kernels.softplus(x, beta, threshold, np.full_like(x, np.nan))
+        dx = kernels.softplus_grad(dy, x, beta, threshold, np.full_like(x, np.nan))
+        assert np.array_equal(kernels.softplus(x, beta, threshold), y)
+    z = (beta * x).astype(np.float64)  # rounded as theirs is
+    linear = z > threshold
+    assert np.array_equal(y[linear], x[linear]) and np.array_equal(dx[linear], dy[linear])
+    assert_digits(y, np.where(linear, x, (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta))
+    assert_digits(dx, dy * np.where(linear, 1, wide_sigmoid(z)))
+
+
+def assert_digits(got, expected):
+    """Equal to rounding, wherever the numbers are large enough to have all their digits."""
+    limits = np.finfo(got.dtype)
+    np.testing.assert_allclose(got, expected, rtol=6 * limits.eps, atol=4 * limits.tiny)
+
+
+def test_sigmoid_and_softplus_of_infinities_and_nan(device):
+    x = backend.to_device(np.array([np.inf, -np.inf, np.nan, 1e4, 30.0]), device)
+    one = backend.to_device(np.ones(5), device)
+    with np.errstate(all="raise", under="ignore"):
+        sigmoid, softplus = kernels.sigmoid(x), kernels.softplus(x, 1.0, 20.0)
+        grads = kernels.sigmoid_grad(one, x, sigmoid, one.copy()), kernels.softplus_grad(one, x, 1.0, 20.0, one.copy())
+    for got, expected in zip((sigmoid, softplus, *grads), (
+            [1, 0, np.nan, 1, 1], [np.inf, 0, np.nan, 1e4, 30], [0, 0, np.nan, 0, np.exp(-30)], [1, 0, np.nan, 1, 1])):
+        np.testing.assert_allclose(backend.to_host(got), expected, rtol=1e-12)
 
 
 def test_adam_over_several_chunks_equals_the_formula(device, rng, monkeypatch):

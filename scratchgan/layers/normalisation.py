@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchgan import initializers
 from scratchgan.backend import array_module
-from scratchgan.kernels import batch_norm
+from scratchgan.kernels import batch_norm, layer_norm
 from scratchgan.layers.base import Layer
 
 
@@ -251,38 +251,29 @@ class LayerNorm(Layer):
             if bias:
                 self.add_parameter("bias", (self.normalized_shape, bias_init or initializers.zeros))
 
-    def mean(self, a):
-        """Over each sample, added up in float64."""
-        axes = tuple(range(a.ndim - len(self.normalized_shape), a.ndim))
-        return a.mean(axis=axes, keepdims=True, dtype=np.result_type(a.dtype, np.float64)).astype(a.dtype)
-
     def forward(self, x):
         self.check_input(x)
-        if x.shape[max(0, x.ndim - len(self.normalized_shape)):] != self.normalized_shape:
+        axes = len(self.normalized_shape)
+        if x.shape[max(0, x.ndim - axes):] != self.normalized_shape:
             expected = ", ".join(map(str, ("...", *self.normalized_shape)))
             raise ValueError(f"LayerNorm: expected input of shape ({expected}), got {tuple(x.shape)}")
-        d = x - self.mean(x)
-        d -= self.mean(d)  # the digits of the mean that x's precision had no room for
-        r = (self.mean(d * d) + self.eps) ** -0.5
-        xhat = y = d * r
-        if self.elementwise_affine:
-            y = xhat * self.params["weight"]
-        if "bias" in self.params:
-            y += self.params["bias"]
-        self.cache = xhat, r, y.dtype  # not x: dweight and dx need xhat
+        weight, bias = self.params.get("weight"), self.params.get("bias")
+        y, statistics = layer_norm.normalise(x, weight, bias, self.eps, axes, out=self.empty_like("y", x))
+        self.cache = x, statistics, y.dtype
         return y
 
     def backward(self, dy, wrt="all"):
-        xhat, r, dtype = self.kept()
-        self.check_gradient(dy, xhat.shape, dtype, wrt)
-        if wrt != "input" and self.elementwise_affine:
-            for name, value in {"weight": dy * xhat, "bias": dy}.items():
-                if name in self.params:
-                    self.accumulate(name, value.reshape(-1, *self.normalized_shape).sum(axis=0))
-        if wrt == "params":
-            return None
-        g = dy * self.params.get("weight", 1)
-        return r * (g - self.mean(g) - xhat * self.mean(g * xhat))
+        x, statistics, dtype = self.kept()
+        self.check_gradient(dy, x.shape, dtype, wrt)
+        if wrt == "all" and not self.params:
+            wrt = "input"
+        out = None if wrt == "params" else self.empty_like("dx", x)
+        dx, dweight, dbias = layer_norm.gradients(
+            dy, x, statistics, self.params.get("weight"), len(self.normalized_shape), out, wrt)
+        for name, value in {"weight": dweight, "bias": dbias}.items():
+            if name in self.params and value is not None:
+                self.accumulate(name, value)
+        return dx
 
     def __repr__(self):
         bias = ", bias=False" if self.elementwise_affine and "bias" not in self.params else ""

@@ -21,7 +21,7 @@ Z, IMAGES, BATCH = "z", "images", "N"
 
 def save_onnx(system, path):
     """Write the generator of a `Game` to `path`, whole or not at all. `UserError` for a layer that ONNX has not."""
-    from scratchgan.training.files import replace_file, writing
+    from scratchgan.files import replace_file, writing
     data = onnx_model(system).SerializeToString()
     with writing("the model to", path):
         replace_file(path, data)

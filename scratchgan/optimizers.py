@@ -17,7 +17,9 @@ def exponential_decay(initial, factor, floor=0.0):
 def linear_ramp(first, last, start, stop):
     """`first` until step `start`, `last` from step `stop` on, a straight line between."""
     def value(step):
-        return first + (last - first) * min(1.0, max(0.0, (step - start) / (stop - start)))
+        if step >= stop:
+            return last
+        return first if step <= start else first + (last - first) * (step - start) / (stop - start)
     return value
 
 

@@ -5,15 +5,14 @@ matplotlib is imported where a curve is drawn, and only its objects are used: no
 figures. Pillow does the rest.
 """
 
-import contextlib
 import io
 import math
-import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from scratchgan.files import replacing
 
 BACKGROUND = 96  # between the images: neither the black nor the white of a digit, so that each is seen to its border
 GRID_SIDE, LARGEST_SCALE = 640, 3  # small images are enlarged so that they can be seen, at most to this many pixels
@@ -21,20 +20,6 @@ GREYS = 64  # of an animation: no eye tells them from 256, and the file is a thi
 # From the palette of Okabe and Ito, which people of every colour vision tell apart; in grey they differ, too.
 BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
 SMOOTH_FROM = 120  # rows from which a curve is drawn as its running mean over the values
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A binary file to write to that takes the place of `path` at the end, if nothing goes wrong before."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:  # after the replacement there is nothing under this name
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def to_pixels(images):

@@ -106,6 +106,7 @@ def test_schedules_follow_the_step():
     assert exponential_decay(0.1, 2.0)(10**4) == 0
     ramp = linear_ramp(0.5, 0.7, 10, 20)
     assert [ramp(s) for s in (0, 10, 15, 20, 99)] == pytest.approx([0.5, 0.5, 0.6, 0.7, 0.7])
+    assert [linear_ramp(1.0, 2.0, 5, 5)(s) for s in (4, 5, 6)] == [1.0, 2.0, 2.0]  # a step
     network, grads = network_and_grads()
     start = network.theta.copy()
     rates = [0.1, 0.2, 0.4]

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from scratchgan import plots
+from scratchgan.files import replacing
 
 
 def ramp(n, c=1, h=4, w=6):
@@ -78,7 +79,7 @@ def test_grid_of_noise_is_a_small_file(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), plots.replacing(path) as file:
+    with pytest.raises(RuntimeError), replacing(path) as file:
         file.write(b"half of the ")
         raise RuntimeError
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

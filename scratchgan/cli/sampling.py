@@ -12,6 +12,7 @@ import numpy as np
 from scratchgan.cli.options import add_device, path, whole
 from scratchgan.cli.training import add_data
 from scratchgan.errors import UserError
+from scratchgan.files import replacing
 
 ROWS, COLUMNS = 5, 5
 BETWEEN = 10  # images from one end of an interpolation to the other
@@ -162,7 +163,7 @@ def write(images, out, kind, columns=None):
         write_folder(images, out)
     else:
         array = np.clip((images + 1) / 2, 0, 1).astype(np.float32, copy=False)
-        with plots.replacing(out) as file:
+        with replacing(out) as file:
             np.save(file, array) if kind == ".npy" else np.savez_compressed(file, images=array)
 
 

@@ -1,9 +1,7 @@
 """Downloads that cannot hang, cannot be mistaken for the real file, and leave no half of one behind."""
 
-import contextlib
 import http.client
 import os
-import secrets
 import threading
 import time
 import urllib.error
@@ -12,6 +10,7 @@ from concurrent.futures import Future, as_completed
 
 from tqdm import tqdm
 
+from scratchgan import files
 from scratchgan.data.idx import GZIP_MAGIC
 from scratchgan.errors import UserError
 
@@ -167,27 +166,8 @@ def check_writable(folder):
 
 def store(path, data):
     """Write a file so that at any moment either all of it is there under its name or nothing is."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        files.replace_file(path, data)
     except OSError as error:
-        raise DownloadError(f"{path} cannot be written: {error.strerror}") from error
-    finally:  # also on Ctrl-C; after the replacement there is nothing under this name
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def sync_folder(folder):
-    """Have a new name in `folder` outlive a power cut, where the system can open folders (not Windows)."""
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        raise DownloadError(f"{path} cannot be written: {files.reason(error)}") from error

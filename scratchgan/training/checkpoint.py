@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchgan.errors import UserError
-from scratchgan.training.files import reason, sync_folder, to_json, write_synced, writing
+from scratchgan.files import reason, sync_folder, to_json, write_synced, writing
 from scratchgan.training.snapshot import Snapshot
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.errors import UserError
-from scratchgan.training.files import reason, replace_file, sync_folder, to_json, writing
+from scratchgan.files import reason, replace_file, sync_folder, to_json, writing
 
 FORMAT = 1
 CONFIG, METRICS, SAMPLES, CHECKPOINTS = "config.json", "metrics.csv", "samples", "checkpoints"

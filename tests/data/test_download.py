@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from scratchgan import files
 from scratchgan.data import download, mnist
 from scratchgan.data.download import DownloadError, check_writable, get, reachable, store, within
 
@@ -116,13 +117,13 @@ def test_store_replaces_in_one_step(tmp_path, monkeypatch):
     store(path, b"one")
     assert path.read_bytes() == b"one"
     seen = []
-    replace = download.os.replace
+    replace = files.os.replace
 
     def look(source, target):
         seen.append((source.read_bytes(), target.read_bytes(), source.parent == target.parent))
         replace(source, target)
 
-    monkeypatch.setattr(download.os, "replace", look)
+    monkeypatch.setattr(files.os, "replace", look)
     store(path, b"two")
     assert seen == [(b"two", b"one", True)]
     assert path.read_bytes() == b"two" and list(path.parent.iterdir()) == [path]
@@ -139,7 +140,7 @@ def test_an_interrupted_store_leaves_nothing_behind(tmp_path, monkeypatch, step,
 
     path = tmp_path / "file"
     path.write_bytes(b"before")
-    monkeypatch.setattr(download.os, step, fail)
+    monkeypatch.setattr(files.os, step, fail)
     with pytest.raises(expected):
         store(path, b"after")
     monkeypatch.undo()

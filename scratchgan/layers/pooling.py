@@ -1,7 +1,8 @@
 """Pooling and nearest-neighbour upsampling: the size of images changes, there are no parameters.
 
 Each pass is a loop over the k_h k_w taps of the window: the values that one tap sees over the whole image are a
-strided slice, which works for any memory order. Results keep the memory order of what came in.
+strided slice, which works for any memory order. Results keep the memory order of what came in. The cores share the
+images of a large batch.
 """
 
 import functools
@@ -11,6 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from scratchgan.backend import array_module, memory_order
+from scratchgan.kernels import parallel
 from scratchgan.layers.base import Layer
 from scratchgan.layers.convolution import _pair, _short
 
@@ -18,6 +20,15 @@ from scratchgan.layers.convolution import _pair, _short
 def _empty(layer, slot, shape, like, dtype=None):
     """An array of this shape in the memory order of `like`."""
     return layer.empty_along(slot, shape, dtype or like.dtype, memory_order(like), array_module(like))
+
+
+def _by_images(function, *arrays):
+    """Call function(*arrays), which treats each image by itself; part by part, shared by the cores, where many are."""
+    if array_module(*arrays) is not np or max(array.size for array in arrays) < parallel.SMALL:
+        function(*arrays)
+        return
+    parts = parallel.split(slice(0, len(arrays[0])), parallel.workers())
+    parallel.run([functools.partial(function, *(array[part] for array in arrays)) for part in parts])
 
 
 class _Pooling(Layer):
@@ -60,6 +71,11 @@ class _Pooling(Layer):
             for x_column, y_column in columns:
                 yield (..., x_row, x_column), (..., y_row, y_column)
 
+    def partition(self, shape):
+        """Whether every value of x is in exactly one window."""
+        return not any(self.padding) and self.dilation == (1, 1) and all(
+            k == s and not n % k for n, k, s in zip(shape[-2:], self.kernel_size, self.stride, strict=True))
+
     def _seen(self, axis, tap, n, m):
         """y[i] sees x[i stride + offset]: the slices of x, of n, and of y, of m, for which that lies in the image."""
         stride, offset = self.stride[axis], tap * self.dilation[axis] - self.padding[axis]
@@ -97,10 +113,14 @@ class AvgPool2d(_Pooling):
         self.check_input(x)
         y = _empty(self, "y", self.output_shape(x.shape), x)
         self.cache = x.shape, y.shape, x.dtype
-        y.fill(0)
-        for seen, by in self.taps(x.shape, y.shape):
-            y[by] += x[seen]
-        y /= self.divisor(x.shape, y)
+        divisor = self.divisor(x.shape, y)
+
+        def averages(x, y):
+            y.fill(0)
+            for seen, by in self.taps(x.shape, y.shape):
+                y[by] += x[seen]
+            y /= divisor
+        _by_images(averages, x, y)
         return y
 
     def divisor(self, x_shape, y):
@@ -121,11 +141,19 @@ class AvgPool2d(_Pooling):
         self.check_gradient(dy, y_shape, dtype, wrt)
         if wrt == "params":
             return None
-        share = dy / self.divisor(x_shape, dy)
-        dx = _empty(self, "dx", x_shape, dy)
-        dx.fill(0)
-        for seen, by in self.taps(x_shape, y_shape):
-            dx[seen] += share[by]
+        divisor, partition = self.divisor(x_shape, dy), self.partition(x_shape)
+        dx, share = _empty(self, "dx", x_shape, dy), _empty(self, "share", y_shape, dy)
+
+        def shares(dy, share, dx):
+            array_module(dy).divide(dy, divisor, out=share)
+            if not partition:
+                dx.fill(0)
+            for seen, by in self.taps(x_shape, y_shape):
+                if partition:
+                    dx[seen] = share
+                else:
+                    dx[seen] += share[by]
+        _by_images(shares, dy, share, dx)
         return dx
 
 
@@ -142,30 +170,51 @@ class MaxPool2d(_Pooling):
 
     def forward(self, x):
         self.check_input(x)
-        shape, xp = self.output_shape(x.shape), array_module(x)
+        shape = self.output_shape(x.shape)
         y = _empty(self, "y", shape, x)
         few = math.prod(self.kernel_size) < 128
         winner = _empty(self, "winner", shape, x, np.dtype("int8" if few else "int32"))  # number of the tap from 1 on
-        y.fill(-np.inf)
-        winner.fill(0)
-        for tap, (seen, by) in enumerate(self.taps(x.shape, shape), 1):
-            value = x[seen]
-            wins = (value.real > y[by].real) | (value != value) | (winner[by] == 0)
-            winner[by] = xp.maximum(winner[by], wins * winner.dtype.type(tap))
-            # For real values `maximum` is the same and much faster.
-            y[by] = xp.maximum(y[by], value) if x.dtype.kind == "f" else xp.where(wins, value, y[by])
+        special = array_module(x) is not np or x.dtype.kind == "c"
+        _by_images(functools.partial(self.maxima, special), x, y, winner)
         self.cache = x.shape, winner, x.dtype
         return y
+
+    def maxima(self, special, x, y, winner):
+        """Write y and the winners. It takes half the time without the rules for NaN and for -inf, which wins only where
+        it is first: so those are applied, again from the start, where either came out, or where `special` says so.
+        """
+        xp = array_module(x)
+        y.fill(-np.inf)
+        winner.fill(0)
+        for tap, (seen, by) in enumerate(self.taps(x.shape, y.shape), 1):
+            value = x[seen]
+            wins = value.real > y[by].real
+            if special:
+                wins |= (value != value) | (winner[by] == 0)
+            xp.maximum(winner[by], wins * winner.dtype.type(tap), out=winner[by])
+            if x.dtype.kind == "c":
+                y[by] = xp.where(wins, value, y[by])
+            else:
+                xp.maximum(y[by], value, out=y[by])  # the same, and much faster
+        if not special and not (y > -np.inf).all():
+            self.maxima(True, x, y, winner)
 
     def backward(self, dy, wrt="all"):
         x_shape, winner, dtype = self.kept()
         self.check_gradient(dy, winner.shape, dtype, wrt)
         if wrt == "params":
             return None
-        dx = _empty(self, "dx", x_shape, dy)
-        dx.fill(0)
-        for tap, (seen, by) in enumerate(self.taps(x_shape, winner.shape), 1):
-            dx[seen] += dy[by] * (winner[by] == tap)
+        dx, partition = _empty(self, "dx", x_shape, dy), self.partition(x_shape)
+
+        def hand_on(dy, winner, dx):
+            if not partition:
+                dx.fill(0)
+            for tap, (seen, by) in enumerate(self.taps(x_shape, winner.shape), 1):
+                if partition:
+                    array_module(dy).multiply(dy, winner == tap, out=dx[seen])
+                else:
+                    dx[seen] += dy[by] * (winner[by] == tap)
+        _by_images(hand_on, dy, winner, dx)
         return dx
 
 
@@ -225,9 +274,11 @@ class Upsample(Layer):
         self.check_input(x)
         shape, y = self.output_shape(x.shape), x
         for axis, copies in self.copies(x.shape, shape):
+            def repeat(before, y, axis=axis, copies=copies):
+                for source, target in copies:
+                    y[_along(axis, target)] = before[_along(axis, source)]
             before, y = y, _empty(self, f"y{axis}", (*shape[:axis + 1], *x.shape[axis + 1:]), y)
-            for source, target in copies:
-                y[_along(axis, target)] = before[_along(axis, source)]
+            _by_images(repeat, before, y)
         self.cache = x.shape, shape, x.dtype
         return self.own(x) if y is x else y
 
@@ -238,10 +289,12 @@ class Upsample(Layer):
             return None
         dx = dy
         for axis, copies in reversed(self.copies(x_shape, y_shape)):
+            def add_up(after, dx, axis=axis, copies=copies):
+                dx.fill(0)
+                for source, target in copies:
+                    dx[_along(axis, source)] += after[_along(axis, target)]
             after, dx = dx, _empty(self, f"dx{axis}", (*y_shape[:axis], *x_shape[axis:]), dx)
-            dx.fill(0)
-            for source, target in copies:
-                dx[_along(axis, source)] += after[_along(axis, target)]
+            _by_images(add_up, after, dx)
         return self.own(dy) if dx is dy else dx
 
     def __repr__(self):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 from torch_oracle import assert_layer_like_torch, torch_module
 
 from scratchgan import backend
 from scratchgan.gradcheck import check_layer
+from scratchgan.kernels import parallel
 from scratchgan.layers import AvgPool2d, MaxPool2d, Upsample
 
 seeds = st.integers(0, 2**32 - 1)
@@ -116,6 +118,32 @@ def test_upsampling_takes_torchs_indices_where_single_precision_decides():
                 assert np.array_equal(Upsample(scale_factor=(scale, 1)).forward(x), y), (n, scale)
 
 
+def special(rng, shape):
+    """Random numbers with many NaN, infinities and ties."""
+    x = rng.integers(-1, 2, shape).astype(np.float64)
+    for value in (np.nan, np.inf, -np.inf, -np.inf):
+        x[rng.random(shape) < 0.15] = value
+    return x
+
+
+@pytest.mark.parametrize("arguments", [(2,), (3, 2, 1), ((2, 3), 1, 1, 2)])
+@pytest.mark.parametrize("values", ["special", "lowest", "one nan"])
+def test_maxima_of_special_values_like_torch(rng, arguments, values):
+    torch, x = torch_module(), rng.standard_normal((2, 3, 8, 9))
+    if values == "special":
+        x = special(rng, x.shape)
+    elif values == "lowest":
+        x[0] = -np.inf
+    else:
+        x[1, 2, 3, 4] = np.nan
+    layer, t = MaxPool2d(*arguments), torch.tensor(x, requires_grad=True)
+    y, yt = layer.forward(x), torch.nn.MaxPool2d(*arguments)(t)
+    dy = rng.standard_normal(y.shape)
+    yt.backward(torch.tensor(dy))
+    assert np.array_equal(y, yt.detach().numpy(), equal_nan=True)
+    np.testing.assert_allclose(layer.backward(dy), t.grad.numpy(), rtol=1e-13, atol=1e-15)
+
+
 LAYERS = [AvgPool2d((3, 2), 2, 1), AvgPool2d(3, 2, 1, True, False), MaxPool2d((2, 3), 1, 1, 2),
           Upsample(scale_factor=2), Upsample((9, 3))]
 
@@ -123,6 +151,23 @@ LAYERS = [AvgPool2d((3, 2), 2, 1), AvgPool2d(3, 2, 1, True, False), MaxPool2d((2
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_every_gradient_on_each_device(device, layer):
     check_layer(layer.to(device), input_shape=(2, 2, 6, 5)).raise_if_failed()
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, AvgPool2d(2), MaxPool2d(2), MaxPool2d((2, 3), dilation=(1, 2))], ids=repr)
+@pytest.mark.parametrize("shape", [(7, 2, 6, 12), (2, 6, 12), (1, 2, 6, 12)])
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 0, 1)])
+def test_cores_that_share_the_images_change_no_bit(rng, monkeypatch, layer, shape, axes):
+    if layer.__class__ is Upsample and len(shape) == 3:
+        shape = 3, *shape
+    x = rng.standard_normal(shape)
+    x = np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes)) if x.ndim == 4 else x
+    results = []
+    for small in (parallel.SMALL, 1):
+        monkeypatch.setattr(parallel, "SMALL", small)
+        with threadpool_limits(3, user_api="blas"), layer.workspace():
+            y = layer.forward(x)
+            results.append((y.copy(), layer.backward(y + 1).copy()))
+    assert all(np.array_equal(a, b) for a, b in zip(*results))
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)

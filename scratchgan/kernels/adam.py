@@ -8,7 +8,7 @@ from scratchgan.backend import array_module
 from scratchgan.kernels.parallel import by_blocks, scratch
 
 CHUNK = 1 << 20  # elements: one chunk of the arrays stays in the last-level cache from pass to pass
-LARGE = 1 << 20  # elements from which on it is worth sharing them between cores
+LARGE = 1 << 17  # elements from which on it is worth sharing them between cores
 
 
 def adam(theta, grad, m, v, beta1, beta2, rate, eps):
@@ -21,7 +21,7 @@ def adam(theta, grad, m, v, beta1, beta2, rate, eps):
     kind, arrays = theta.dtype.type, (theta, grad, m, v)
     numbers = kind(beta1), kind(beta2), kind(rate), kind(eps)
     if array_module(theta) is np:
-        by_blocks(functools.partial(_adam, np, *numbers), *arrays, small=LARGE, block=CHUNK)
+        by_blocks(functools.partial(_adam, np, *numbers), *arrays, small=LARGE, block=CHUNK, heavy=True)
     else:
         _adam(array_module(theta), *numbers, *arrays)
 

@@ -7,13 +7,14 @@ the BLAS its threads back before it returns.
 """
 
 import contextvars
+import ctypes
 import functools
 import itertools
 import math
 import os
 import queue
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -24,10 +25,11 @@ BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth t
 
 _local = threading.local()  # .busy: this thread is inside `run`; .arenas: its scratch memory by name
 _lock = threading.Lock()    # one `run` at a time has the helpers
-_helpers = []               # their queues of work
-# Whether the BLAS last worked with threads of its own: for some milliseconds they wait for more work, busily, and a
-# core that they hold is none to share elementwise operations with.
+_helpers = []               # (queue of work, thread) of each
+# Whether the BLAS last worked with threads of its own: for some milliseconds they wait for more work, busily. No core
+# looks free to the scheduler then, which may put a helper where the caller runs.
 _blas_awake = False
+_own_core = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None  # on Linux
 
 
 def blas_works():
@@ -75,11 +77,14 @@ def run(tasks):
 
 def _share(tasks, count):
     while len(_helpers) < count - 1:
-        _helpers.append(queue.SimpleQueue())
-        threading.Thread(target=_help, args=(_helpers[-1],), name="scratchgan", daemon=True).start()
+        work = queue.SimpleQueue()
+        _helpers.append((work, threading.Thread(target=_help, args=(work,), name="scratchgan", daemon=True)))
+        _helpers[-1][1].start()
+    helpers = _helpers[:count - 1]
+    _keep_apart([helper for _, helper in helpers])
     left, ended = iter(tasks), queue.SimpleQueue()  # an iterator of a list hands each task to one thread
-    for helper in _helpers[:count - 1]:
-        helper.put((contextvars.copy_context(), left, ended))
+    for work, _ in helpers:
+        work.put((contextvars.copy_context(), left, ended))
     errors, running = [_work(left)], count - 1
     while running:
         try:
@@ -91,6 +96,19 @@ def _share(tasks, count):
     for error in errors:
         if error is not None:
             raise error
+
+
+def _keep_apart(helpers):
+    """Have the helpers run on other cores than this thread, which itself stays free to run anywhere."""
+    if _own_core is None:
+        return
+    with suppress(OSError):
+        allowed = os.sched_getaffinity(0)
+        cores = allowed - {_own_core()} or allowed
+        for helper in helpers:
+            if getattr(helper, "cores", None) != cores:
+                os.sched_setaffinity(helper.native_id, cores)
+                helper.cores = cores
 
 
 def _help(mine):
@@ -174,13 +192,13 @@ def split(indices, parts):
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def by_blocks(function, *arrays, small=SMALL, block=BLOCK):
+def by_blocks(function, *arrays, small=SMALL, block=BLOCK, heavy=False):
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
     A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
-    fewer than `small` elements are left to one core.
+    fewer than `small` elements are left to one core, and while the threads of the BLAS wait all are, unless `heavy`.
     """
-    if arrays[0].size <= block:
+    if arrays[0].size <= min(block, small):
         function(*arrays)
         return
     flats = [flat(array) for array in arrays]
@@ -192,5 +210,5 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK):
         for start in range(part.start, part.stop, block):
             piece = slice(start, min(start + block, part.stop))
             function(*(one[piece] for one in flats))
-    parts = workers() if flats[0].size >= small and not _blas_awake else 1
+    parts = workers() if flats[0].size >= small and (not _blas_awake or (heavy and _own_core)) else 1
     run([functools.partial(work, part) for part in split(slice(0, flats[0].size), parts)])

@@ -191,3 +191,31 @@ def test_elementwise_work_is_not_shared_while_the_blas_waits_for_more_of_its_own
     gemm(np.eye(2), np.eye(2))
     parallel.by_blocks(lambda piece: names.add(threading.current_thread()), x)
     assert names == {threading.current_thread()}
+    names.clear()
+    heavy = threading.Barrier(3 if hasattr(os, "sched_setaffinity") else 1)
+    parallel.by_blocks(lambda piece: (heavy.wait(timeout=10), names.add(threading.current_thread())), x,
+                       block=len(x) // 3 + 1 if heavy.parties == 3 else len(x), heavy=True)
+    assert len(names) == heavy.parties
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads are kept to cores on Linux only")
+def test_helpers_run_on_other_cores_than_the_caller_who_may_run_on_any():
+    before, seen = os.sched_getaffinity(0), {}
+    caller = threading.current_thread()
+
+    def look():
+        seen[threading.current_thread()] = os.sched_getaffinity(0)
+    cores = []
+    for _ in range(20):
+        cores.append(parallel._own_core())
+        parallel.run(at_once(3, look))
+        assert os.sched_getaffinity(0) == before == seen.pop(caller)
+        others = set.union(*seen.values())
+        assert others < before or len(before) == 1
+        assert all(cores[-1] not in mask for mask in seen.values()) or parallel._own_core() != cores[-1]
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        parallel.run(at_once(3, look))
+        assert set.union(*seen.values()) == {min(before)}  # no other core
+    finally:
+        os.sched_setaffinity(0, before)

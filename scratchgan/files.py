@@ -15,6 +15,8 @@ ADVICE = {
     errno.EFBIG: "the limit on the size of files is too low here",
 }
 
+PART = ".part"  # how the name of a file ends that is to take another's place
+
 
 @contextmanager
 def writing(what, path):
@@ -38,7 +40,7 @@ def replacing(path, synced=False):
     Whoever reads `path`, at whatever moment, finds the old bytes or the new ones; if `synced`, after a power cut too.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
         with temporary.open("xb") as file:
             yield file

@@ -110,6 +110,7 @@ OPTIONS = {
     "profile mlp --batch-size x": "--batch-size must be",
     "profile mlp --threads 0": "--threads must be",
     "profile mlp --channels 2": "--channels must be 1 (grey) or 3 (colour), not '2'",
+    "train mlp --joint-batch": "recipe mlp has no setting joint_batch, it has no batch normalisation: leave",
     "profile mlp --channels 3": "recipe mlp has no setting channels, it makes grey images only",
     "profile mlp --device tpu": "invalid choice: 'tpu' (choose from",
     "profile mlp --out chart.jpg": "--out must be a folder that exists or a file that ends in .png, .svg, .pdf, not",

@@ -61,11 +61,12 @@ def channels(text):
     return int(text)
 
 
-def check_channels(recipe, wanted):
-    """`UserError` if --channels was given and the recipe has no such setting."""
-    if wanted and "channels" not in recipe.settings:
-        raise UserError(f"recipe {recipe.name} has no setting channels, it makes grey images only: leave --channels "
-                        "out")
+def check_settings(recipe, options):
+    """`UserError` if an option was given whose setting the recipe has not."""
+    for name, reason in (("channels", "makes grey images only"), ("joint_batch", "has no batch normalisation")):
+        if getattr(options, name, None) and name not in recipe.settings:
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"recipe {recipe.name} has no setting {name}, it {reason}: leave {option} out")
 
 
 def rate(text):

@@ -1,6 +1,6 @@
 """`scratchgan profile`: where a training step's time goes."""
 
-from scratchgan.cli.options import add_device, channels, check_channels, path, whole
+from scratchgan.cli.options import add_device, channels, check_settings, path, whole
 from scratchgan.cli.sampling import CURVE_KINDS, check_target
 from scratchgan.errors import UserError
 
@@ -41,7 +41,7 @@ def run(options):
     from scratchgan import backend, plots, profiling, recipes, report
     from scratchgan.training.environment import threads_now, using_threads
     recipe = recipes.get(options.recipe)
-    check_channels(recipe, options.channels)
+    check_settings(recipe, options)
     out = target(options)
     settings = {} if options.channels is None else {"channels": options.channels}
     system = recipe.build(seed=0, device=backend.device(options.device), **settings)

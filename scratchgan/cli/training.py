@@ -3,13 +3,14 @@
 import functools
 from pathlib import Path
 
-from scratchgan.cli.options import add_device, channels, check_channels, path, rate, whole
+from scratchgan.cli.options import add_device, channels, check_settings, path, rate, whole
 from scratchgan.errors import UserError
 
 # What belongs to a run from its first step on: destination -> option.
 FIXED = {"out": "--out", "seed": "--seed", "lr": "--lr", "lr_d": "--lr-d", "lr_g": "--lr-g",
          "batch_size": "--batch-size", "log_every": "--log-every", "sample_every": "--sample-every",
-         "checkpoint_every": "--checkpoint-every", "keep": "--keep", "flip": "--flip", "channels": "--channels"}
+         "checkpoint_every": "--checkpoint-every", "keep": "--keep", "flip": "--flip", "channels": "--channels",
+         "joint_batch": "--joint-batch"}
 
 EXAMPLES = """\
 examples:
@@ -43,6 +44,9 @@ def add(commands):
     rates.add_argument("--channels", type=channels, metavar="1|3",
                        help="grey or colour, for recipes that can make both (default: as the data are; MNIST and the "
                             "digits are grey)")
+    rates.add_argument("--joint-batch", action="store_true", default=None,
+                       help="batch normalisation over real and fake images together in the discriminator's step "
+                            "(default: over each alone)")
     rates.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
     rates.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
     rates.add_argument("--threads", type=whole(1, 1024), metavar="N",
@@ -107,7 +111,9 @@ def start(options, say, callbacks):
     settings = {"lr_d": options.lr if options.lr_d is None else options.lr_d,
                 "lr_g": options.lr if options.lr_g is None else options.lr_g}
     settings = {name: value for name, value in settings.items() if value is not None}
-    check_channels(recipe, options.channels)
+    check_settings(recipe, options)
+    if options.joint_batch:
+        settings["joint_batch"] = True
     out = options.out
     if out is None:
         wanted = Path("runs", recipe.name)

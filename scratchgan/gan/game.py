@@ -11,7 +11,8 @@ from scratchgan import backend, kernels, random
 # Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
 # own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
 PIXELS_TOGETHER = 1 << 17
-SAMPLE_CHUNK = 1000  # samples made at once, so that 10,000 do not take 10,000 samples' activations
+# Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
+SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
 class Metrics(Mapping):
@@ -44,8 +45,9 @@ class Game:
     z_dim          how many numbers one z has
     image_shape    (C, H, W) of one image; batches and samples have this shape, whatever the networks use
     z_shape        the shape of one z for the generator: (z_dim,) by default, (z_dim, 1, 1) for a convolution
-    joint_batch    whether D's own step sees real and fake in one batch of 2N. Where no layer couples samples this is
-                   the same as one after the other, and faster. Batch normalisation couples them, by statistics
+    joint_batch    whether D's own step sees real and fake in one batch of 2N. Where no layer couples samples, draws
+                   or has buffers this is the same as one after the other, and faster. Batch normalisation couples
+                   them, by statistics
                    - of each batch alone with False, DCGAN's published step: D's running statistics follow three
                      batches a step, the real, the fake, and the fake again when G learns from it (small batches
                      go through D in one pass all the same, each with its own statistics);
@@ -156,10 +158,12 @@ class Game:
         """The images of given noise z (n, z_dim): float32 in [-1, 1], on the host. Leaves the networks as they are."""
         G = self.generator.twin().eval()
         images = np.empty((len(z), *self.image_shape), np.float32)
-        for start in range(0, len(z), SAMPLE_CHUNK):
-            part = slice(start, start + SAMPLE_CHUNK)
-            made = self.made(G, backend.to_device(z[part], self.device))
-            images[part] = backend.to_host(made).reshape(-1, *self.image_shape)
+        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.image_shape[1:])))
+        with G.workspace():
+            for start in range(0, len(z), count):
+                part = slice(start, start + count)
+                made = self.made(G, backend.to_device(z[part], self.device))
+                images[part] = backend.to_host(made).reshape(-1, *self.image_shape)
         return images
 
     def checked(self, batch):

@@ -63,9 +63,10 @@ def run(tasks):
             task()
         return
     global _blas_awake
-    _blas_awake = False
-    before = [library.get_num_threads() for library in _libraries()]
+    before = []
     try:
+        _blas_awake = False
+        before = [library.get_num_threads() for library in _libraries()]
         for library in _libraries():
             library.set_num_threads(1)
         _share(tasks, count)
@@ -76,16 +77,18 @@ def run(tasks):
 
 
 def _share(tasks, count):
-    while len(_helpers) < count - 1:
-        work = queue.SimpleQueue()
-        _helpers.append((work, threading.Thread(target=_help, args=(work,), name="scratchgan", daemon=True)))
-        _helpers[-1][1].start()
-    helpers = _helpers[:count - 1]
-    _keep_apart([helper for _, helper in helpers])
     left, ended = iter(tasks), queue.SimpleQueue()  # an iterator of a list hands each task to one thread
-    for work, _ in helpers:
-        work.put((contextvars.copy_context(), left, ended))
-    errors, running = [_work(left)], count - 1
+    errors, running = [], 0
+    try:
+        helpers = _helpers_there(count - 1)
+        _keep_apart([helper for _, helper in helpers])
+        for work, _ in helpers:
+            work.put((contextvars.copy_context(), left, ended))
+            running += 1
+        errors.append(_work(left))
+    except BaseException as error:  # KeyboardInterrupt
+        errors.append(error)
+        _skip(left)
     while running:
         try:
             errors.append(ended.get())
@@ -96,6 +99,19 @@ def _share(tasks, count):
     for error in errors:
         if error is not None:
             raise error
+
+
+def _helpers_there(count):
+    """So many helpers, or fewer where the system lets no more threads start."""
+    while len(_helpers) < count:
+        work = queue.SimpleQueue()
+        helper = threading.Thread(target=_help, args=(work,), name="scratchgan", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:
+            break
+        _helpers.append((work, helper))
+    return _helpers[:count]
 
 
 def _keep_apart(helpers):

@@ -24,7 +24,7 @@ class Layer(Memory):
     grads    name -> array of the same shape; views into `grad`. `backward` adds to them, `zero_grad` clears
     buffers  name -> array: state that is not trained, such as running means
     layers   name -> child layer, in forward order; a container reads its children from here
-    cache    what `forward` keeps for `backward`, by reference: write into no array between the two
+    cache    what `forward` keeps for `backward`, by reference: write into no array between the two, nor into `theta`
     training whether the layer acts as in training (dropout drops)
     couples_samples  whether in training a sample's output depends on the others of its batch
     knows_batches    whether such a layer heeds `batches`, the number of batches that its input is made of
@@ -98,16 +98,20 @@ class Layer(Memory):
 
     def add_layers(self, layers):
         """`add_layer` for each name and layer of a dict."""
+        new = {}
         for name, layer in layers.items():
             if not isinstance(layer, Layer):
                 raise TypeError(f"{type(self).__name__}: {name!r} must be a Layer, not {type(layer).__name__}")
             if self._owned:
                 raise ValueError(f"{type(self).__name__}: add layer {name!r} before a network takes this one in")
-            if layer._owned:
+            if layer._owned or any(layer is other for other in new.values()):
                 raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
                                  "give every network layers of its own, or share weights with .twin()")
-            self.layers[name] = layer
-            layer._owned, self._tree = True, None
+            new[name] = layer
+        self.layers.update(new)
+        for layer in new.values():
+            layer._owned = True
+        self._tree = None
         self._pack()
 
     def walk(self, prefix=""):
@@ -233,6 +237,8 @@ class Layer(Memory):
         """
         if self._owned:
             raise ValueError(f"{type(self).__name__} belongs to a network: move the network instead")
+        if self._in_workspace:
+            raise ValueError(f"{type(self).__name__}: leave the workspace before you move or convert the network")
         device = self.device if device is None else backend.device(device)
         dtype = self.dtype if dtype is None else backend.dtype(dtype)
         def moved(value, dtype):  # `real` first, as dropping an imaginary part warns

@@ -5,8 +5,11 @@ stride s, dilation d and padding p of each direction,
 
     S = sum over n, o, c, i, j, r, q of   y[n, o, i, j]  w[o, c, r, q]  x[n, c, s i + d r - p, s j + d q - p]
 
-where x is zero outside. Convolution gives the factor of y in S, its transpose the factor of x, and every gradient
-of both is the factor of the third; `Taps` has the three, `scratchgan.kernels` the same three faster.
+where x is zero outside (with groups, o and c are of one group). S is linear in each of the three, and the factor of
+one is what it is multiplied with, its partial derivative. Convolution is y = dS/dy. With dy = dL/dy a change of x or w
+changes L by sum dy (change of y), which is the change of S(dy, w, x): so dL/dx = dS/dx and dL/dw = dS/dw, with dy in
+the place of y. The transpose is x = dS/dx, and its gradients are the other two. `Taps` has the three factors,
+`scratchgan.kernels` the same three faster.
 """
 
 import functools

@@ -4,7 +4,8 @@ Source: Radford, Metz and Chintala 2016, "Unsupervised representation learning w
 adversarial networks", in the version of PyTorch's examples: sizes, rates, initial weights and the order of a step.
 `dcgan28` follows the same rules at MNIST's 28x28: two steps of size instead of four, from 7x7.
 
-D sees real and fake in separate batches, so that batch normalisation takes its statistics over one kind (`Game`).
+D sees real and fake in separate batches, so that batch normalisation takes its statistics over one kind; with the
+setting joint_batch=True over both together (`Game` explains the difference).
 Samples are made with the running statistics, each independent of the others; PyTorch's example makes its grid with
 those of the grid's own batch.
 """
@@ -49,7 +50,7 @@ def discriminator(widths, last, channels, negative_slope):
 
 
 def make(side, smallest, multiples, seed, device, channels, z_dim, ngf, ndf, lr_g, lr_d, beta1, beta2, eps,
-         negative_slope):
+         negative_slope, joint_batch):
     """The game for images side x side; `multiples` of ndf and ngf are the widths, fewest first."""
     G = generator([ngf * m for m in reversed(multiples)], smallest, z_dim, channels)
     D = discriminator([ndf * m for m in multiples], smallest, channels, negative_slope)
@@ -57,7 +58,8 @@ def make(side, smallest, multiples, seed, device, channels, z_dim, ngf, ndf, lr_
     D.initialize(seed, "discriminator").to(device)
     return Game(G, D, NonSaturating(scale_d=1.0),
                 Adam(G, lr_g, (beta1, beta2), eps), Adam(D, lr_d, (beta1, beta2), eps),
-                z_dim=z_dim, z_shape=(z_dim, 1, 1), image_shape=(channels, side, side), seed=seed)
+                z_dim=z_dim, z_shape=(z_dim, 1, 1), image_shape=(channels, side, side), joint_batch=joint_batch,
+                seed=seed)
 
 
 def make28(seed, device, **settings):
@@ -69,7 +71,7 @@ def make64(seed, device, **settings):
 
 
 SETTINGS = {"channels": 1, "z_dim": 100, "ngf": 64, "ndf": 64, "lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999,
-            "eps": 1e-8, "negative_slope": 0.2}
+            "eps": 1e-8, "negative_slope": 0.2, "joint_batch": False}
 SMALL = {"z_dim": 4, "ngf": 2, "ndf": 2}
 
 # The minima make a run on few images minutes long: on two cores a step of dcgan28 takes a tenth of a second, one of

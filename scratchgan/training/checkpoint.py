@@ -120,7 +120,7 @@ def prune(folder, keep):
 
 
 def clean(folder):
-    """Remove what a killed process left: unfinished and half removed checkpoints."""
+    """Remove what a killed process left in a run's folder of checkpoints: unfinished and half removed ones."""
     with writing("to", folder):
         for path in Path(folder).glob(".step-*"):
             shutil.rmtree(path)

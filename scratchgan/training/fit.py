@@ -172,6 +172,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
     folder.write_config()
+    folder.clean()
     checkpoints.clean(folder.checkpoints)
     checkpoints.set_aside(damaged)
     run.history = folder.cut(run.step, config["log_every"])
@@ -200,6 +201,8 @@ def require_same_system(folder, system):
     network = next(iter(system.networks.values()))
     settings = json.loads(json.dumps(recipe.get("settings", {}), default=lambda number: number.item()))
     config = folder.config
+    if config["recipe"] is not None:  # an older run lacks a setting that came later, whose default is what it had
+        config = {**config, "settings": {**recipes.get(config["recipe"]).settings, **config["settings"]}}
     for what, here in (("recipe", recipe.get("name")), ("settings", settings), ("dtype", network.dtype.name)):
         if here != config[what]:
             raise UserError(f"The run in {folder.path} has {what} {config[what]}, not {here}: build the system as it "

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.errors import UserError
-from scratchgan.files import reason, replace_file, sync_folder, to_json, writing
+from scratchgan.files import PART, reason, replace_file, sync_folder, to_json, writing
 
 FORMAT = 1
 CONFIG, METRICS, SAMPLES, CHECKPOINTS = "config.json", "metrics.csv", "samples", "checkpoints"
@@ -100,6 +100,12 @@ class RunFolder:
             raise UserError(f"Another process is training in {self.path}: wait for it or stop it.") from None
         except OSError:  # a file system without locks
             self.close()
+
+    def clean(self):
+        """Remove what a killed process left: files that were to take the place of others."""
+        with writing("to", self.path):
+            for left in self.path.rglob(f".*{PART}"):
+                left.unlink(missing_ok=True)
 
     def close(self):
         if self._lock is not None:

@@ -254,8 +254,10 @@ def test_sampling_changes_nothing(device):
 def test_sampling_in_chunks_gives_one_sample_set(monkeypatch):
     game = small_game()
     whole = game.sample(10, seed=4)
-    monkeypatch.setattr("scratchgan.gan.game.SAMPLE_CHUNK", 3)
-    assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
+    for limit, value in (("SAMPLES_AT_ONCE", 3), ("PIXELS_AT_ONCE", 4 * 3), ("PIXELS_AT_ONCE", 1)):
+        with monkeypatch.context() as cut:
+            cut.setattr(f"scratchgan.gan.game.{limit}", value)
+            assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
 
 
 def test_gradients_of_the_step_stay_readable():

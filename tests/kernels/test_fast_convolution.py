@@ -56,7 +56,7 @@ def test_like_the_plain_one(kernel, layer, shape, dtype, rng, monkeypatch):
     for workers, block in ((1, None), (2, 1), (3, 4), (2, 50), (7, 300)):
         with monkeypatch.context() as cut:
             cut.setattr(parallel, "workers", lambda workers=workers: workers)
-            for module, size in ((winograd, "TILES"), (winograd, "WEIGH_TILES"), (columns, "BLOCK")):
+            for module, size in ((winograd, "TILES"), (columns, "BLOCK")):
                 if block:
                     cut.setattr(module, size, block)
             name, got = passed(layer, x, dy)
@@ -123,7 +123,7 @@ def dcgan64_layers():
                 yield layer, x
 
 
-def test_no_buffer_at_dcgan64_is_larger_than_input_or_output(monkeypatch):
+def test_no_column_buffer_at_dcgan64_is_larger_than_input_or_output(monkeypatch):
     largest, lend = [0], parallel.scratch
 
     def recorded(dtype, *shapes, arena="task"):

@@ -141,6 +141,19 @@ def test_a_forked_process_has_threads_of_its_own():
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_without_another_thread_to_be_had(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+    with monkeypatch.context() as full:
+        full.setattr(parallel, "_helpers", [])
+        full.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            done = np.zeros(5)
+            parallel.run([lambda i=i, done=done: done.__setitem__(i, done[i] + 1) for i in range(5)])
+            assert (done == 1).all()
+    test_each_task_once_and_several_at_a_time()
+
+
 def test_scratch_memory():
     a, b = parallel.scratch("float32", (3, 5), (7,))
     a[...], b[...] = 1, 2

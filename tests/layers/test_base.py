@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from scratchgan import backend, initializers
-from scratchgan.layers import Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import (
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    Sequential,
+    Tanh,
+)
 
 
 def network():
@@ -122,6 +133,16 @@ def test_a_layer_belongs_to_one_network():
         Sequential(shared := Tanh(), shared)
 
 
+def test_layers_are_taken_in_all_or_none():
+    net, one = Sequential(Linear(2, 3)), Linear(3, 2)
+    for second in (3, one):
+        with pytest.raises((TypeError, ValueError), match="'2'"):
+            net.add_layers({"1": one, "2": second})
+        assert len(net) == 1 and net.theta.size == 9
+    net.add_layers({"1": one, "2": Tanh()})
+    assert len(net) == 3 and net.theta.size == 17
+
+
 def test_what_a_parameter_may_be():
     with pytest.raises(TypeError, match="Layer: parameter 'n' must be float32 or float64, not int64"):
         Layer().add_parameter("n", [1, 2])
@@ -180,6 +201,13 @@ def test_to(device, dtype):
     assert y.dtype == dtype and backend.device_of(y) == device
     assert net.backward(y).dtype == dtype
     assert np.array_equal(host(net.to("cpu", "float32").theta), before)
+
+
+def test_to_is_for_networks_outside_their_workspace():
+    net = network()
+    with net.workspace(), pytest.raises(ValueError, match="leave the workspace before"):
+        net.to(dtype="float64")
+    net.to(dtype="float64").forward(np.ones((2, 3)))
 
 
 def test_to_refuses_other_dtypes():
@@ -342,6 +370,21 @@ def test_a_workspace_gives_the_same_numbers_from_the_same_memory(device):
             assert share(net.forward(inputs[1]), net.forward(inputs[1]))
         assert share(net.forward(inputs[1]), net.forward(inputs[1]))
     assert not share(net.forward(inputs[1]), net.forward(inputs[1]))
+
+
+def test_a_workspace_serves_batches_of_different_sizes():
+    def build():
+        return Sequential(Conv2d(1, 9, 3, 1, 1), BatchNorm2d(9), LeakyReLU(inplace=True), MaxPool2d(2),
+                          Conv2d(9, 8, 4, 2, 1), BatchNorm2d(8), LeakyReLU(0.2, inplace=True), Dropout(0.5),
+                          ConvTranspose2d(8, 3, 4, 2, 1), Tanh())
+    rng, inside, outside = np.random.default_rng(0), build().initialize(0), build().initialize(0)
+    with inside.workspace():
+        for n in (2, 5, 1, 3, 5):
+            x, dy = rng.standard_normal((n, 1, 12, 8)), rng.standard_normal((n, 3, 6, 4))
+            passes = [one_pass(net, x.astype(np.float32), dy.astype(np.float32)) for net in (inside, outside)]
+            assert all(np.array_equal(a, b) for a, b in zip(*passes, strict=True))
+    for key, value in inside.state_dict().items():
+        assert np.array_equal(value, outside.state_dict()[key]), key
 
 
 def test_results_outside_a_workspace_outlive_it(device):

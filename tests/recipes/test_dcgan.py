@@ -11,6 +11,7 @@ from torch_oracle import torch_module
 import scratchgan
 from scratchgan import backend, data, recipes, training
 from scratchgan.cli import main
+from scratchgan.gan import game as game_module
 from scratchgan.gradcheck.oracles import relative_error
 
 TINY = {"z_dim": 5, "ngf": 3, "ndf": 2}
@@ -180,7 +181,10 @@ def golden(dtype, steps, n):
     return metrics, game, theirs
 
 
-def test_golden_trajectory_of_torch(torch_alone):
+@pytest.mark.parametrize("together", [game_module.PIXELS_TOGETHER, 0], ids=["one pass", "two passes"])
+def test_golden_trajectory_of_torch(torch_alone, monkeypatch, together):
+    """With D's real and fake images in one pass, as small batches go, and one after the other."""
+    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", together)
     metrics, game, theirs = golden("float64", 10, 8)
     for step, (ours, expected) in enumerate(metrics):
         for key, value in expected.items():

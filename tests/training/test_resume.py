@@ -168,9 +168,12 @@ def test_leftovers_of_a_killed_process_are_removed(begun, data):
     for name in (".step-00000016.tmp", ".step-00000003.old"):
         (folder / "checkpoints" / name).mkdir()
         (folder / "checkpoints" / name / "generator.safetensors").write_text("half")
+    (folder / ".config.json.0a1b2c3d.part").write_text("half")
+    (folder / "samples" / ".epoch-001.png.0a1b2c3d.part").write_text("half")
     resume(folder, data)
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         "step-00000010", "step-00000015", "step-00000020"]
+    assert not list(folder.rglob("*.part"))
 
 
 def test_lost_rows_are_announced(begun, data):

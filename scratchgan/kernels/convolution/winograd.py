@@ -12,8 +12,8 @@ The other two sums follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for t
 
 In two dimensions this happens to rows (index k), then to columns (index l), and a product is a matrix product over
 samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) of a pair of pairs. Arrays are
-(N, H, W, C) here. Only one k is held at a time, for some samples and rows of tiles: the buffers are a fraction of x,
-and stay in a core's cache.
+(N, H, W, C) here. Of d, e, g and m only one k is held at a time, for some samples and rows of tiles: a fraction of x,
+which stays in a core's cache. Of u and v all is held, 9/4 of w, in one memory for all convolutions.
 """
 
 import threading
@@ -24,8 +24,7 @@ import numpy as np
 from scratchgan.kernels import parallel
 from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
 
-TILES = 512         # rows of a matrix product: fewer are slower, more leave the cache
-WEIGH_TILES = 512   # the same where tiles are summed over
+TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
 
 
 class _Lent(threading.local):
@@ -193,7 +192,7 @@ class Winograd:
 
     def weigh(self, x, y, w, add=False):
         X, Y = channels_last(x), channels_last(y)
-        v = self.lent()
+        v = self.take_memory()
         parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r, v[k, :, r]) for k in range(3) for r in range(2)])
         w = w.transpose(2, 3, 1, 0)
         parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r, add) for a in range(2) for r in range(2)])
@@ -202,7 +201,7 @@ class Winograd:
     def _weigh(self, X, Y, k, r, v):
         """v of this k and r, summed over all tiles block by block."""
         v, first = v.reshape(3, 2 * self.c, self.o), True
-        for samples, t, count in self.blocks(slice(0, self.n), WEIGH_TILES):
+        for samples, t, count in self.blocks(slice(0, self.n), TILES):
             n, count = samples.stop - samples.start, self.rows_of_tiles(t, count, k)
             (p, f, product), *de = parallel.scratch(
                 X.dtype, [self.pixel_shape(n, count, 1), (n, count, self.ow, self.o), (2 * self.c, self.o)],
@@ -236,13 +235,13 @@ class Winograd:
     def transformed(self):
         """u, made unless it is still there from the pass before."""
         there = _lent.to is not None and _lent.to() is self
-        u = self.lent()
+        u = self.take_memory()
         if not there:
             parallel.run([lambda k=k, r=r: self._transform(k, r, u[k, :, r]) for k in range(3) for r in range(2)])
         _lent.to = weakref.ref(self)
         return u
 
-    def lent(self):
+    def take_memory(self):
         """Memory for u or v, by k, l, r, q. It is 9/4 of w, so that all convolutions take turns with one."""
         _lent.to = None
         return parallel.scratch(self.weight.dtype, (3, 3, 2, 2, self.c, self.o), arena="weights")[0]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-OURS, COMPILED = "scratchgan", "torch.compile"
+COMPILED = "torch.compile"
 
 
 def mlp_networks(channels):

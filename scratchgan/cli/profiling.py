@@ -28,7 +28,8 @@ def add(commands):
     parser.add_argument("--steps", type=whole(1), metavar="N",
                         help="how many to measure (default: as many as take 5 seconds, 5 to 200)")
     parser.add_argument("--threads", type=whole(1, 1024), metavar="N",
-                        help="threads of the linear algebra on the CPU (default: one for each core)")
+                        help="threads of the linear algebra and of the layers' own tasks on the CPU "
+                             "(default: what the BLAS has set, usually one for each core)")
     parser.add_argument("--out", type=path, metavar="PATH",
                         help=f"the chart, NAME{', NAME'.join(CURVE_KINDS)}, or a folder for it "
                              "(default: profile-RECIPE.png)")

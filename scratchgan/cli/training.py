@@ -50,7 +50,8 @@ def add(commands):
     rates.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
     rates.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
     rates.add_argument("--threads", type=whole(1, 1024), metavar="N",
-                       help="threads of the linear algebra on the CPU (default: one for each core)")
+                       help="threads of the linear algebra and of the layers' own tasks on the CPU "
+                            "(default: what the BLAS has set, usually one for each core)")
 
     files = parser.add_argument_group("what is written")
     files.add_argument("--out", type=path, metavar="FOLDER",

@@ -1,5 +1,7 @@
 """Activation functions and their gradients, elementwise; every result keeps the memory order of its input.
 
+`out` may share no memory with the inputs, except that it may be the very array that a docstring names.
+
 Complex values branch on the real part, so that each function stays analytic away from its kink: its complex
 step derivative is then the derivative on the branch taken.
 """
@@ -12,25 +14,22 @@ import numpy as np
 from scratchgan.backend import array_module
 from scratchgan.kernels import parallel
 from scratchgan.kernels.parallel import by_blocks
+from scratchgan.kernels.results import store
 
 
 def _plain(xp, x, out):
-    """Whether to use the plain formula: the fast ones are for real NumPy arrays with somewhere to write."""
+    """Whether to use the plain formula: the fast one is for real NumPy arrays, and writes into a given `out`.
+
+    `sigmoid` and `softplus` do not ask: for real NumPy arrays they use theirs without `out` too.
+    """
     return xp is not np or x.dtype.kind == "c" or out is None
 
 
-def _result(value, out):
-    if out is None or out.dtype != value.dtype:  # a real dy through a complex pass gives a complex dx
-        return value
-    out[...] = value
-    return out
-
-
 def leaky_relu(x, slope, out=None):
-    """y = x where x > 0, else slope x."""
+    """y = x where x > 0, else slope x. `out` may be x."""
     xp = array_module(x)
     if _plain(xp, x, out) or not 0 <= slope <= 1:
-        return _result(xp.where(x.real > 0, x, slope * x), out)
+        return store(xp.where(x.real > 0, x, slope * x), out)
     by_blocks(_relu if slope == 0 else functools.partial(_leaky_relu, x.dtype.type(slope), x is out), x, out)
     return out
 
@@ -46,10 +45,13 @@ def _leaky_relu(slope, inplace, x, out):
 
 
 def leaky_relu_grad(dy, x, slope, out=None):
-    """dx = dy where x > 0, else slope dy."""
+    """dx = dy where x > 0, else slope dy. `out` may be dy.
+
+    It is a product for slope 0 too: an infinite dy gives NaN where x <= 0.
+    """
     xp = array_module(x)
     if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype or not 0 <= slope <= 1:
-        return _result(xp.where(x.real > 0, dy, slope * dy), out)
+        return store(xp.where(x.real > 0, dy, slope * dy), out)
     by_blocks(functools.partial(_leaky_relu_grad, x.dtype.type(slope), dy is out), dy, x, out)
     return out
 
@@ -66,19 +68,19 @@ def _leaky_relu_grad(slope, inplace, dy, x, out):
 
 
 def tanh(x, out=None):
-    """y = tanh x."""
+    """y = tanh x. `out` may be x."""
     xp = array_module(x)
     if _plain(xp, x, out):
-        return _result(xp.tanh(x), out)
+        return store(xp.tanh(x), out)
     by_blocks(lambda x, out: np.tanh(x, out=out), x, out)
     return out
 
 
 def tanh_grad(dy, y, out=None):
-    """dx = dy (1 - y^2), from the output y."""
+    """dx = dy (1 - y^2), from the output y. `out` may be y, not dy."""
     xp = array_module(y)
     if _plain(xp, y, out) or not dy.dtype == y.dtype == out.dtype:
-        return _result(dy * (1 - y * y), out)
+        return store(dy * (1 - y * y), out)
     by_blocks(_tanh_grad, dy, y, out)
     return out
 
@@ -90,9 +92,11 @@ def _tanh_grad(dy, y, out):
 
 
 def sigmoid(x, out=None):
-    """y = 1 / (1 + exp(-x)), here as exp(min(x, 0)) / (1 + exp(-|x|)), so that nothing overflows.
+    """y = 1 / (1 + exp(-x)). `out` may be x.
 
-    Small values keep their digits either way.
+    Real NumPy arrays take that formula as it stands: where exp(-x) overflows, to inf, y is 0 instead of a subnormal
+    number. Everything else takes exp(min(x, 0)) / (1 + exp(-|x|)), in which nothing overflows. Small values keep their
+    digits either way.
     """
     xp = array_module(x)
     if xp is np and x.dtype.kind == "f":
@@ -102,7 +106,7 @@ def sigmoid(x, out=None):
         return out
     positive = x.real >= 0
     e = xp.exp(xp.where(positive, -x, x))
-    return _result(xp.where(positive, xp.ones_like(e), e) / (1 + e), out)
+    return store(xp.where(positive, xp.ones_like(e), e) / (1 + e), out)
 
 
 def _sigmoid(x, out):
@@ -113,10 +117,10 @@ def _sigmoid(x, out):
 
 
 def sigmoid_grad(dy, x, y, out=None):
-    """dx = dy y(x) y(-x) = dy y / (1 + exp(x)), from the input x and the output y."""
+    """dx = dy y(x) y(-x) = dy y / (1 + exp(x)), from the input x and the output y. `out` may be x, not dy or y."""
     xp = array_module(x)
     if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype:
-        return _result(dy * (y * sigmoid(-x)), out)
+        return store(dy * (y * sigmoid(-x)), out)
     with np.errstate(over="ignore"):
         by_blocks(_sigmoid_grad, dy, x, y, out)
     return out
@@ -133,9 +137,11 @@ LINEAR = 40.0  # above, log(1 + exp(x)) is x in every precision
 
 
 def softplus(x, beta=1.0, threshold=math.inf, out=None):
-    """y = log(1 + exp(beta x)) / beta, by log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)); x for beta x > threshold.
+    """y = log(1 + exp(z)) / beta with z = beta x, but y = x where z > threshold. `out` must not be x.
 
-    Small values keep their digits, and nothing overflows.
+    Real NumPy arrays take log1p(exp(z)), and x where z > LINEAR in any case: that replaces the inf to which exp(z)
+    overflows. Everything else takes max(z, 0) + log(1 + exp(-|z|)), in which nothing overflows. Small values keep their
+    digits either way.
     """
     xp = array_module(x)
     if xp is np and x.dtype.kind == "f":
@@ -148,7 +154,7 @@ def softplus(x, beta=1.0, threshold=math.inf, out=None):
     e = xp.exp(xp.where(positive, -z, z))
     log1p = xp.log(1 + e) if e.dtype.kind == "c" else xp.log1p(e)  # CuPy's log1p is real only
     y = (xp.where(positive, z, xp.zeros_like(z)) + log1p) / beta
-    return _result(xp.where(z.real > threshold, x, y), out)
+    return store(xp.where(z.real > threshold, x, y), out)
 
 
 def _softplus(beta, threshold, x, out):
@@ -163,11 +169,11 @@ def _softplus(beta, threshold, x, out):
 
 
 def softplus_grad(dy, x, beta=1.0, threshold=math.inf, out=None):
-    """dx = dy / (1 + exp(-beta x)), or dy where beta x > threshold."""
+    """dx = dy / (1 + exp(-beta x)), or dy where beta x > threshold. `out` must be neither dy nor x."""
     xp = array_module(x)
     if _plain(xp, x, out) or not dy.dtype == x.dtype == out.dtype:
         z = beta * x
-        return _result(xp.where(z.real > threshold, dy, dy * sigmoid(z)), out)
+        return store(xp.where(z.real > threshold, dy, dy * sigmoid(z)), out)
     with np.errstate(over="ignore"):
         by_blocks(functools.partial(_softplus_grad, beta, threshold), dy, x, out)
     return out

@@ -9,7 +9,7 @@ class LeakyReLU(Layer):
 
     At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch. With `inplace` y takes the
     memory of x, and dx that of dy, inside `workspace()`: only behind a layer that does not need its output again, so
-    not as a network's first, nor behind Tanh or Sigmoid.
+    not behind Tanh or Sigmoid, nor as a network's first or last, whose x or dy is the caller's.
     """
 
     def __init__(self, negative_slope=0.01, inplace=False):

@@ -99,5 +99,5 @@ class Memory:
         return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
     def own(self, view):
-        """A view of the caller's array made safe to hand out: a copy, except inside `workspace()`."""
-        return view if self._in_workspace else view.copy()
+        """A view of the caller's array made safe to hand out: inside `workspace()` itself, else copied in its order."""
+        return view if self._in_workspace else view.copy(order="K")

@@ -165,7 +165,7 @@ class MaxPool2d(_Pooling):
         dx[i s + a d - p, j s + b d - p] += dy[i, j]  for (a, b) = argmax of window (i, j), else 0
 
     Of equal values the first wins, row by row; NaN counts as larger than any, and the last of several wins: as in
-    PyTorch.
+    PyTorch. The others' share is a product with 0, though: of an infinite dy they get NaN.
     """
 
     def forward(self, x):

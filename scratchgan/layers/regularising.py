@@ -1,7 +1,7 @@
 """Layers that act in training only."""
 
 from scratchgan import random
-from scratchgan.backend import device_of
+from scratchgan.backend import array_module, device_of
 from scratchgan.layers.base import Layer
 
 
@@ -25,7 +25,7 @@ class Dropout(Layer):
             return self.own(x)
         mask = self.next_mask(x)
         self.cache = x.shape, x.dtype, mask
-        return x * mask
+        return self.masked("y", x, mask)
 
     def next_mask(self, x):
         (seed, key, step, count), dtype = self._draw, x.real.dtype
@@ -39,7 +39,11 @@ class Dropout(Layer):
         self.check_gradient(dy, shape, dtype, wrt)
         if wrt == "params":
             return None
-        return self.own(dy) if mask is None else dy * mask
+        return self.own(dy) if mask is None else self.masked("dx", dy, mask)
+
+    def masked(self, slot, x, mask):
+        """x m in the memory order of x."""
+        return array_module(x).multiply(x, mask, out=self.empty_like(slot, x))
 
     def __repr__(self):
         return f"Dropout({self.p})"

@@ -65,6 +65,17 @@ def test_fast_tanh_equals_the_plain_one(rng):
     assert np.allclose(kernels.tanh_grad(dy, y, np.empty_like(x)), dy * (1 - y * y), rtol=1e-15)
 
 
+@pytest.mark.parametrize("function, arrays, shared", [
+    (lambda x, out: kernels.leaky_relu(x, 0.2, out), 1, 0), (lambda x, out: kernels.leaky_relu(x, 0.0, out), 1, 0),
+    (lambda dy, x, out: kernels.leaky_relu_grad(dy, x, 0.2, out), 2, 0), (kernels.tanh, 1, 0),
+    (lambda dy, x, out: kernels.leaky_relu_grad(dy, x, 0.0, out), 2, 0), (kernels.tanh_grad, 2, 1),
+    (kernels.sigmoid, 1, 0), (kernels.sigmoid_grad, 3, 1)])
+def test_an_input_to_write_into_where_that_is_allowed(device, rng, function, arrays, shared):
+    given = [backend.to_device(draw(rng, (6, 5), "float32"), device) for _ in range(arrays)]
+    expected = function(*given, out=given[0].copy())
+    assert function(*given, out=given[shared]) is given[shared] and (given[shared] == expected).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sigmoid_and_softplus_keep_their_digits_at_both_ends(device, dtype):
     x = np.array([-1e4, -80, -30, -1, 0, 1, 30, 80, 1e4], dtype)

@@ -141,3 +141,10 @@ def test_a_container_may_hold_gradients_while_its_layers_make_theirs(rng, inner)
                 whole.zero_grad()
                 whole.forward(x)
                 assert np.array_equal(whole.backward(dy), dx) and np.array_equal(whole.grad, gradient)
+
+
+def test_an_empty_chain_keeps_the_memory_order(device, rng):
+    x = backend.to_device(rng.standard_normal((4, 5, 2, 3)), device).transpose(0, 3, 1, 2)
+    net = Sequential().to(device)
+    for result in (net.forward(x), net.backward(x)):
+        assert result is not x and result.transpose(0, 2, 3, 1).flags.c_contiguous and (result == x).all()

@@ -179,14 +179,14 @@ def test_empty_batch(device, layer):
     assert layer.backward(y).shape == x.shape
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@pytest.mark.parametrize("layer", [*LAYERS, Upsample(scale_factor=1)], ids=repr)
 def test_results_keep_the_memory_order(device, layer, rng):
-    """Chains of convolutions hand on NCHW views of (H, W, N, C)."""
-    x = backend.to_device(rng.standard_normal((6, 5, 3, 2)), device).transpose(2, 3, 0, 1)
+    """Chains of convolutions hand on NCHW views of (N, H, W, C)."""
+    x = backend.to_device(rng.standard_normal((3, 6, 5, 2)), device).transpose(0, 3, 1, 2)
     y = layer.forward(x)
     dx = layer.backward(y)
     for array in (y, dx):
-        assert array.transpose(2, 3, 0, 1).flags.c_contiguous
+        assert array.transpose(0, 2, 3, 1).flags.c_contiguous
     plain = layer.forward(backend.to_device(np.ascontiguousarray(backend.to_host(x)), device))
     assert plain.flags.c_contiguous and (plain == y).all()
 

@@ -74,6 +74,23 @@ def test_same_mask_in_every_precision():
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape, axes", [((4, 3, 5, 2), (0, 2, 3, 1)), ((4, 6), (1, 0))], ids=["NHWC", "F"])
+def test_results_keep_the_memory_order_and_the_mask(device, rng, shape, axes, training):
+    layer, x = Dropout(0.5).to(device).train(training), rng.standard_normal(shape).astype(np.float32)
+    def passes(x):
+        layer.set_step(0, 0)
+        return layer.forward(x), layer.backward(x)
+    plain = passes(backend.to_device(x, device))
+    turned = backend.to_device(np.ascontiguousarray(x.transpose(axes)), device).transpose(np.argsort(axes).tolist())
+    for result, expected in zip(passes(turned), plain, strict=True):
+        assert expected.flags.c_contiguous and result.transpose(axes).flags.c_contiguous
+        assert (result == expected).all()
+    with layer.workspace():
+        for result, expected in zip(passes(turned), plain, strict=True):
+            assert result.transpose(axes).flags.c_contiguous and (result == expected).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(), (0, 3), (3, 0)])
 def test_scalars_and_empty_batches(device, shape, training):
     layer = Dropout(0.5).to(device).train(training)

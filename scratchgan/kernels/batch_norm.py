@@ -3,10 +3,11 @@
 Vectors of one value a channel are float64 (or complex128) whatever x is. Where a mean is far from zero, passes
 subtract it before they multiply, so that data there keep their digits; elsewhere they save that step.
 
-The plain formulas are `_plain_...`. For real NumPy arrays in any dense memory order there is a faster way: x is seen
-as a matrix in the order of memory, with one channel a row or, repeated until rows are long enough for fast loops, one
-channel a column. It is cut into blocks of rows, which threads share if they are many. The sums of all blocks are
-added up in float64 and in order, so that neither the number of threads nor their speed changes a bit.
+The plain formulas are in `scratchgan.layers.normalisation`. For real NumPy arrays in any dense memory order there is a
+faster way, here; for others the passes return None. x is seen as a matrix in the order of memory, with one channel a
+row or, repeated until rows are long enough for fast loops, one channel a column. It is cut into blocks of rows, which
+threads share if they are many. The sums of all blocks are added up in float64 and in order, so that neither the number
+of threads nor their speed changes a bit.
 """
 
 import functools
@@ -44,7 +45,7 @@ def statistics(x):
     """(mean, var, far) of each channel, var = mean of (x - mean)^2. x has at least one value a channel."""
     form = _form(x)
     if form is None:
-        return *_plain_statistics(x), True
+        return None
     mean, square = form.sums(lambda x: (form.sum(x), form.dot(x, x)), x) / form.count
     var = square - mean * mean
     if not is_far(mean, var):
@@ -58,13 +59,13 @@ def statistics(x):
     return centre + rest, square - rest * rest, True
 
 
-def normalise(x, mean, scale, bias, far=True, out=None):
-    """y = (x - mean) scale + bias, with a value a channel of each."""
+def normalise(x, mean, scale, bias, far, out):
+    """y = (x - mean) scale + bias, with a value a channel of each, into `out`."""
+    form = _form(x, out, vectors=(mean, scale))
+    if form is None:
+        return None
     centre, rest = _rounded(mean, x) if far else (None, mean)
     bias = bias - rest * scale
-    form = _form(x, out, vectors=(mean, scale, bias))
-    if form is None:
-        return _result(_plain_normalise(x, centre, scale, bias), out)
 
     def block(x, y, scale, bias, centre=None):
         np.multiply(_minus(x, centre, y), scale, out=y)
@@ -73,26 +74,26 @@ def normalise(x, mean, scale, bias, far=True, out=None):
     return out
 
 
-def gradient_sums(dy, x, mean, far=True):
+def gradient_sums(dy, x, mean, far):
     """(sum of dy, sum of dy (x - mean)) of each channel."""
-    centre, rest = _rounded(mean, x) if far else (None, mean)
     form = _form(x, dy, vectors=(mean,))
     if form is None:
-        total, product = _plain_gradient_sums(dy, x, centre)
-    else:
-        def block(x, dy, centre=None):
-            return form.sum(dy), form.dot(dy, _minus(x, centre))
-        total, product = form.sums(block, x, dy, vectors=[centre][:far])
+        return None
+    centre, rest = _rounded(mean, x) if far else (None, mean)
+
+    def block(x, dy, centre=None):
+        return form.sum(dy), form.dot(dy, _minus(x, centre))
+    total, product = form.sums(block, x, dy, vectors=[centre][:far])
     return total, product - rest * total
 
 
-def input_gradient(dy, x, mean, scale, slope, offset, far=True, out=None):
-    """dx = scale (dy + slope (x - mean) + offset), with a value a channel of each."""
-    centre, rest = _rounded(mean, x) if far else (None, mean)
-    offset = offset - rest * slope
+def input_gradient(dy, x, mean, scale, slope, offset, far, out):
+    """dx = scale (dy + slope (x - mean) + offset), with a value a channel of each, into `out`."""
     form = _form(x, dy, out, vectors=(mean, scale, slope, offset))
     if form is None:
-        return _result(_plain_input_gradient(dy, x, centre, scale, slope, offset), out)
+        return None
+    centre, rest = _rounded(mean, x) if far else (None, mean)
+    offset = offset - rest * slope
 
     def block(x, dy, dx, scale, slope, offset, centre=None):
         np.multiply(_minus(x, centre, dx), slope, out=dx)
@@ -105,7 +106,7 @@ def input_gradient(dy, x, mean, scale, slope, offset, far=True, out=None):
 
 def _rounded(mean, x):
     """The mean in the precision of x, and the rest of it."""
-    centre = mean.astype(_narrow(mean, x))
+    centre = mean.astype(x.dtype)
     return centre, mean - centre
 
 
@@ -113,6 +114,12 @@ def _minus(x, centre, out=None):
     if centre is None:
         return x
     return np.subtract(x, centre, out=parallel.scratch(x.dtype, x.shape)[0] if out is None else out)
+
+
+def narrow(vector, x):
+    """The dtype of a vector that goes with x: real or complex as the vector, as precise as x."""
+    real = np.finfo(x.dtype).dtype
+    return np.result_type(real, np.complex64) if vector.dtype.kind == "c" else real
 
 
 def stored_like(dy, x):
@@ -125,58 +132,27 @@ def stored_like(dy, x):
     return np.ascontiguousarray(dy.transpose(axes)).transpose(np.argsort(axes))
 
 
-# -- the plain formulas --------------------------------------------------------------------------------------------
+def row_sums(a, b, most):
+    """The sum of a b along each row: pieces of at most so many values in the precision of a, their sum in float64.
 
-
-def _plain_statistics(x):
-    axes, wide = (0, *range(2, x.ndim)), np.result_type(x.dtype, np.float64)
-    mean = x.mean(axis=axes, dtype=wide)
-    d = _less(x, mean)
-    rest = d.mean(axis=axes, dtype=wide)  # of the mean, which was rounded to the precision of x
-    return mean, (d * d).mean(axis=axes, dtype=wide) - rest * rest
-
-
-def _plain_normalise(x, mean, scale, bias):
-    return _less(x, mean) * _along(scale, x) + _along(bias, x)
-
-
-def _plain_gradient_sums(dy, x, mean):
-    axes, d = (0, *range(2, x.ndim)), dy * _less(x, mean)
-    return (dy.sum(axis=axes, dtype=np.result_type(dy.dtype, np.float64)),
-            d.sum(axis=axes, dtype=np.result_type(d.dtype, np.float64)))
-
-
-def _plain_input_gradient(dy, x, mean, scale, slope, offset):
-    return (dy + _less(x, mean) * _along(slope, x) + _along(offset, x)) * _along(scale, x)
-
-
-def _less(x, mean):
-    return x if mean is None else x - _along(mean, x)
-
-
-def _along(vector, x):
-    """A value a channel, in the precision of x and shaped to go with it."""
-    return vector.astype(_narrow(vector, x), copy=False).reshape(-1, *[1] * (x.ndim - 2))
-
-
-def _narrow(vector, x):
-    """The dtype of a vector that goes with x: real or complex as the vector, as precise as x."""
-    real = np.finfo(x.dtype).dtype
-    return np.result_type(real, np.complex64) if vector.dtype.kind == "c" else real
-
-
-def _result(value, out):
-    if out is None or out.dtype != value.dtype:
-        return value
-    out[...] = value
-    return out
+    The pieces are as long as each other; what is left over is shorter than there are pieces.
+    """
+    length = a.shape[-1]
+    pieces = -(-length // most)
+    if pieces == 1:
+        return np.vecdot(a, b)
+    size = length // pieces
+    whole = pieces * size
+    cut = [array[..., :whole].reshape(*array.shape[:-1], pieces, size) for array in (a, b)]
+    total = np.vecdot(*cut).sum(axis=-1, dtype=np.float64)
+    return total if whole == length else total + np.vecdot(a[..., whole:], b[..., whole:])
 
 
 # -- blocks in the order of memory ---------------------------------------------------------------------------------
 
 
 def _form(*arrays, vectors=()):
-    """How to see these arrays as matrices; None where only the plain formula will do."""
+    """How to see these arrays as matrices; None where only the plain formulas will do."""
     dtype = arrays[0].dtype
     for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
@@ -200,7 +176,8 @@ def _form_of(shape, step, strides, *others):
     outside, channels, inside = math.prod(sizes[:channel]), shape[1], math.prod(sizes[channel + 1:])
     by_row = outside == 1 or inside >= LONG
     if by_row:
-        pieces = next(n for n in range(1, inside + 1) if inside % n == 0 and inside // n <= 4 * WIDTH)
+        pieces = next(n for n in range(-(-inside // (4 * WIDTH)), inside + 1) if inside % n == 0)
+        pieces = pieces if inside // pieces >= LONG else 1  # large primes have no good ones
         lines = outside, channels, pieces
         matrix = math.prod(lines), inside // pieces
     else:
@@ -228,7 +205,7 @@ class _Form(NamedTuple):
         and slow down what comes next. Eight rows at a time, as the sums of few numbers keep more digits.
         """
         if self.by_row:
-            return np.vecdot(block, np.ones(block.shape[1], block.dtype))
+            return row_sums(block, np.ones(block.shape[1], block.dtype), 4 * WIDTH)
         whole = len(block) // 8 * 8
         eights = np.add.reduce(block[:whole].reshape(-1, 8, block.shape[1]), axis=1)
         return np.add.reduce(eights, axis=0) + np.add.reduce(block[whole:], axis=0)
@@ -238,7 +215,7 @@ class _Form(NamedTuple):
         if not self.by_row:
             return np.einsum("ij,ij->j", a, b)
         with np.errstate(over="ignore"):
-            return np.vecdot(a, b)
+            return row_sums(a, b, 4 * WIDTH)
 
     def each(self, function, *arrays, vectors=()):
         """Call function(parts of the arrays' matrices, vectors that go along with these) for each block of rows."""

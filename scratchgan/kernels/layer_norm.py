@@ -1,9 +1,10 @@
 """The passes of layer normalisation: statistics of each sample, which the last axes of x hold.
 
-The plain formulas are `_plain_...`. For real NumPy arrays there is a faster way where samples lie in memory one after
-the other, each dense in any order, or all side by side (features first): x is seen as a matrix in the order of memory,
-with one sample a row, or a column. The cores share blocks of rows; the parameters' gradients are added up in groups
-whose number does not depend on that of the threads, and so neither does any bit of them.
+The plain formulas are in `scratchgan.layers.layer_norm`. For real NumPy arrays there is a faster way, here, where
+samples lie in memory one after the other, each dense in any order, or all side by side (features first); for others the
+passes return None. x is seen as a matrix in the order of memory, with one sample a row, or a column. The cores share
+blocks of rows; the parameters' gradients are added up in groups whose number does not depend on that of the threads,
+and so neither does any bit of them.
 
 A mean far from zero is subtracted before anything else, so that data there keep their digits; other samples save that
 pass. No sample's y depends on the samples beside it.
@@ -15,9 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scratchgan.backend import array_module
 from scratchgan.kernels import parallel
-from scratchgan.kernels.batch_norm import NEAR, stored_like
+from scratchgan.kernels.batch_norm import NEAR, row_sums, stored_like
 
 BLOCK = 1 << 20   # elements of a block of rows, about: with fewer, threads wait for each other between NumPy's calls
 SMALL = 1 << 20   # elements: below, one thread is done before two would have agreed on who calls NumPy
@@ -30,7 +30,7 @@ LONG = 256        # elements of a row from which on NumPy need not copy what is 
 # -- what the layer calls ------------------------------------------------------------------------------------------
 
 
-def normalise(x, weight, bias, eps, axes, out=None):
+def normalise(x, weight, bias, eps, axes, out):
     """(y, kept): y = xhat weight + bias with xhat = (x - centre) r + shift = (x - mean) r over the last `axes` axes.
 
     `kept` is (centre, shift, r), for `gradients`. The centre is the mean in the precision of x, or 0 where the mean is
@@ -38,8 +38,7 @@ def normalise(x, weight, bias, eps, axes, out=None):
     """
     form = _form(axes, x, out, vectors=(weight, bias))
     if form is None:
-        y, kept = _plain_normalise(x, weight, bias, eps, axes)
-        return _result(y, out), kept
+        return None
     kept = np.empty((3, *x.shape[:x.ndim - axes], *[1] * axes), x.dtype)
     samples, weight, bias = form.samples(kept), form.line(weight), form.line(bias)
 
@@ -76,8 +75,7 @@ def gradients(dy, x, kept, weight, axes, out=None, wrt="all"):
     dy = stored_like(dy, x)
     form = _form(axes, x, dy, *[out] * (wrt != "params"), vectors=(weight,))
     if form is None:
-        dx, *sums = _plain_gradients(dy, x, kept, weight, axes, wrt)
-        return dx if dx is None else _result(dx, out), *sums
+        return None
     samples, weight = form.samples(kept), form.line(weight)
     sums = None if wrt == "input" else np.zeros((form.groups, 2, form.features), x.dtype)
 
@@ -110,43 +108,6 @@ def _gradients(form, dy, x, dx, weight, kept, sums):
     np.multiply(dx, r, out=dx)
 
 
-# -- the plain formulas --------------------------------------------------------------------------------------------
-
-
-def _plain_normalise(x, weight, bias, eps, axes):
-    mean = _mean(x, axes)
-    d = x - mean
-    rest = _mean(d, axes)  # of the mean, which was rounded to the precision of x
-    d = d - rest
-    r = (_mean(d * d, axes) + eps) ** -0.5
-    y = d * r
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias, array_module(x).stack([mean, -rest * r, r])
-
-
-def _plain_gradients(dy, x, kept, weight, axes, wrt):
-    centre, shift, r = kept
-    xhat, samples = (x - centre) * r + shift, tuple(range(x.ndim - axes))
-    sums = (None, None) if wrt == "input" else ((dy * xhat).sum(axis=samples), dy.sum(axis=samples))
-    if wrt == "params":
-        return None, *sums
-    g = dy if weight is None else dy * weight
-    return r * (g - _mean(g, axes) - xhat * _mean(g * xhat, axes)), *sums
-
-
-def _mean(a, axes):
-    """Over each sample, added up in float64."""
-    wide = np.result_type(a.dtype, np.float64)
-    return a.mean(axis=tuple(range(a.ndim - axes, a.ndim)), keepdims=True, dtype=wide).astype(a.dtype)
-
-
-def _result(value, out):
-    if out is None or out.dtype != value.dtype:
-        return value
-    out[...] = value
-    return out
-
-
 # -- samples as rows or columns in the order of memory -------------------------------------------------------------
 
 
@@ -174,11 +135,10 @@ def _form_of(axes, shape, strides, step):
     if not step:
         return None
     if order[:lead] == leading:
-        pieces = next(n for n in range(1, features + 1) if features % n == 0 and features // n <= PIECE)
         rows = max(1, BLOCK // features)
         groups = 1 if count * features < SMALL else min(GROUPS, 2 * -(-count // (2 * rows)))
         parts = parallel.split(slice(0, count), groups)
-        return _Form(order, inside, True, count, features, (count, features), pieces, rows, parts)
+        return _Form(order, inside, True, count, features, (count, features), 1, rows, parts)
     if order[axes:] == leading:
         most = max(1, min(features, WIDTH // count))
         repeats = next(n for n in range(most, 0, -1) if features % n == 0)
@@ -194,7 +154,7 @@ class _Form(NamedTuple):
     count: int       # of samples
     features: int    # of a sample
     matrix: tuple    # its shape
-    pieces: int      # of a row that are added up by themselves, or how often the samples repeat along a row
+    repeats: int     # how often the samples come along a row, where they are columns
     rows: int        # of a block
     parts: list      # slices of the rows, one a group
 
@@ -217,15 +177,14 @@ class _Form(NamedTuple):
     def mean(self, a, b=None):
         """Of a, or of a b, over each sample: pieces of it in the precision of a, their sum in float64."""
         if self.by_row:
-            parts = len(a), self.pieces, self.features // self.pieces
-            b = np.ones(parts[2], a.dtype) if b is None else b.reshape(parts)
-            total = np.vecdot(a.reshape(parts), b).sum(axis=1, dtype=np.float64, keepdims=True)
+            b = np.ones(self.features, a.dtype) if b is None else b
+            total = row_sums(a, b, PIECE).astype(np.float64)[:, None]
         else:
             total = 0
             for i in range(0, len(a), LONG):
                 part = a[i:i + LONG]
                 sums = np.add.reduce(part) if b is None else np.einsum("ij,ij->j", part, b[i:i + LONG])
-                total = total + sums.reshape(self.pieces, self.count).sum(axis=0, dtype=np.float64)
+                total = total + sums.reshape(self.repeats, self.count).sum(axis=0, dtype=np.float64)
         return total / self.features
 
     def over_samples(self, dy, xhat):
@@ -241,7 +200,7 @@ class _Form(NamedTuple):
 
     def wide(self, values):
         """Such values as they go with the matrix."""
-        return values if self.by_row or self.pieces == 1 else np.tile(values, self.pieces)
+        return values if self.by_row or self.repeats == 1 else np.tile(values, self.repeats)
 
     def by_feature(self, block):
         """A block as a matrix that a parameter's `line` goes with."""

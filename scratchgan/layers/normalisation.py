@@ -1,4 +1,4 @@
-"""Normalisation to mean 0 and variance 1: over the batch, over each image's channels, over all of a sample."""
+"""Normalisation to mean 0 and variance 1: over the batch, over each channel of an image."""
 
 import inspect
 import math
@@ -6,9 +6,54 @@ import math
 import numpy as np
 
 from scratchgan import initializers
-from scratchgan.backend import array_module
-from scratchgan.kernels import batch_norm, layer_norm
+from scratchgan.backend import array_module, memory_order
+from scratchgan.kernels import batch_norm
 from scratchgan.layers.base import Layer
+
+LARGE = 1 << 15  # values of an image, from which on to pass over each by itself takes less than to copy them all
+
+
+# -- the four passes, as plain formulas: x is (N, C, ...), vectors have a value a channel and are float64 or complex128
+
+
+def plain_statistics(x):
+    """(mean, var) of each channel, var = mean of (x - mean)^2."""
+    axes, wide = (0, *range(2, x.ndim)), np.result_type(x.dtype, np.float64)
+    mean = x.mean(axis=axes, dtype=wide)
+    d, _ = less(x, mean)
+    rest = d.mean(axis=axes, dtype=wide)  # of the mean, which was rounded to the precision of x
+    return mean, (d * d).mean(axis=axes, dtype=wide) - rest * rest
+
+
+def plain_normalise(x, mean, scale, bias):
+    """y = (x - mean) scale + bias."""
+    d, rest = less(x, mean)
+    return d * shaped(scale, x) + shaped(bias - rest * scale, x)
+
+
+def plain_gradient_sums(dy, x, mean):
+    """(sum dy, sum dy (x - mean)) of each channel: dbias, and dweight but for the factor r."""
+    d, rest = less(x, mean)
+    axes, product = (0, *range(2, x.ndim)), dy * d
+    dbias = dy.sum(axis=axes, dtype=np.result_type(dy.dtype, np.float64))
+    return dbias, product.sum(axis=axes, dtype=np.result_type(product.dtype, np.float64)) - rest * dbias
+
+
+def plain_input_gradient(dy, x, mean, scale, slope, offset):
+    """dx = scale (dy + slope (x - mean) + offset)."""
+    d, rest = less(x, mean)
+    return (dy + d * shaped(slope, x) + shaped(offset - rest * slope, x)) * shaped(scale, x)
+
+
+def less(x, mean):
+    """(d, rest) with x - mean = d - rest, where d is in the precision of x and `rest` what the mean has beyond it."""
+    centre = mean.astype(batch_norm.narrow(mean, x))
+    return x - shaped(centre, x), mean - centre
+
+
+def shaped(vector, x):
+    """A value a channel, in the precision of x and shaped to go with it."""
+    return vector.astype(batch_norm.narrow(vector, x), copy=False).reshape(-1, *[1] * (x.ndim - 2))
 
 
 class _BatchNorm(Layer):
@@ -26,6 +71,8 @@ class _BatchNorm(Layer):
         dx    = g r + dvar 2 (x - mean) / M + dmean / M
               = r (g - sum g / M - xhat sum (g xhat) / M)
               = weight r (dy - dbias / M - xhat dweight / M)
+              = scale (dy + slope (x - mean) + offset)
+                with scale = weight r, slope = -r dweight / M, offset = -dbias / M
 
     In training a pass moves running_mean and running_var towards its mean and its variance, by the share `momentum`,
     or by 1 / num_batches_tracked with momentum=None, which makes them averages over all batches so far. The running
@@ -36,8 +83,9 @@ class _BatchNorm(Layer):
     With track_running_stats=False the batch's are used there too. An empty batch counts but moves nothing; where
     there is one value a channel, whose variance says nothing, a training pass raises `ValueError`.
 
-    backward keeps x by reference and the statistics; it forms xhat again. Ioffe and Szegedy 2015, "Batch
-    normalization", algorithms 1 and 2 and section 3.
+    backward keeps x by reference and the statistics; it forms xhat again. The passes over x are the plain formulas
+    above, or the same ones of `scratchgan.kernels.batch_norm` where it has a faster way. Ioffe and Szegedy 2015,
+    "Batch normalization", algorithms 1 and 2 and section 3.
     """
 
     couples_samples = knows_batches = True
@@ -67,30 +115,30 @@ class _BatchNorm(Layer):
         out, parts = self.empty_like("y", z), self.parts(z)
         ys, kept = zip(*[self.normalised(z[part], out[part]) for part in parts])
         y = joined(ys, out)
-        self.cache = z, parts, kept, x.shape, y.dtype
-        return y.reshape(x.shape)
+        self.cache = z, parts, kept, x.shape, memory_order(x), y.dtype
+        return self.whole("y", y, *self.cache[3:5])
 
     def normalised(self, z, out):
         """(y of one batch, what its backward pass needs)."""
         of_batch = self.training or not self.track_running_stats
         mean, var, far = self.batch_statistics(z) if of_batch else self.running_statistics(z)
         r = 1 / (var + self.eps) ** 0.5
-        weight, bias = self.along(z, "weight", 1), self.along(z, "bias", 0)
-        return batch_norm.normalise(z, mean, r * weight, bias, far, out=out), (mean, r, far, of_batch)
+        scale, bias = r * self.along(z, "weight", 1), self.along(z, "bias", 0)
+        return normalise(z, mean, scale, bias, far, out), (mean, r, far, of_batch)
 
     def backward(self, dy, wrt="all"):
-        z, parts, kept, shape, dtype = self.kept()
+        z, parts, kept, shape, order, dtype = self.kept()
         self.check_gradient(dy, shape, dtype, wrt)
-        dz = batch_norm.stored_like(self.units(dy), z)
+        dz = batch_norm.stored_like(dy.reshape(z.shape), z)
         out = None if wrt == "params" else self.empty_like("dx", dz)
         dxs = [self.differentiated(dz[part], z[part], *statistics, wrt, None if out is None else out[part])
                for part, statistics in zip(parts, kept)]
-        return None if wrt == "params" else joined(dxs, out).reshape(shape)
+        return None if wrt == "params" else self.whole("dx", joined(dxs, out), shape, order)
 
     def differentiated(self, dz, z, mean, r, far, of_batch, wrt, out):
         """dx of one batch; its part of the parameters' gradients is added."""
         if of_batch or (self.affine and wrt != "input"):
-            dbias, product = batch_norm.gradient_sums(dz, z, mean, far)
+            dbias, product = batch_norm.gradient_sums(dz, z, mean, far) or plain_gradient_sums(dz, z, mean)
             dweight = product * r
         if self.affine and wrt != "input":
             for name, value in ("weight", dweight), ("bias", dbias):
@@ -101,9 +149,11 @@ class _BatchNorm(Layer):
             return None
         scale = r * self.along(z, "weight", 1)
         if not of_batch:
-            return batch_norm.normalise(dz, 0 * r, scale, 0 * r, far=False, out=out)
-        share = -1 / max(1, values_of(z))
-        return batch_norm.input_gradient(dz, z, mean, scale, share * r * dweight, share * dbias, far, out=out)
+            return normalise(dz, 0 * r, scale, 0 * r, False, out)
+        count = max(1, values_of(z))
+        slope, offset = -r * dweight / count, -dbias / count
+        dx = batch_norm.input_gradient(dz, z, mean, scale, slope, offset, far, out)
+        return put(plain_input_gradient(dz, z, mean, scale, slope, offset), out) if dx is None else dx
 
     def parts(self, z):
         """Slices of the samples that are batches of their own: see `Layer.in_batches`."""
@@ -116,6 +166,10 @@ class _BatchNorm(Layer):
     def units(self, x):
         """x with what is normalised together along all axes but axis 1."""
         return x
+
+    def whole(self, slot, z, shape, order):
+        """The way back from `units`: z in this shape and memory order."""
+        return z
 
     def along(self, z, name, default):
         """A parameter or buffer as often as its channels come along axis 1 of z."""
@@ -132,7 +186,7 @@ class _BatchNorm(Layer):
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape)}")
         if z.size:
-            mean, var, far = batch_norm.statistics(z)
+            mean, var, far = batch_norm.statistics(z) or (*plain_statistics(z), True)
         else:
             mean = var = array_module(z).zeros(z.shape[1], np.result_type(z.dtype, np.float64))
             far = True
@@ -178,6 +232,19 @@ def changed(layer):
                    if hasattr(layer, p.name) and p.default not in (p.empty, getattr(layer, p.name)))
 
 
+def normalise(z, mean, scale, bias, far, out):
+    y = batch_norm.normalise(z, mean, scale, bias, far, out)
+    return put(plain_normalise(z, mean, scale, bias), out) if y is None else y
+
+
+def put(value, out):
+    """The value, in `out` where it fits."""
+    if out is None or out.dtype != value.dtype:
+        return value
+    out[...] = value
+    return out
+
+
 def joined(parts, out):
     """The parts as one array: `out` where they were written into it."""
     if len(parts) == 1:
@@ -214,7 +281,7 @@ class InstanceNorm2d(_BatchNorm):
     normalization".
     """
 
-    couples_samples = False
+    couples_samples = knows_batches = False
     shapes = (("N",), ("H", "W")), ((), ("H", "W"))
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, *,
@@ -223,58 +290,24 @@ class InstanceNorm2d(_BatchNorm):
                          bias_init=bias_init)
 
     def units(self, x):
-        return x.reshape(1, math.prod(x.shape[:-2]), *x.shape[-2:])
+        """(1, N C, H, W), to which channels last in memory are copied; but see `one_by_one`."""
+        return x if self.one_by_one(x) else x.reshape(1, math.prod(x.shape[:-2]), *x.shape[-2:])
+
+    def one_by_one(self, x):
+        """Whether each image is treated by itself: those of which memory holds the channels last, if they are large."""
+        return (x.ndim == 4 and len(x) > 1 and math.prod(x.shape[1:]) >= LARGE and array_module(x) is np
+                and x.strides[0] != x.shape[1] * x.strides[1] and not (self.training and self.track_running_stats))
+
+    def parts(self, z):
+        return [slice(i, i + 1) for i in range(len(z))]
+
+    def whole(self, slot, z, shape, order):
+        z = z.reshape(shape)
+        if memory_order(z) == order:
+            return z
+        out = self.empty_along(f"{slot} as x", shape, z.dtype, order, array_module(z))
+        out[...] = z
+        return out
 
     def count_batch(self):
         return self.momentum or 0
-
-
-class LayerNorm(Layer):
-    """y = xhat weight + bias, xhat = (x - mean) / sqrt(var + eps), with mean and variance over all of a sample.
-
-    A sample is what the last axes hold, of sizes `normalized_shape` (a number or a tuple), x (..., *normalized_shape);
-    weight and bias have its shape and exist if `elementwise_affine`, bias if `bias` too. As for batch normalisation,
-    with r = 1 / sqrt(var + eps), g = weight dy and means over the D values of the sample,
-
-        dx = r (g - mean(g) - xhat mean(g xhat))        dweight = sum dy xhat, dbias = sum dy, over the samples
-
-    Ba et al. 2016, "Layer normalization".
-    """
-
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, weight_init=None,
-                 bias_init=None):
-        super().__init__()
-        shape = normalized_shape if hasattr(normalized_shape, "__len__") else (normalized_shape,)
-        self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), eps, elementwise_affine
-        if elementwise_affine:
-            self.add_parameter("weight", (self.normalized_shape, weight_init or initializers.ones))
-            if bias:
-                self.add_parameter("bias", (self.normalized_shape, bias_init or initializers.zeros))
-
-    def forward(self, x):
-        self.check_input(x)
-        axes = len(self.normalized_shape)
-        if x.shape[max(0, x.ndim - axes):] != self.normalized_shape:
-            expected = ", ".join(map(str, ("...", *self.normalized_shape)))
-            raise ValueError(f"LayerNorm: expected input of shape ({expected}), got {tuple(x.shape)}")
-        weight, bias = self.params.get("weight"), self.params.get("bias")
-        y, statistics = layer_norm.normalise(x, weight, bias, self.eps, axes, out=self.empty_like("y", x))
-        self.cache = x, statistics, y.dtype
-        return y
-
-    def backward(self, dy, wrt="all"):
-        x, statistics, dtype = self.kept()
-        self.check_gradient(dy, x.shape, dtype, wrt)
-        if wrt == "all" and not self.params:
-            wrt = "input"
-        out = None if wrt == "params" else self.empty_like("dx", x)
-        dx, dweight, dbias = layer_norm.gradients(
-            dy, x, statistics, self.params.get("weight"), len(self.normalized_shape), out, wrt)
-        for name, value in {"weight": dweight, "bias": dbias}.items():
-            if name in self.params and value is not None:
-                self.accumulate(name, value)
-        return dx
-
-    def __repr__(self):
-        bias = ", bias=False" if self.elementwise_affine and "bias" not in self.params else ""
-        return f"LayerNorm({self.normalized_shape}{changed(self)}{bias})"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from scratchgan import backend
 from scratchgan.kernels import batch_norm, parallel
+from scratchgan.layers import normalisation
 
 shapes = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 long_shapes = st.sampled_from([(2, 3, 300), (1, 3, 7, 90), (300, 2), (130, 5), (40, 600), (3, 2, 20, 50)])
@@ -25,22 +26,24 @@ def cases(draw):
 def passes(x, dy, vectors):
     """The four fast passes, with the mean subtracted first and without, and by the formulas what they must give."""
     mean = x.mean(axis=(0, *range(2, x.ndim)))
-    every, plain = [*batch_norm.statistics(x)[:2]], [*batch_norm._plain_statistics(x)]
+    every, plain = [*batch_norm.statistics(x)[:2]], [*normalisation.plain_statistics(x)]
     for far in (True, False):
         every += [batch_norm.normalise(x, mean, *vectors[:2], far, out=np.empty_like(x)),
                   *batch_norm.gradient_sums(dy, x, mean, far),
                   batch_norm.input_gradient(dy, x, mean, *vectors, far, out=np.empty_like(x))]
-        plain += [batch_norm._plain_normalise(x, mean, *vectors[:2]), *batch_norm._plain_gradient_sums(dy, x, mean),
-                  batch_norm._plain_input_gradient(dy, x, mean, *vectors)]
+        plain += [normalisation.plain_normalise(x, mean, *vectors[:2]),
+                  *normalisation.plain_gradient_sums(dy, x, mean),
+                  normalisation.plain_input_gradient(dy, x, mean, *vectors)]
     return every, plain
 
 
 @given(cases(), st.sampled_from([1, 16, 200, 1 << 19]), st.sampled_from([1, 16, 2048]), st.sampled_from([1, 1 << 20]),
-       st.sampled_from([0, 16, 1e30]))
-def test_fast_passes_equal_the_plain_formulas(case, block, width, small, near):
+       st.sampled_from([0, 16, 1e30]), st.sampled_from([1, 4, 256]))
+def test_fast_passes_equal_the_plain_formulas(case, block, width, small, near, long):
     x, dy, vectors = case
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BLOCK", block), ("WIDTH", width), ("SMALL", small), ("NEAR", near)):
+        for name, value in (("BLOCK", block), ("WIDTH", width), ("SMALL", small), ("NEAR", near),
+                            ("LONG", long)):
             patch.setattr(batch_norm, name, value)
         batch_norm._form_of.cache_clear()
         assert batch_norm._form(x, dy) is not None
@@ -116,6 +119,24 @@ def test_what_the_plain_formulas_are_for(rng):
     assert batch_norm._form(x, x.astype(np.float32)) is None
     assert batch_norm._form(x, np.asfortranarray(x)) is None
     assert batch_norm._form(x, vectors=(np.ones(4) + 0j,)) is None
+    one, gap = np.ones(4), np.empty((6, 8))[:, ::2]
+    assert batch_norm.statistics(x[::2]) is None and batch_norm.gradient_sums(x[::2], x[::2], one, True) is None
+    assert batch_norm.normalise(x, one, one, one, True, gap) is None
+    assert batch_norm.input_gradient(x, x, one, one, one, one, True, gap) is None
+
+
+@pytest.mark.parametrize("length", [1, 6, 7, 8, 13, 14, 50, 53])
+def test_sums_of_rows_in_pieces(rng, length):
+    a, b = rng.standard_normal((2, 3, length)).astype(np.float32)
+    np.testing.assert_allclose(batch_norm.row_sums(a, b, 7), (a * b).sum(axis=1), rtol=1e-5, atol=1e-6)
+    ones = np.ones(length, np.float32)
+    np.testing.assert_allclose(batch_norm.row_sums(a, ones, 7), a.sum(axis=1), rtol=1e-5, atol=1e-6)
+    assert batch_norm.row_sums(a, b, 7).dtype == ("float32" if length <= 7 else "float64")
+
+
+def test_rows_of_a_prime_number_of_values_are_long():
+    for shape in ((2, 3, 10007), (1, 2, 89, 97), (1, 3, 101, 103), (2, 3, 90000)):
+        assert batch_norm._form(np.ones(shape, np.float32)).matrix[1] >= batch_norm.LONG, shape
 
 
 def test_like_the_input_in_memory(rng):
@@ -131,11 +152,11 @@ def test_like_the_input_in_memory(rng):
 @pytest.mark.parametrize("dtype, wide", [("float32", "float64"), ("complex64", "complex128")])
 def test_dtypes(device, rng, dtype, wide):
     x = backend.to_device(rng.standard_normal((5, 3, 2)).astype(dtype), device)
-    mean, var, _ = batch_norm.statistics(x)
-    sums = batch_norm.gradient_sums(x, x, mean)
+    mean, var = normalisation.plain_statistics(x)
+    sums = normalisation.plain_gradient_sums(x, x, mean)
     assert {str(vector.dtype) for vector in (mean, var, *sums)} == {wide}
-    assert batch_norm.normalise(x, mean, var, mean).dtype == dtype
-    assert batch_norm.input_gradient(x, x, mean, var, mean, var).dtype == dtype
+    assert normalisation.plain_normalise(x, mean, var, mean).dtype == dtype
+    assert normalisation.plain_input_gradient(x, x, mean, var, mean, var).dtype == dtype
 
 
 def test_each_device_has_the_formulas(device, rng):
@@ -147,8 +168,9 @@ def test_each_device_has_the_formulas(device, rng):
     shaped = [backend.to_host(v)[:, None] for v in (mean, *vectors)]
     d, hx, hdy = backend.to_host(x) - shaped[0], backend.to_host(x), backend.to_host(dy)
     for got, expected in (
-            (batch_norm.statistics(x)[1], hx.var(axis=(0, 2))),
-            (batch_norm.normalise(x, mean, *vectors[:2], out=x.copy()), d * shaped[1] + shaped[2]),
-            (batch_norm.gradient_sums(dy, x, mean)[1], (hdy * d).sum(axis=(0, 2))),
-            (batch_norm.input_gradient(dy, x, mean, *vectors), shaped[1] * (hdy + shaped[2] * d + shaped[3]))):
+            (normalisation.plain_statistics(x)[1], hx.var(axis=(0, 2))),
+            (normalisation.plain_normalise(x, mean, *vectors[:2]), d * shaped[1] + shaped[2]),
+            (normalisation.plain_gradient_sums(dy, x, mean)[1], (hdy * d).sum(axis=(0, 2))),
+            (normalisation.plain_input_gradient(dy, x, mean, *vectors),
+             shaped[1] * (hdy + shaped[2] * d + shaped[3]))):
         np.testing.assert_allclose(backend.to_host(got), expected, rtol=1e-12, atol=1e-12)

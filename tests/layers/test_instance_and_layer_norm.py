@@ -9,8 +9,21 @@ from hypothesis import strategies as st
 from torch_oracle import assert_close, assert_layer_like_torch, torch_module
 
 from scratchgan import backend
+from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import game as game_module
 from scratchgan.gradcheck import check_layer
-from scratchgan.layers import InstanceNorm2d, LayerNorm
+from scratchgan.layers import (
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    InstanceNorm2d,
+    LayerNorm,
+    Linear,
+    Sequential,
+    Unflatten,
+    normalisation,
+)
+from scratchgan.optimizers import SGD
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 3)
@@ -85,19 +98,49 @@ def test_no_images_move_nothing(device, shape, options):
     assert all(np.array_equal(value, before[key]) for key, value in layer.state_dict().items())
 
 
-@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (2, 3, 0, 1), (0, 2, 3, 1)])
-def test_instances_in_any_memory_order(rng, axes):
-    layer = drawn(InstanceNorm2d(3, affine=True), 0)
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (2, 3, 0, 1), (0, 2, 3, 1), (0, 2, 1, 3)])
+@pytest.mark.parametrize("large", [0, 1000])  # images one by one where channels are last, and all together
+@pytest.mark.parametrize("track_running_stats", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_instances_in_any_memory_order(monkeypatch, rng, axes, large, track_running_stats, training):
+    monkeypatch.setattr(normalisation, "LARGE", large)
+    layer = drawn(InstanceNorm2d(3, affine=True, track_running_stats=track_running_stats), 0).train(training)
     x, dy = rng.standard_normal((2, 2, 3, 4, 5)).astype(np.float32)
     expected = copy.deepcopy(layer)
     y0, dx0 = expected.forward(x), expected.backward(dy)
     turned, dturned = (np.ascontiguousarray(a.transpose(axes)).transpose(np.argsort(axes)) for a in (x, dy))
     y = layer.forward(turned)
+    parts = 2 if axes[1] == 2 and not large and not (track_running_stats and training) else 1
+    assert len(layer.cache[1]) == parts
     np.testing.assert_allclose(y, y0, atol=1e-6)
-    np.testing.assert_allclose(layer.backward(dturned), dx0, atol=1e-6)
+    dx = layer.backward(dturned)
+    np.testing.assert_allclose(dx, dx0, atol=1e-6)
     np.testing.assert_allclose(layer.grad, expected.grad, atol=1e-5)
-    if axes != (0, 2, 3, 1):  # the one order in which images and channels do not join
-        assert y.strides == turned.strides
+    for name, value in expected.buffers.items():
+        np.testing.assert_allclose(layer.buffers[name], value, atol=1e-6)
+    assert y.strides == dx.strides == turned.strides
+    np.testing.assert_allclose(layer.backward(dy), dx0, atol=1e-6)  # stored in another order than x
+
+
+def test_a_convolution_and_its_instances_keep_the_memory_order(device, rng):
+    net = Sequential(Conv2d(3, 8, 3), InstanceNorm2d(8)).to(device)
+    z = net[0].forward(backend.to_device(rng.standard_normal((2, 3, 8, 6)).astype(np.float32), device))
+    y = net[1].forward(z)
+    dx = net[1].backward(y)
+    assert backend.memory_order(z) == (0, 2, 3, 1)
+    assert y.strides == dx.strides == z.strides
+
+
+def test_running_statistics_do_not_depend_on_whether_d_could_see_real_and_fake_in_one_pass(monkeypatch, rng):
+    x, states = rng.uniform(-1, 1, (4, 1, 4, 4)).astype(np.float32), []
+    for most in (0, game_module.PIXELS_TOGETHER):
+        monkeypatch.setattr(game_module, "PIXELS_TOGETHER", most)
+        G = Sequential(Linear(3, 16), Unflatten(1, (1, 4, 4))).initialize(0, "g")
+        D = Sequential(InstanceNorm2d(1, track_running_stats=True), BatchNorm2d(1), Flatten(), Linear(16, 1))
+        game = Game(G, D.initialize(0, "d"), NonSaturating(), SGD(G, 0), SGD(D, 0), z_dim=3, image_shape=(1, 4, 4))
+        game.step(x)
+        states.append(D.state_dict())
+    assert all(np.array_equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_a_twin_leaves_an_instances_running_statistics(rng):

@@ -11,8 +11,17 @@ from torch_oracle import assert_close, torch_module
 from scratchgan import backend, initializers
 from scratchgan.gan import Game, NonSaturating
 from scratchgan.gradcheck import check_layer
-from scratchgan.kernels import batch_norm
-from scratchgan.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, LeakyReLU, Linear, Sequential, Unflatten
+from scratchgan.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    LeakyReLU,
+    Linear,
+    Sequential,
+    Unflatten,
+    normalisation,
+)
 from scratchgan.optimizers import Adam
 from scratchgan.training import checkpoint
 
@@ -381,8 +390,9 @@ def test_initial_values_and_name():
 
 def test_the_fast_kernels_are_what_runs(monkeypatch, rng):
     """On chains of convolutions and of Linear: the plain formulas would be right too, but slow."""
-    for name in ("_plain_statistics", "_plain_normalise", "_plain_gradient_sums", "_plain_input_gradient"):
-        monkeypatch.setattr(batch_norm, name, None)
-    for shape, axes in (((4, 3), (1, 0)), ((4, 3, 5, 5), (2, 3, 0, 1)), ((4, 3, 5, 5), (0, 1, 2, 3))):
+    for name in ("plain_statistics", "plain_normalise", "plain_gradient_sums", "plain_input_gradient"):
+        monkeypatch.setattr(normalisation, name, None)
+    for shape, axes in (((4, 3), (1, 0)), ((4, 3, 5, 5), (0, 2, 3, 1)), ((4, 3, 5, 5), (2, 3, 0, 1)),
+                        ((4, 3, 5, 5), (0, 1, 2, 3))):
         layer = layer_for(shape)
         layer.backward(layer.forward(stored(rng.standard_normal(shape).astype(np.float32), axes)))

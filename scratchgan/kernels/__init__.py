@@ -16,11 +16,13 @@ from scratchgan.kernels.activations import (
     tanh_grad,
 )
 from scratchgan.kernels.adam import adam
+from scratchgan.kernels.batch_norm import channel_sums
 from scratchgan.kernels.convolution import fast_convolution
 from scratchgan.kernels.gemm import gemm
 
 __all__ = [
     "adam",
+    "channel_sums",
     "fast_convolution",
     "gemm",
     "leaky_relu",

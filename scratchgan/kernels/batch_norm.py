@@ -41,6 +41,17 @@ def is_far(mean, var):
     return not ((mean * mean <= NEAR * var) & (var < math.inf)).all()
 
 
+def channel_sums(x):
+    """The sum of each channel of x (N, C, ...): of blocks in x's precision, of their sums in float64.
+
+    NumPy's own sum loses digits where neighbours in memory are of different channels.
+    """
+    form = _form(x)
+    if form is None:
+        return x.sum(axis=(0, *range(2, x.ndim)))
+    return form.sums(lambda x: (form.sum(x), 0), x)[0]
+
+
 def statistics(x):
     """(mean, var, far) of each channel, var = mean of (x - mean)^2. x has at least one value a channel."""
     form = _form(x)

@@ -158,7 +158,7 @@ class _Convolution(Layer):
         if x.ndim == 3:
             x, dy = x[None], dy[None]
         if wrt != "input" and "bias" in self.params:
-            self.accumulate("bias", dy.sum(axis=(0, 2, 3)))
+            self.accumulate("bias", kernels.channel_sums(dy))
         return x, dy, sums
 
     def room(self, slot, shape, like, axes):

@@ -277,13 +277,14 @@ def test_memory_stays_flat():
         game.step(x)
     tracemalloc.start()
     try:
-        for x in data:
-            game.step(x)
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(20):
-            for x in data:
-                game.step(x)
-        assert tracemalloc.get_traced_memory()[0] - before < 4096
+        growth = []
+        for _ in range(3):  # the least: threads of other tests may leave something, once
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(20):
+                for x in data:
+                    game.step(x)
+            growth.append(tracemalloc.get_traced_memory()[0] - before)
+        assert min(growth) < 2048
     finally:
         tracemalloc.stop()
 

@@ -219,6 +219,16 @@ def test_every_gradient_on_each_device(device, kind, arguments, shape):
     check_layer(kind(*arguments).to(device), input_shape=shape, batch_of_one=len(shape) == 4).raise_if_failed()
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)])
+def test_the_gradient_of_the_bias_keeps_its_digits(axes):
+    shape = 64, 16, 32, 32
+    dy = np.full([shape[axis] for axis in axes], 0.1, np.float32).transpose(np.argsort(axes))
+    layer = Conv2d(2, 16, 1)
+    layer.forward(np.zeros((64, 2, 32, 32), np.float32))
+    layer.backward(dy, "params")
+    assert np.allclose(layer.grads["bias"], 64 * 32 * 32 * np.float64(np.float32(0.1)), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("kind", "arguments", "shape", "y_shape"), [
     (Conv2d, (2, 3, 4, 2, 1), (0, 2, 6, 4), (0, 3, 3, 2)), (Conv2d, (2, 3, 3, 1, 0, 1, 1, False), (0, 2, 4, 4),
                                                            (0, 3, 2, 2)),

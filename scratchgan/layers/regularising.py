@@ -23,7 +23,8 @@ class Dropout(Layer):
         if not self.training:
             self.cache = x.shape, x.dtype, None
             return self.own(x)
-        mask = self.next_mask(x)
+        mask = self.empty_like("mask", x.real)  # in the memory order of x, as dy will come
+        mask[...] = self.next_mask(x)
         self.cache = x.shape, x.dtype, mask
         return self.masked("y", x, mask)
 

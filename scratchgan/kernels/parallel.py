@@ -57,46 +57,56 @@ def run(tasks):
     The tasks see the caller's context, so that its `np.errstate` holds for them too. After an exception no further task
     begins, and it is raised once those that had begun have ended.
     """
-    count = min(workers(), len(tasks))
-    if count <= 1 or not _lock.acquire(blocking=False):
-        for task in tasks:
-            task()
-        return
     global _blas_awake
-    before = []
+    count, held, before = min(workers(), len(tasks)), [], []
     try:
+        # Ctrl-C may come between any two lines, but not inside a call like extend(map(...)): what it did is known.
+        if count > 1:
+            held.extend(map(_lock.acquire, [False]))
+        if held != [True]:
+            for task in tasks:
+                task()
+            return
         _blas_awake = False
         before = [library.get_num_threads() for library in _libraries()]
-        for library in _libraries():
-            library.set_num_threads(1)
+        _set_threads([1] * len(before))
         _share(tasks, count)
     finally:
-        for library, number in zip(_libraries(), before):
-            library.set_num_threads(number)
-        _lock.release()
+        try:
+            _set_threads(before)
+        except KeyboardInterrupt:
+            _set_threads(before)
+            raise
+        finally:
+            if held == [True]:
+                _lock.release()
+
+
+def _set_threads(numbers):
+    for library, number in zip(_libraries(), numbers):
+        library.set_num_threads(number)
 
 
 def _share(tasks, count):
     left, ended = iter(tasks), queue.SimpleQueue()  # an iterator of a list hands each task to one thread
-    errors, running = [], 0
+    # What was handed out and what came back is known whenever Ctrl-C comes.
+    errors, sent, back = [], [], []
     try:
         helpers = _helpers_there(count - 1)
         _keep_apart([helper for _, helper in helpers])
-        for work, _ in helpers:
-            work.put((contextvars.copy_context(), left, ended))
-            running += 1
+        jobs = [(contextvars.copy_context(), left, ended) for _ in helpers]
+        sent.extend(map(queue.SimpleQueue.put, [work for work, _ in helpers], jobs))
         errors.append(_work(left))
-    except BaseException as error:  # KeyboardInterrupt
+    except BaseException as error:
         errors.append(error)
         _skip(left)
-    while running:
+    while len(back) < len(sent):
         try:
-            errors.append(ended.get())
-            running -= 1
-        except BaseException as error:  # KeyboardInterrupt, while helpers still write into the caller's arrays
+            back.extend(map(queue.SimpleQueue.get, [ended]))
+        except BaseException as error:  # while helpers still write into the caller's arrays
             errors.append(error)
             _skip(left)
-    for error in errors:
+    for error in errors + back:
         if error is not None:
             raise error
 

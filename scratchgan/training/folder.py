@@ -104,8 +104,10 @@ class RunFolder:
     def clean(self):
         """Remove what a killed process left: files that were to take the place of others."""
         with writing("to", self.path):
-            for left in self.path.rglob(f".*{PART}"):
-                left.unlink(missing_ok=True)
+            for place in (self.path, self.samples):
+                for left in place.glob(f".*.{'[0-9a-f]' * 8}{PART}"):
+                    if left.is_file():
+                        left.unlink(missing_ok=True)
 
     def close(self):
         if self._lock is not None:

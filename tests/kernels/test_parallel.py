@@ -2,6 +2,9 @@
 
 import os
 import queue
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -99,6 +102,40 @@ def test_an_interrupt_waits_for_the_tasks_that_run(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         parallel.run(at_once(2, task))
     assert ended == [True] and blas_threads() == {3}
+
+
+INTERRUPTS = """
+import signal, time
+import numpy as np
+from threadpoolctl import threadpool_limits
+from scratchgan.kernels import parallel
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+xs, runs = [np.ones(2000) for _ in range(4)], 0
+with threadpool_limits(2, user_api="blas"):
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+            for _ in range(50):
+                parallel.run([lambda x=x: np.add(x, 0, out=x) for x in xs])
+                runs += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    print(runs, parallel._lock.locked(), parallel.workers())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
+def test_interrupts_at_any_moment_leave_nothing_waiting():
+    """In a process of its own, as one that waits for ever would hold up the tests."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTS], capture_output=True, text=True, timeout=60)
+    runs, held, workers = done.stdout.split()
+    assert int(runs) > 500 and held == "False" and workers == "2"
 
 
 def test_errstate_holds_in_every_thread():

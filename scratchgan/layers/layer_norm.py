@@ -5,8 +5,9 @@ import numpy as np
 from scratchgan import initializers
 from scratchgan.backend import array_module
 from scratchgan.kernels import layer_norm
+from scratchgan.kernels.results import store
 from scratchgan.layers.base import Layer
-from scratchgan.layers.normalisation import changed, put
+from scratchgan.layers.normalisation import changed
 
 
 def plain_normalise(x, weight, bias, eps, axes):
@@ -74,7 +75,7 @@ class LayerNorm(Layer):
         out = self.empty_like("y", x)
         y, statistics = (layer_norm.normalise(x, weight, bias, self.eps, axes, out)
                          or plain_normalise(x, weight, bias, self.eps, axes))
-        y = put(y, out)
+        y = store(y, out)
         self.cache = x, statistics, y.dtype
         return y
 
@@ -90,7 +91,7 @@ class LayerNorm(Layer):
         for name, value in {"weight": dweight, "bias": dbias}.items():
             if name in self.params and value is not None:
                 self.accumulate(name, value)
-        return dx if dx is None else put(dx, out)
+        return dx if dx is None else store(dx, out)
 
     def __repr__(self):
         bias = ", bias=False" if self.elementwise_affine and "bias" not in self.params else ""

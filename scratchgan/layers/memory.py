@@ -74,7 +74,8 @@ class Memory:
                 layer._passing = layer._passing if layer._in_workspace else None
 
     def empty(self, slot, shape, dtype, order="C", xp=None):
-        """An array to write a result into: fresh, or inside `workspace()` the one lent for `slot` before.
+        """An array to write a result into: fresh, or inside `workspace()` the memory lent for `slot` before, whatever
+        the shape: a slot holds one array at a time.
 
         The slot "dx" is for the gradient that `backward` returns, once a pass.
         """

@@ -8,6 +8,7 @@ import numpy as np
 from scratchgan import initializers
 from scratchgan.backend import array_module, memory_order
 from scratchgan.kernels import batch_norm
+from scratchgan.kernels.results import store
 from scratchgan.layers.base import Layer
 
 LARGE = 1 << 15  # values of an image, from which on to pass over each by itself takes less than to copy them all
@@ -153,7 +154,7 @@ class _BatchNorm(Layer):
         count = max(1, values_of(z))
         slope, offset = -r * dweight / count, -dbias / count
         dx = batch_norm.input_gradient(dz, z, mean, scale, slope, offset, far, out)
-        return put(plain_input_gradient(dz, z, mean, scale, slope, offset), out) if dx is None else dx
+        return store(plain_input_gradient(dz, z, mean, scale, slope, offset), out) if dx is None else dx
 
     def parts(self, z):
         """Slices of the samples that are batches of their own: see `Layer.in_batches`."""
@@ -234,15 +235,7 @@ def changed(layer):
 
 def normalise(z, mean, scale, bias, far, out):
     y = batch_norm.normalise(z, mean, scale, bias, far, out)
-    return put(plain_normalise(z, mean, scale, bias), out) if y is None else y
-
-
-def put(value, out):
-    """The value, in `out` where it fits."""
-    if out is None or out.dtype != value.dtype:
-        return value
-    out[...] = value
-    return out
+    return store(plain_normalise(z, mean, scale, bias), out) if y is None else y
 
 
 def joined(parts, out):

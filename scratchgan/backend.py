@@ -18,12 +18,12 @@ DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "
 FLOATS = frozenset(DTYPES.values())
 
 
-def array_module(*arrays):
-    """`cupy` if any of the arrays lives on a CUDA device, else `numpy`."""
+def array_module(x):
+    """`cupy` if the array lives on a CUDA device, else `numpy`."""
+    if type(x) is np.ndarray:
+        return np
     cupy = sys.modules.get("cupy")
-    if cupy is not None and any(isinstance(array, cupy.ndarray) for array in arrays):
-        return cupy
-    return np
+    return cupy if cupy is not None and isinstance(x, cupy.ndarray) else np
 
 
 def is_array(x):
@@ -81,6 +81,8 @@ def _memory_order(strides):
 
 def flat(x):
     """The elements of x as a 1-D view in the order of memory, or None where they are not dense."""
+    if x.ndim == 1 and x.flags.c_contiguous:
+        return x
     stored = x if x.flags.c_contiguous else x.transpose(memory_order(x))
     return stored.reshape(-1) if stored.flags.c_contiguous else None
 

@@ -1,6 +1,7 @@
 """The random numbers: against the cipher's published vectors, a plain Philox, and their own promises."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -62,6 +63,22 @@ def test_large_drawings_in_parts(draw, monkeypatch):
     for size in (1, 50, 100):
         monkeypatch.setattr(random, "AT_ONCE", size)
         assert np.array_equal(draw((10, 3, 7), 0, "test", 1, 4), whole)
+
+
+@pytest.mark.parametrize("shape", [(6, 64), (3, 5), (1, 1), (4, 3, 7), (2, 0), (0, 3)])
+def test_several_steps_at_a_time_are_those_steps(shape):
+    together = random.normals(range(5, 9), shape, 2, "noise", "float64")
+    assert together.shape == (4, *shape) and together.dtype == np.float64
+    for step, numbers in zip(range(5, 9), together):
+        assert np.array_equal(numbers, random.normal(shape, 2, "noise", step))
+
+
+def test_threads_draw_independently():
+    expected = [random.normal((50, 40), 0, "noise", step) for step in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            drawn = list(pool.map(lambda step: random.normal((50, 40), 0, "noise", step), range(40)))
+            assert all(map(np.array_equal, drawn, expected))
 
 
 def test_seed_purpose_and_step_each_change_the_numbers():

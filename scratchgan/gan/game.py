@@ -11,6 +11,8 @@ from scratchgan import backend, kernels, random
 # Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
 # own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
 PIXELS_TOGETHER = 1 << 17
+# Numbers of noise up to which several steps' are drawn together.
+NUMBERS_AHEAD = 1 << 15
 # Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
 SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
@@ -67,6 +69,7 @@ class Game:
         coupled = any(layer.couples_samples for _, layer in discriminator.walk())
         self.joint_batch = not coupled if joint_batch is None else joint_batch
         self.steps = 0
+        self._ahead = None, range(0), None  # noise of the next steps: its kind, the steps, the numbers
         self.recipe = None  # what built the game, for the record of a run
 
     @property
@@ -85,6 +88,16 @@ class Game:
         """z ~ N(0, 1), (n, z_dim)."""
         return random.normal((n, self.z_dim), seed, purpose, step, first, self.generator.dtype, self.device)
 
+    def step_noise(self, n):
+        """noise(n, self.seed, "noise", self.steps), with that of the steps after it drawn ahead."""
+        kind = n, self.seed, self.generator.dtype, self.device
+        drawn, steps, numbers = self._ahead
+        if drawn != kind or self.steps not in steps:
+            steps = range(self.steps, self.steps + max(1, NUMBERS_AHEAD // (n * self.z_dim)))
+            numbers = random.normals(steps, (n, self.z_dim), self.seed, "noise", *kind[2:])
+            self._ahead = kind, steps, numbers
+        return numbers[self.steps - steps.start]
+
     def step(self, batch, labels=None):
         """One step of D, then one of G, on a batch of real images (N, *image_shape) in [-1, 1].
 
@@ -97,7 +110,7 @@ class Game:
         for name, network in self.networks.items():
             network.set_step(self.seed, self.steps, name)
         with G.workspace(), D.workspace(beside=G):
-            fake = self.made(G, self.noise(n, self.seed, "noise", self.steps))
+            fake = self.made(G, self.step_noise(n))
             real = real.reshape(fake.shape)
 
             # D learns which are real. Its gradient does not go on to G.

@@ -39,7 +39,7 @@ def _relu(x, out):
 
 
 def _leaky_relu(slope, inplace, x, out):
-    lower = parallel.scratch(x.dtype, x.shape)[0] if inplace else out
+    lower = parallel.scratch_like(x) if inplace else out
     np.multiply(x, slope, out=lower)
     np.maximum(x, lower, out=out)  # x > slope x exactly where x > 0
 
@@ -59,7 +59,7 @@ def leaky_relu_grad(dy, x, slope, out=None):
 def _leaky_relu_grad(slope, inplace, dy, x, out):
     # dy (slope + (1 - slope) [x > 0]): multiplying by a mask is twice as fast as np.where. The mask is exact:
     # 1 - slope is rounded to nearest, and adding slope to it rounds back to 1.
-    factor = parallel.scratch(x.dtype, x.shape)[0] if inplace else out
+    factor = parallel.scratch_like(x) if inplace else out
     np.copyto(factor, x > 0)
     if slope:
         factor *= 1 - slope

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from scratchgan.backend import array_module
-from scratchgan.kernels.parallel import by_blocks, scratch
+from scratchgan.kernels.parallel import by_blocks, scratch_like
 
 CHUNK = 1 << 20  # elements: one chunk of the arrays stays in the last-level cache from pass to pass
 LARGE = 1 << 17  # elements from which on it is worth sharing them between cores
@@ -27,7 +27,7 @@ def adam(theta, grad, m, v, beta1, beta2, rate, eps):
 
 
 def _adam(xp, beta1, beta2, rate, eps, theta, grad, m, v):
-    s = scratch(theta.dtype, theta.shape)[0] if xp is np else xp.empty_like(theta)
+    s = scratch_like(theta) if xp is np else xp.empty_like(theta)
     m *= beta1
     m += grad
     xp.multiply(grad, grad, out=s)

@@ -124,7 +124,7 @@ def _rounded(mean, x):
 def _minus(x, centre, out=None):
     if centre is None:
         return x
-    return np.subtract(x, centre, out=parallel.scratch(x.dtype, x.shape)[0] if out is None else out)
+    return np.subtract(x, centre, out=parallel.scratch_like(x) if out is None else out)
 
 
 def narrow(vector, x):

@@ -18,15 +18,14 @@ def gemm(a, b, out=None, accumulate=False):
     """
     blas_works()
     xp = array_module(a)
-    if a.dtype.kind != b.dtype.kind:
-        product = _real_times_complex(xp, a, b)
-    elif xp is np and out is not None and not accumulate and a.dtype == b.dtype == out.dtype:
+    if xp is np and out is not None and not accumulate and a.dtype == b.dtype == out.dtype:
         if out.flags.c_contiguous:
             return np.dot(a, b, out=out)
         if out.flags.f_contiguous:
             np.dot(b.T, a.T, out=out.T)
             return out
-        product = np.dot(a, b)
+    if a.dtype.kind != b.dtype.kind:
+        product = _real_times_complex(xp, a, b)
     else:
         product = xp.dot(a, b)
     if out is None:

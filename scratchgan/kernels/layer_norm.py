@@ -88,7 +88,7 @@ def gradients(dy, x, kept, weight, axes, out=None, wrt="all"):
 
 def _gradients(form, dy, x, dx, weight, kept, sums):
     centre, shift, r = form.wide(kept)
-    xhat = parallel.scratch(x.dtype, x.shape)[0]
+    xhat = parallel.scratch_like(x)
     if centre.any():
         x = np.subtract(x, centre, out=xhat)
     np.multiply(x, r, out=xhat)

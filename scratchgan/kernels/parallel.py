@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from scratchgan.backend import empty, flat
+from scratchgan.backend import empty, flat, memory_order
 
 SMALL = 1 << 18  # elements: below, an elementwise operation is not worth dividing
 BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
@@ -51,11 +51,12 @@ def workers():
     return max((library.get_num_threads() or 1 for library in _libraries()), default=1)
 
 
-def run(tasks):
+def run(tasks, products=True):
     """Call every task (a function without arguments) once, several at a time, in no order to rely on.
 
     The tasks see the caller's context, so that its `np.errstate` holds for them too. After an exception no further task
-    begins, and it is raised once those that had begun have ended.
+    begins, and it is raised once those that had begun have ended. Without `products` no task may call the BLAS, whose
+    threads then need not be taken away and given back.
     """
     global _blas_awake
     count, held, before = min(workers(), len(tasks)), [], []
@@ -67,9 +68,10 @@ def run(tasks):
             for task in tasks:
                 task()
             return
-        _blas_awake = False
-        before = [library.get_num_threads() for library in _libraries()]
-        _set_threads([1] * len(before))
+        if products:
+            _blas_awake = False
+            before = [library.get_num_threads() for library in _libraries()]
+            _set_threads([1] * len(before))
         _share(tasks, count)
     finally:
         try:
@@ -180,19 +182,31 @@ def scratch(dtype, *shapes, arena="task"):
     dtype = np.dtype(dtype)
     sizes = [max(map(math.prod, shape)) if isinstance(shape, list) else math.prod(shape) for shape in shapes]
     sizes = [-(-size * dtype.itemsize // 64) * 64 for size in sizes]
-    if not hasattr(_local, "arenas"):
-        _local.arenas = {}
-    memory = _local.arenas.get(arena)
-    if memory is None or len(memory) < sum(sizes):
-        memory = _local.arenas[arena] = None  # the old one goes before the new one comes
-        memory = _local.arenas[arena] = empty((sum(sizes),), np.uint8)
-    arrays, start = [], 0
+    memory, arrays, start = _memory(arena, sum(sizes)), [], 0
     for shape, size in zip(shapes, sizes):
         place = memory[start:start + size].view(dtype)
         each = [place[:math.prod(s)].reshape(s) for s in (shape if isinstance(shape, list) else [shape])]
         arrays.append(each if isinstance(shape, list) else each[0])
         start += size
     return arrays
+
+
+def scratch_like(x):
+    """An array like x, in memory order, too, to work in, for which the same holds."""
+    place = _memory("task", x.nbytes)[:x.nbytes].view(x.dtype)
+    if x.flags.c_contiguous:
+        return place.reshape(x.shape)
+    axes = memory_order(x)
+    return place.reshape([x.shape[axis] for axis in axes]).transpose(sorted(range(x.ndim), key=axes.__getitem__))
+
+
+def _memory(arena, size):
+    arenas = _local.__dict__.setdefault("arenas", {})
+    memory = arenas.get(arena)
+    if memory is None or memory.size < size:
+        memory = arenas[arena] = None  # the old one goes before the new one comes
+        memory = arenas[arena] = empty((size,), np.uint8)
+    return memory
 
 
 @contextmanager
@@ -232,9 +246,11 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK, heavy=False):
         function(*arrays)
         return
 
-    def work(part):
-        for start in range(part.start, part.stop, block):
-            piece = slice(start, min(start + block, part.stop))
-            function(*(one[piece] for one in flats))
-    parts = workers() if flats[0].size >= small and (not _blas_awake or (heavy and _own_core)) else 1
-    run([functools.partial(work, part) for part in split(slice(0, flats[0].size), parts)])
+    def work(*parts):
+        for start in range(0, parts[0].size, block):
+            function(*(part[start:start + block] for part in parts))
+    size = flats[0].size
+    parts = workers() if size >= small and (not _blas_awake or (heavy and _own_core)) else 1
+    task = function if size <= parts * block else work
+    shares = split(slice(0, size), parts)
+    run([functools.partial(task, *[one[share] for one in flats]) for share in shares], products=False)

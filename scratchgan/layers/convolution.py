@@ -16,8 +16,6 @@ import functools
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from scratchgan import initializers, kernels
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
@@ -153,8 +151,7 @@ class _Convolution(Layer):
     def incoming(self, dy, wrt):
         """(x and dy as batches, the sums) of the last forward pass; db is done."""
         x, y_shape, sums = self.kept()
-        dtype = np.result_type(x.dtype, self.params["weight"].dtype)
-        self.check_gradient(dy, y_shape if x.ndim == 4 else y_shape[1:], dtype, wrt)
+        self.check_gradient(dy, y_shape if x.ndim == 4 else y_shape[1:], self.result_dtype(x), wrt)
         if x.ndim == 3:
             x, dy = x[None], dy[None]
         if wrt != "input" and "bias" in self.params:
@@ -163,8 +160,7 @@ class _Convolution(Layer):
 
     def room(self, slot, shape, like, axes):
         """Memory for y or dx, its axes in the order that the sums write best."""
-        dtype = np.result_type(like.dtype, self.params["weight"].dtype)
-        return self.empty_along(slot, shape, dtype, axes)
+        return self.empty_along(slot, shape, self.result_dtype(like), axes)
 
     def __repr__(self):
         g, pairs = self.geometry, {}

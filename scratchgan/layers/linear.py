@@ -1,8 +1,7 @@
 """The fully connected layer."""
 
+import functools
 import math
-
-import numpy as np
 
 from scratchgan import initializers
 from scratchgan.kernels import gemm
@@ -12,6 +11,11 @@ from scratchgan.layers.base import Layer
 def _rows(x):
     """x as a matrix (..., features) -> (rows, features), and the memory order for the layer's result."""
     return (x, "F") if x.ndim == 2 else (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), "C")
+
+
+@functools.lru_cache(maxsize=16)
+def _ones(xp, n, dtype):
+    return xp.ones(n, dtype)
 
 
 class Linear(Layer):
@@ -40,26 +44,26 @@ class Linear(Layer):
         weight, bias = self.params["weight"], self.params.get("bias")
         self.cache = x  # dW needs it
         rows, order = _rows(x)
-        y = self.empty("y", (len(rows), self.out_features), np.result_type(x.dtype, weight.dtype), order)
+        y = self.empty("y", (len(rows), self.out_features), self.result_dtype(x), order)
         gemm(rows, weight.T, out=y)
         if bias is not None:
             y += bias
-        return y.reshape(*x.shape[:-1], self.out_features)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.out_features)
 
     def backward(self, dy, wrt="all"):
         x, weight = self.kept(), self.params["weight"]
-        dtype = np.result_type(x.dtype, weight.dtype)
-        self.check_gradient(dy, (*x.shape[:-1], self.out_features), dtype, wrt)
+        self.check_gradient(dy, (*x.shape[:-1], self.out_features), self.result_dtype(x), wrt)
         rows, order = _rows(dy)
         if wrt != "input":
             self.accumulate_product("weight", rows.T, _rows(x)[0])
             if "bias" in self.params:
-                ones = self.xp.ones(len(rows), dy.dtype)
+                ones = _ones(self.xp, len(rows), dy.dtype)
                 self.accumulate_product("bias", rows.T, ones)  # the sum over n as a product, which BLAS does fast
         if wrt == "params":
             return None
-        dx = self.empty("dx", (len(rows), self.in_features), np.result_type(dy.dtype, weight.dtype), order)
-        return gemm(rows, weight, out=dx).reshape(x.shape)
+        dx = self.empty("dx", (len(rows), self.in_features), self.result_dtype(dy), order)
+        gemm(rows, weight, out=dx)
+        return dx if x.ndim == 2 else dx.reshape(x.shape)
 
     def __repr__(self):
         bias = "" if "bias" in self.params else ", bias=False"

@@ -82,15 +82,17 @@ class Memory:
         xp = xp or self.xp
         if not self._in_workspace:
             return xp.empty(shape, dtype, order)
-        memory = self._passing if slot == "dx" else self._blocks.setdefault(slot, Block())
+        memory = self._passing if slot == "dx" else self._blocks.get(slot)
+        if memory is None:
+            memory = self._blocks[slot] = Block()
         return memory.array(shape, dtype, order, xp)
 
     def empty_like(self, slot, x):
         """`empty` in the shape, dtype and memory order of x."""
-        xp = backend.array_module(x)
-        if x.ndim > 2 and not x.flags.c_contiguous:
+        xp, flags = backend.array_module(x), x.flags
+        if x.ndim > 2 and not flags.c_contiguous:
             return self.empty_along(slot, x.shape, x.dtype, backend.memory_order(x), xp)
-        order = "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
+        order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
         return self.empty(slot, x.shape, x.dtype, order, xp)
 
     def empty_along(self, slot, shape, dtype, axes, xp=None):

@@ -24,7 +24,7 @@ def _empty(layer, slot, shape, like, dtype=None):
 
 def _by_images(function, *arrays):
     """Call function(*arrays), which treats each image by itself; part by part, shared by the cores, where many are."""
-    if array_module(*arrays) is not np or max(array.size for array in arrays) < parallel.SMALL:
+    if array_module(arrays[0]) is not np or max(array.size for array in arrays) < parallel.SMALL:
         function(*arrays)
         return
     parts = parallel.split(slice(0, len(arrays[0])), parallel.workers())

@@ -14,16 +14,16 @@ PIXELS = 784
 
 def generator(z_dim, negative_slope):
     return Sequential(
-        Linear(z_dim, 256), LeakyReLU(negative_slope),
-        Linear(256, 512), LeakyReLU(negative_slope),
+        Linear(z_dim, 256), LeakyReLU(negative_slope, inplace=True),
+        Linear(256, 512), LeakyReLU(negative_slope, inplace=True),
         Linear(512, PIXELS), Tanh())
 
 
 def discriminator(negative_slope):
     """Ends before the tutorial's Sigmoid: it returns the logit."""
     return Sequential(
-        Linear(PIXELS, 256), LeakyReLU(negative_slope),
-        Linear(256, 128), LeakyReLU(negative_slope),
+        Linear(PIXELS, 256), LeakyReLU(negative_slope, inplace=True),
+        Linear(256, 128), LeakyReLU(negative_slope, inplace=True),
         Linear(128, 1))
 
 

@@ -184,6 +184,24 @@ def test_samples_do_not_depend_on_each_other_and_leave_the_statistics():
     assert game.generator.training
 
 
+def test_the_noise_of_a_step_is_the_same_however_far_ahead_it_is_drawn(device, monkeypatch):
+    game = small_game(device)
+
+    def expect(n):
+        drawn, noise = game.step_noise(n), game.noise(n, game.seed, "noise", game.steps)
+        assert drawn.dtype == game.generator.dtype
+        assert np.array_equal(backend.to_host(drawn), backend.to_host(noise))
+    for ahead in (0, 3 * 6 * 3, 1 << 15):  # one step, three, all
+        monkeypatch.setattr(game_module, "NUMBERS_AHEAD", ahead)
+        for game.steps in (0, 1, 2, 3, 4, 9, 8, 0):
+            expect(6)
+    expect(5)
+    game.load_state_dict({"steps": 2, "seed": 7})
+    expect(5)
+    game.generator.to(dtype="float64")
+    expect(5)
+
+
 def test_noise_takes_the_shape_that_the_generator_wants():
     flat, shaped = small_game(), small_game()
     shaped.z_shape = (1, 3)

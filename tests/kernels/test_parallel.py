@@ -51,6 +51,13 @@ def test_the_blas_has_one_thread_inside_and_as_many_as_before_afterwards():
     assert blas_threads() == {3}
 
 
+def test_the_blas_keeps_its_threads_where_no_task_calls_it():
+    seen = []
+    with threadpool_limits(3, "blas"):
+        parallel.run(at_once(3, lambda: seen.append(blas_threads())), products=False)
+        assert seen == [{3}] * 3 and blas_threads() == {3}
+
+
 def test_a_task_shares_nothing_further():
     seen = []
 
@@ -205,6 +212,14 @@ def test_scratch_memory():
     others = []
     parallel.run(at_once(3, lambda: others.append(parallel.scratch("float32", (3,))[0])))
     assert len({other.ctypes.data for other in others}) == 3
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_scratch_memory_like_an_array_has_its_memory_order(axes):
+    x = np.zeros((2, 3, 5)).transpose(axes)
+    like = parallel.scratch_like(x)
+    assert (like.shape, like.strides, like.dtype) == (x.shape, x.strides, x.dtype)
+    assert parallel.scratch_like(x[1:]).ctypes.data == like.ctypes.data
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))

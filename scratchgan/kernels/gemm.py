@@ -1,9 +1,17 @@
-"""One matrix product for everything."""
+"""Matrix products."""
 
 import numpy as np
 
 from scratchgan.backend import array_module
 from scratchgan.kernels.parallel import blas_works
+
+LARGE = 1 << 15  # elements: np.dot fills its result with zeros first, which for larger ones np.matmul saves
+
+
+def dot(a, b, out):
+    """out = a @ b by the BLAS: a (m, k), b (k, n) or (k,), `out` stored by rows, all NumPy arrays of one dtype."""
+    # With k = 1 np.matmul would not call the BLAS.
+    return np.matmul(a, b, out=out) if out.size >= LARGE and a.shape[1] > 1 else np.dot(a, b, out=out)
 
 
 def gemm(a, b, out=None, accumulate=False):
@@ -20,9 +28,9 @@ def gemm(a, b, out=None, accumulate=False):
     xp = array_module(a)
     if xp is np and out is not None and not accumulate and a.dtype == b.dtype == out.dtype:
         if out.flags.c_contiguous:
-            return np.dot(a, b, out=out)
+            return dot(a, b, out)
         if out.flags.f_contiguous:
-            np.dot(b.T, a.T, out=out.T)
+            dot(b.T, a.T, out.T)
             return out
     if a.dtype.kind != b.dtype.kind:
         product = _real_times_complex(xp, a, b)

@@ -46,9 +46,11 @@ def _libraries():
 
 def workers():
     """How many tasks run at once: the number of threads of the BLAS; 1 inside a task."""
-    if getattr(_local, "busy", False):
-        return 1
-    return max((library.get_num_threads() or 1 for library in _libraries()), default=1)
+    count = 1
+    if not getattr(_local, "busy", False):
+        for library in _libraries():
+            count = max(count, library.get_num_threads() or 1)
+    return count
 
 
 def run(tasks, products=True):
@@ -238,19 +240,25 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK, heavy=False):
     A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
     fewer than `small` elements are left to one core, and while the threads of the BLAS wait all are, unless `heavy`.
     """
-    if arrays[0].size <= min(block, small):
+    first = arrays[0]
+    size, strides, flats = first.size, first.strides, []
+    if size <= min(block, small):
         function(*arrays)
         return
-    flats = [flat(array) for array in arrays]
-    if any(one is None or array.strides != arrays[0].strides for one, array in zip(flats, arrays)):
-        function(*arrays)
-        return
+    for array in arrays:
+        one = flat(array) if array.strides == strides else None
+        if one is None:
+            function(*arrays)
+            return
+        flats.append(one)
 
     def work(*parts):
         for start in range(0, parts[0].size, block):
             function(*(part[start:start + block] for part in parts))
-    size = flats[0].size
     parts = workers() if size >= small and (not _blas_awake or (heavy and _own_core)) else 1
     task = function if size <= parts * block else work
+    if parts == 1:
+        task(*flats)
+        return
     shares = split(slice(0, size), parts)
     run([functools.partial(task, *[one[share] for one in flats]) for share in shares], products=False)

@@ -32,9 +32,9 @@ class Sequential(Layer):
                 dy = layer.backward(dy, "input")
             return dy
         # Below the first layer with parameters nothing needs a gradient unless dx is asked for.
-        layers = list(self.layers.values())
-        first = next((i for i, layer in enumerate(layers) if layer.theta.size), len(layers) - 1)
-        stop = 0 if wrt == "all" else first
+        layers, stop = list(self.layers.values()), 0
+        while wrt == "params" and stop < len(layers) - 1 and not layers[stop].theta.size:
+            stop += 1
         for i in range(len(layers) - 1, stop - 1, -1):
             dy = layers[i].backward(dy, "params" if wrt == "params" and i == stop else "all")
         return dy

@@ -15,6 +15,7 @@ import numpy as np
 
 from scratchgan.kernels import parallel
 from scratchgan.kernels.convolution.layout import CHANNELS_FIRST, CHANNELS_LAST, channels_last
+from scratchgan.kernels.gemm import dot
 
 BLOCK = 1 << 18  # numbers in a block of columns
 
@@ -61,7 +62,7 @@ class Columns:
         for rows in self.blocks():
             K = self.gather(padded, columns, rows)
             if Y[:, rows].flags.c_contiguous:
-                np.dot(K.T, w, out=Y[:, rows].reshape(-1, self.o))
+                dot(K.T, w, Y[:, rows].reshape(-1, self.o))
             else:
                 Y[:, rows] = np.dot(K.T, w).reshape(Y[:, rows].shape)
 
@@ -75,7 +76,7 @@ class Columns:
         padded.fill(0)
         for rows in self.blocks():
             K = self.block(columns, len(x), rows)
-            np.dot(w, Y[:, rows].reshape(-1, self.o).T, out=K.reshape(self.k, -1))
+            dot(w, Y[:, rows].reshape(-1, self.o).T, K.reshape(self.k, -1))
             for (r, q), seen in self.seen(padded, rows):
                 seen += K[:, r, q]
         for phase, pixels in self.phases(padded):

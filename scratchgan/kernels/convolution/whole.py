@@ -9,6 +9,7 @@ import numpy as np
 
 from scratchgan.kernels import parallel
 from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
+from scratchgan.kernels.gemm import dot
 
 
 class Whole:
@@ -29,12 +30,12 @@ class Whole:
 
     def correlate(self, x, y):
         x, out = self.matrices(channels_last(x), y.transpose(CHANNELS_LAST))
-        parallel.run([lambda part=part: np.dot(x[part], self.weight, out=out[part]) for part in self.halves(self.n)])
+        parallel.run([lambda part=part: dot(x[part], self.weight, out[part]) for part in self.halves(self.n)])
         return y
 
     def spread(self, y, x):
         out, y = self.matrices(x.transpose(CHANNELS_LAST), channels_last(y))
-        parallel.run([lambda part=part: np.dot(y[part], self.weight.T, out=out[part]) for part in self.halves(self.n)])
+        parallel.run([lambda part=part: dot(y[part], self.weight.T, out[part]) for part in self.halves(self.n)])
         return x
 
     def weigh(self, x, y, w, add=False):
@@ -47,7 +48,7 @@ class Whole:
         if add:
             out += np.dot(x, y)
         else:
-            np.dot(x, y, out=out)
+            dot(x, y, out)
 
     @staticmethod
     def halves(size):

@@ -23,6 +23,7 @@ import numpy as np
 
 from scratchgan.kernels import parallel
 from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
+from scratchgan.kernels.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
 
@@ -90,7 +91,7 @@ class Winograd:
             self.pixel_rows(X, t, k, p)
             self.pixel_columns(p, [d0, d1, d2])
             for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
-                np.dot(d.reshape(-1, 4 * self.c), u[k, l].reshape(-1, self.o), out=m.reshape(-1, self.o))
+                dot(d.reshape(-1, 4 * self.c), u[k, l].reshape(-1, self.o), m.reshape(-1, self.o))
             rows = (even, odd, (m0, m2))[k]
             np.add(m0, m1, out=rows[0])
             np.subtract(m1[:len(m2)], m2, out=rows[1])
@@ -158,7 +159,7 @@ class Winograd:
             output_columns(f, e)
             for l in range(3):
                 factor = u[k, l].reshape(-1, self.o)
-                np.dot(e[l].reshape(-1, self.o), factor.T, out=g[l].reshape(-1, len(factor)))
+                dot(e[l].reshape(-1, self.o), factor.T, g[l].reshape(-1, len(factor)))
             self.join_columns(g, p)
             for pixels, r in zip(p, parities):
                 for i in range(count):
@@ -213,7 +214,7 @@ class Winograd:
             output_columns(f, e)
             for l in range(3):
                 out = v[l] if first else product
-                np.dot(d[l].reshape(-1, 2 * self.c).T, e[l].reshape(-1, self.o), out=out)
+                dot(d[l].reshape(-1, 2 * self.c).T, e[l].reshape(-1, self.o), out)
                 if not first:
                     v[l] += product
             first = False

@@ -144,7 +144,7 @@ def test_onnx_normalisation_gives_the_same(network, rng):
     onnxruntime()
     system = game_of(*copy.deepcopy(network))
     system.generator.theta[...] += rng.uniform(-0.3, 0.3, system.generator.theta.shape)
-    for _, layer in system.generator.walk():
+    for _, layer in system.generator.named_layers():
         for name in {"running_mean", "running_var"} & set(layer.buffers):
             layer.buffers[name][...] = rng.uniform(0.5, 2, layer.num_features)
     assert_same_images(system, onnx_model(system).SerializeToString())
@@ -189,7 +189,7 @@ def test_onnx_leaves_the_game_as_it_is(dtype):
     theta = system.generator.theta.copy()
     model = onnx_model(system).SerializeToString()
     assert np.array_equal(system.generator.theta, theta) and system.generator.dtype == dtype
-    assert all(layer.training and layer.cache is None for _, layer in system.generator.walk())
+    assert all(layer.training and layer.cache is None for _, layer in system.generator.named_layers())
     assert_same_images(system, model)
 
 

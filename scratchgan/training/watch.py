@@ -63,7 +63,7 @@ class Watch(Callback):
 def normalised(system):
     """Whether the generator, of systems that have one, normalises over the batch."""
     generator = system.networks.get("generator")
-    return generator is not None and any(layer.couples_samples for _, layer in generator.walk())
+    return generator is not None and any(layer.couples_samples for _, layer in generator.named_layers())
 
 
 def pixel_spread(images):

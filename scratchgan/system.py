@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
+from scratchgan import backend
 from scratchgan.errors import UserError
 
 
@@ -25,6 +28,16 @@ class Metrics(Mapping):
 
     def __repr__(self):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
+
+
+def scaled(batch, value_range=(-1, 1)):
+    """A batch as floats in the range of a system: uint8, 0 to 255, mapped onto it, floats as they are."""
+    if batch.dtype.kind == "f" or value_range is None:
+        return batch
+    low, high = value_range
+    x = backend.array_module(batch).multiply(batch, np.float32((high - low) / 255), dtype=np.float32)
+    x += np.float32(low)
+    return x
 
 
 class System:

@@ -279,7 +279,8 @@ INF = math.inf
 @pytest.mark.parametrize("weight", [None, np.array([0.5, 1.0, 2.0])], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("z, target", [
     ([[-INF, 2, 1]], [1]), ([[3e38, -3e38, 1]], [0]), ([[-INF, -INF, 5.0]], [2]),
-    ([[1, 2, -INF], [-INF, 0, 0]], [0, 2]), ([[0.0, -500, 900]], [2]), ([[1, -INF, 3], [4, 5, -INF]], [0, -100]), ([-INF, 0.5, 1.5], 2),
+    ([[1, 2, -INF], [-INF, 0, 0]], [0, 2]), ([[0.0, -500, 900]], [2]),
+    ([[1, -INF, 3], [4, 5, -INF]], [0, -100]), ([-INF, 0.5, 1.5], 2),
     ([[[0, 1], [-INF, 2], [3, -INF]]], [[2, 0]])], ids=str)
 def test_masked_classes_like_torch(z, target, weight, reduction):
     nn, z = torch_module().nn, np.array(z, np.float32).astype(float)

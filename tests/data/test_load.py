@@ -133,7 +133,7 @@ def test_no_bars_where_none_are_wanted(tmp_path, server, monkeypatch):
         seen.append(disable)
         return tqdm(*arguments, disable=True, **options)
     monkeypatch.setattr("scratchgan.data.download.tqdm", watched)
-    monkeypatch.setattr("scratchgan.data.files.tqdm", watched)
+    monkeypatch.setattr("scratchgan.data.folders.tqdm", watched)
     monkeypatch.setattr(mnist, "MIRRORS", (server.url("good"),))
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "images" / "a.png")

@@ -270,20 +270,6 @@ def test_interpolation_as_an_animation_goes_there_and_back(capsys, run):
         assert (frame(0) != frame(20)).any()
 
 
-def test_slerp_keeps_the_angle_and_the_length():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 5, 64))
-    np.testing.assert_allclose(sampling.slerp(a, b, 0), a)
-    np.testing.assert_allclose(sampling.slerp(a, b, 1), b)
-    middle = sampling.slerp(a, b, 0.5)
-    lengths = [np.linalg.norm(v, axis=1) for v in (a, middle, b)]
-    np.testing.assert_allclose(lengths[1], (lengths[0] + lengths[2]) / 2)
-    for end, length in ((a, lengths[0]), (b, lengths[2])):
-        cosine = (end * middle).sum(axis=1) / (length * lengths[1])
-        np.testing.assert_allclose(2 * np.arccos(cosine), np.arccos((a * b).sum(axis=1) / lengths[0] / lengths[2]))
-    np.testing.assert_allclose(sampling.slerp(a, a, 0.3), a)
-
-
 # -- plot and the rest ---------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from scratchgan import data, training
 from scratchgan.cli import main
 from scratchgan.data.pixels import is_colour
 from scratchgan.errors import UserError
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD
 from scratchgan.recipes import Recipe
@@ -29,7 +29,7 @@ def make(seed, device, channels):
     shape = (channels, SIZE, SIZE)
     G = Sequential(Linear(4, channels * SIZE**2), Tanh(), Reshape(*shape)).initialize(seed, "generator").to(device)
     D = Sequential(Reshape(-1), Linear(channels * SIZE**2, 1)).initialize(seed, "discriminator").to(device)
-    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=4, image_shape=shape, seed=seed)
+    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(4), sample_shape=shape, seed=seed)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def made():
     config = training.RunFolder.open("runs/tint", lock=False).config
     shape = tuple(config["data"]["shape"])
     system = scratchgan.load("runs/tint")
-    assert config["settings"]["channels"] == shape[0] == system.image_shape[0]
+    assert config["settings"]["channels"] == shape[0] == system.sample_shape[0]
     assert system.sample(2).shape[1:] == shape
     return shape
 
@@ -61,8 +61,8 @@ def made():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_build_takes_channels(tint, channels):
     system = tint.build(channels=channels)
-    assert system.image_shape == (channels, SIZE, SIZE) and system.recipe["settings"] == {"channels": channels}
-    assert tint.build().image_shape[0] == 3
+    assert system.sample_shape == (channels, SIZE, SIZE) and system.record["settings"] == {"channels": channels}
+    assert tint.build().sample_shape[0] == 3
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4, "3", None])

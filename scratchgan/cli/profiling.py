@@ -47,7 +47,7 @@ def run(options):
     settings = {} if options.channels is None else {"channels": options.channels}
     system = recipe.build(seed=0, device=backend.device(options.device), **settings)
     count, device = options.batch_size or recipe.batch_size, next(iter(system.networks.values())).device
-    images = np.random.default_rng(0).uniform(-1, 1, (count, *system.image_shape)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (count, *system.sample_shape)).astype(np.float32)
     with using_threads(options.threads):
         threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""
         what = f"{recipe.name}, {report.counted(count, 'image')} {'x'.join(map(str, images.shape[1:]))} a step"

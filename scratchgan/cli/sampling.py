@@ -189,7 +189,7 @@ def write_folder(images, out):
 def walk(options, system, out, kind):
     """Write images between two seeds: a grid, or an animation that goes there and back."""
     from scratchgan import plots
-    if not (hasattr(system, "noise") and hasattr(system, "generate")):
+    if not hasattr(system, "latent"):
         raise UserError(f"{type(system).__name__} has no noise to interpolate")
     first, last = options.interpolate
     rows = options.rows or ROWS
@@ -210,25 +210,9 @@ def walk(options, system, out, kind):
 
 def between(system, first, last, rows, columns):
     """`rows` x `columns` images, flat: each row from a sample of seed `first` to one of seed `last`."""
-    from scratchgan import backend
-    a, b = (backend.to_host(system.noise(rows, seed, "sample")) for seed in (first, last))
-    z = np.stack([slerp(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
+    a, b = (system.latent.draw(rows, seed, "sample") for seed in (first, last))
+    z = np.stack([system.latent.between(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
     return system.generate(z.reshape(rows * columns, -1))
-
-
-def slerp(a, b, t):
-    """From a (t = 0) to b (t = 1), vectors (N, n), along the great circle (Shoemake 1985).
-
-    A straight line would pass through vectors shorter than any that the generator was trained on. Lengths change
-    evenly from one end to the other.
-    """
-    la, lb = (np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    a, b = a / la, b / lb
-    angle = np.arccos(np.clip((a * b).sum(axis=1, keepdims=True), -1, 1))
-    sine = np.sin(angle)
-    along = np.where(sine < 1e-6, (1 - t) * a + t * b,  # the same vector: the formula would divide by zero
-                     (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.maximum(sine, 1e-6))
-    return (((1 - t) * la + t * lb) * along).astype(a.dtype)
 
 
 # -- plot ----------------------------------------------------------------------------------------------------------

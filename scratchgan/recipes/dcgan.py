@@ -13,7 +13,7 @@ those of the grid's own batch.
 from itertools import pairwise
 
 from scratchgan import initializers
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import BatchNorm2d, Conv2d, ConvTranspose2d, LeakyReLU, ReLU, Sequential, Tanh
 from scratchgan.optimizers import Adam
 from scratchgan.recipes.recipe import Recipe
@@ -35,17 +35,17 @@ def normalised(features):
 
 def generator(widths, first, z_dim, channels):
     """From z as (z_dim, 1, 1) to first x first, then twice as large with each further width and the image."""
-    layers = [transposed(z_dim, widths[0], first, 1, 0), normalised(widths[0]), ReLU(inplace=True)]
+    layers = [transposed(z_dim, widths[0], first, 1, 0), normalised(widths[0]), ReLU()]
     for n_in, n_out in pairwise(widths):
-        layers += [transposed(n_in, n_out), normalised(n_out), ReLU(inplace=True)]
+        layers += [transposed(n_in, n_out), normalised(n_out), ReLU()]
     return Sequential(*layers, transposed(widths[-1], channels), Tanh())
 
 
 def discriminator(widths, last, channels, negative_slope):
     """Half as large with each width; last x last becomes the score. Ends before the source's Sigmoid."""
-    layers = [convolution(channels, widths[0]), LeakyReLU(negative_slope, inplace=True)]
+    layers = [convolution(channels, widths[0]), LeakyReLU(negative_slope)]
     for n_in, n_out in pairwise(widths):
-        layers += [convolution(n_in, n_out), normalised(n_out), LeakyReLU(negative_slope, inplace=True)]
+        layers += [convolution(n_in, n_out), normalised(n_out), LeakyReLU(negative_slope)]
     return Sequential(*layers, convolution(widths[-1], 1, last, 1, 0))
 
 
@@ -58,8 +58,8 @@ def make(side, smallest, multiples, seed, device, channels, z_dim, ngf, ndf, lr_
     D.initialize(seed, "discriminator").to(device)
     return Game(G, D, NonSaturating(scale_d=1.0),
                 Adam(G, lr_g, (beta1, beta2), eps), Adam(D, lr_d, (beta1, beta2), eps),
-                z_dim=z_dim, z_shape=(z_dim, 1, 1), image_shape=(channels, side, side), joint_batch=joint_batch,
-                seed=seed)
+                latent=Latent(z_dim, z_shape=(z_dim, 1, 1)), sample_shape=(channels, side, side),
+                joint_batch=joint_batch, seed=seed)
 
 
 def make28(seed, device, **settings):

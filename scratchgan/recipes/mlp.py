@@ -3,7 +3,7 @@
 Source: the tutorial "build a simple GAN from scratch"; sizes and rates are its own.
 """
 
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import Adam
 from scratchgan.recipes.recipe import Recipe
@@ -14,16 +14,16 @@ PIXELS = 784
 
 def generator(z_dim, negative_slope):
     return Sequential(
-        Linear(z_dim, 256), LeakyReLU(negative_slope, inplace=True),
-        Linear(256, 512), LeakyReLU(negative_slope, inplace=True),
+        Linear(z_dim, 256), LeakyReLU(negative_slope),
+        Linear(256, 512), LeakyReLU(negative_slope),
         Linear(512, PIXELS), Tanh())
 
 
 def discriminator(negative_slope):
     """Ends before the tutorial's Sigmoid: it returns the logit."""
     return Sequential(
-        Linear(PIXELS, 256), LeakyReLU(negative_slope, inplace=True),
-        Linear(256, 128), LeakyReLU(negative_slope, inplace=True),
+        Linear(PIXELS, 256), LeakyReLU(negative_slope),
+        Linear(256, 128), LeakyReLU(negative_slope),
         Linear(128, 1))
 
 
@@ -32,7 +32,7 @@ def make(seed, device, z_dim, lr_g, lr_d, beta1, beta2, eps, negative_slope):
     D = discriminator(negative_slope).initialize(seed, "discriminator").to(device)
     return Game(G, D, NonSaturating(scale_d=0.5),
                 Adam(G, lr_g, (beta1, beta2), eps), Adam(D, lr_d, (beta1, beta2), eps),
-                z_dim=z_dim, image_shape=IMAGE_SHAPE, seed=seed)
+                latent=Latent(z_dim), sample_shape=IMAGE_SHAPE, seed=seed)
 
 
 RECIPE = Recipe(

@@ -44,5 +44,5 @@ class Recipe:
                             f"{settings['channels']!r}.")
         device = backend.device(device)
         system = self.make(seed=seed, device=device, **settings)
-        system.recipe = {"name": self.name, "seed": seed, "settings": settings}
+        system.record = {"name": self.name, "seed": seed, "settings": settings}
         return system

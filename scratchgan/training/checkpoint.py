@@ -103,7 +103,7 @@ def in_order(value):
 
 
 def recipe_name(system):
-    return (getattr(system, "recipe", None) or {}).get("name")
+    return (getattr(system, "record", None) or {}).get("name")
 
 
 def kinds(system):

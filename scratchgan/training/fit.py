@@ -123,7 +123,7 @@ def load(path, device="cpu", announce=print):
 
 def begin(system, data, steps, out, callbacks, given, threads, announce):
     """A new `Run` at step 0, its folder made."""
-    recipe = getattr(system, "recipe", None) or {}
+    recipe = getattr(system, "record", None) or {}
     usual = dict(DEFAULTS)
     if recipe:
         usual |= {"seed": recipe["seed"], "batch_size": recipes.get(recipe["name"]).batch_size}
@@ -196,7 +196,7 @@ def rebuild(folder, config, device):
 
 def require_same_system(folder, system):
     """`UserError` unless recipe, settings and precision are those of the run."""
-    recipe = getattr(system, "recipe", None) or {}
+    recipe = getattr(system, "record", None) or {}
     network = next(iter(system.networks.values()))
     settings = json.loads(json.dumps(recipe.get("settings", {}), default=lambda number: number.item()))
     config = folder.config
@@ -210,7 +210,7 @@ def require_same_system(folder, system):
 
 def require_shape(system, dataset):
     """`UserError` if the system says what shape its images have and the data have another."""
-    expected, shape = getattr(system, "image_shape", None), dataset.sample_shape
+    expected, shape = getattr(system, "sample_shape", None), dataset.sample_shape
     if expected is not None and tuple(expected) != shape:
         raise UserError(f"The images of {dataset.name} have shape {shape}, the system takes {tuple(expected)}: load "
                         "them in that shape (data.load has size= and channels=), or build the system for theirs.")

@@ -123,13 +123,14 @@ class RunFolder:
     def append(self, row):
         """Add a row; the first one of a file writes the names above it."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
         with writing("the metrics to", self.metrics), open(self.metrics, "a+", newline="") as file:
             file.seek(0)
             header = file.readline().strip()
+            names = header.split(",") if header else list(row)
+            writer = csv.DictWriter(text, names, lineterminator="\n")
             if not header:
                 writer.writeheader()
-            elif header != ",".join(row):
+            elif set(names) != set(row):
                 raise UserError(f"{self.metrics} has the columns {header}, but this system reports {','.join(row)}: "
                                 "continue with the version that wrote it.")
             writer.writerow(row)

@@ -9,8 +9,8 @@ class System(Protocol):
 
     `Game` is one. Runs, checkpoints and warnings use nothing beyond this, except that they ask for
 
-    recipe       {"name", "seed", "settings"} of the recipe that built the system, so that it can be built again
-    image_shape  shape of one image, to refuse data that does not fit before anything is written
+    record       {"name", "seed", "settings"} of the recipe that built the system, so that it can be built again
+    sample_shape shape of one image, to refuse data that does not fit before anything is written
     objective    whose `score` tells whether d_real and d_fake are probabilities
 
     where the system has them.

@@ -68,7 +68,7 @@ def test_a_finished_run_says_so_and_is_left_alone(begun, data):
 def test_fit_resumes_a_system_of_ones_own(data, tmp_path):
     def system():
         game = tiny_recipe.make(3, "cpu", hidden=8, lr=1e-3)
-        assert game.recipe is None
+        assert game.record is None
         return game
     options = {"batch_size": 20, "seed": 5, "log_every": 4, "checkpoint_every": 3, "keep": 2}
     history = training.fit(system(), data, 14, tmp_path / "whole", **options)

@@ -7,7 +7,7 @@ import numpy as np
 
 import scratchgan.recipes
 from scratchgan.data.dataset import Dataset
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Dropout, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam, exponential_decay
 from scratchgan.recipes.recipe import Recipe
@@ -22,7 +22,8 @@ def make(seed, device, hidden, lr, objective=None, optimizer_d=None):
     G.to(device)
     D.initialize(seed, "discriminator").to(device)
     make_d = optimizer_d or (lambda D: SGD(D, exponential_decay(lr * 10, 1.01), momentum=0.5))
-    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), z_dim=4, image_shape=SHAPE, seed=seed)
+    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), latent=Latent(4), sample_shape=SHAPE,
+                seed=seed)
 
 
 RECIPE = Recipe(name="tiny", summary="for tests", source="none", make=make, settings={"hidden": 8, "lr": 1e-3},

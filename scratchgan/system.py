@@ -54,12 +54,13 @@ class System:
                    None for a system of one's own
     sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
+    sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     panels         title of a chart -> names of the metrics that share it; what the curves of a run show
     """
 
     networks = optimizers = None
     steps = seed = 0
-    record = None
+    record = sampler = latent = None
     sample_shape = ()
     value_range = (-1, 1)
     panels = MappingProxyType({})

@@ -57,6 +57,11 @@ class Game(System):
     def device(self):
         return self.generator.device
 
+    @property
+    def sampler(self):
+        """The network that samples are made with: the moving average of G where there is one."""
+        return self.networks.get("average", self.generator)
+
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):

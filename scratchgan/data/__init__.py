@@ -12,7 +12,7 @@ from scratchgan.data.dataset import Dataset, as_source, content_sha256
 from scratchgan.data.digits import load_digits
 from scratchgan.data.download import TIMEOUT, DownloadError
 from scratchgan.data.folders import load_folder
-from scratchgan.data.idx import NAME, dimensions, holds_idx, load_idx
+from scratchgan.data.idx import IDX_NAME, dimensions, image_files, load_idx
 from scratchgan.data.mnist import fetch, load_mnist
 from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.data.source import Pair, Sampler, Source
@@ -81,14 +81,14 @@ def load_path(path, size=28, channels=1, bars=True, announce=None):
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        if holds_idx(path):
+        if image_files(path):
             return load_idx(path, size, channels, announce)
         return load_folder(path, size, channels, bars, announce)
     if path.suffix.lower() in (".npy", ".npz"):
         return load_array(path, size, channels, announce)
     if not path.exists():
         raise UserError(f"there is no file or folder {path}")
-    if dimensions(path) is not None or NAME.search(path.name):
+    if dimensions(path) is not None or IDX_NAME.search(path.name):
         return load_idx(path, size, channels, announce)
     raise UserError(f"{path} is not {PATHS}")
 

@@ -21,7 +21,7 @@ from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"  # no IDX file begins so: its first two bytes are zero
-NAME = re.compile(r"idx\d?([-.]u?byte)?(\.gz)?$", re.IGNORECASE)
+IDX_NAME = re.compile(r"idx\d?([-.]u?byte)?(\.gz)?$", re.IGNORECASE)
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
 
@@ -34,7 +34,7 @@ def load_idx(path, size=28, channels=1, announce=None):
     """
     check_format(size, channels)
     path = Path(path).expanduser()
-    file = images_in(path) if path.is_dir() else path
+    file = training_images(path) if path.is_dir() else path
     images = read_idx(file)
     if images.ndim < 3:
         raise UserError(f"{file} holds an array of shape {images.shape}, no images: name the file of the images")
@@ -47,13 +47,9 @@ def load_idx(path, size=28, channels=1, announce=None):
     return Dataset.of(path.name, fit(images, size, channels), labels, f"{path} ({told})")
 
 
-def images_in(folder):
+def training_images(folder):
     """The file of images in a folder of IDX files, the training set's if there are several."""
-    found = {}
-    for path in files_in(folder):
-        if dimensions(path) in (3, 4) or (dimensions(path) is None and "images" in path.name):  # None: damaged
-            found.setdefault(path.name.removesuffix(".gz"), path)  # plain and compressed are one
-    found = list(found.values())
+    found = image_files(folder)
     train = [path for path in found if "train" in path.name.lower()] if len(found) > 1 else found
     if not found:
         raise UserError(f"{folder} holds no IDX file of images: name another folder")
@@ -63,9 +59,14 @@ def images_in(folder):
     return train[0]
 
 
-def holds_idx(folder):
-    """Whether there are IDX files in a folder, labels apart."""
-    return any(dimensions(path) != 1 for path in files_in(folder))
+def image_files(folder):
+    """The IDX files of images in a folder, also damaged ones; plain and compressed by gzip are one."""
+    found = {}
+    for path in idx_files(folder):
+        count = dimensions(path)
+        if count in (3, 4) or (count is None and "images" in path.name):
+            found.setdefault(path.name.removesuffix(".gz"), path)
+    return list(found.values())
 
 
 def labels_of(images):
@@ -75,14 +76,14 @@ def labels_of(images):
     for other in (name, f"{name}.gz"):
         if other != images.name and images.with_name(other).is_file():
             return images.with_name(other)
-    others = [path for path in files_in(images.parent) if path != images]
+    others = [path for path in idx_files(images.parent) if path != images]
     return others[0] if len(others) == 1 and dimensions(others[0]) == 1 else None
 
 
-def files_in(folder):
+def idx_files(folder):
     """The files in a folder that are in IDX format by their names, sorted."""
     return sorted(path for path in Path(folder).iterdir()
-                  if NAME.search(path.name) and not path.name.startswith(".") and path.is_file())
+                  if IDX_NAME.search(path.name) and not path.name.startswith(".") and path.is_file())
 
 
 def dimensions(path):

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from conftest import idx_bytes
+from PIL import Image
 
 import scratchgan
 from scratchgan import data, recipes
@@ -97,6 +98,15 @@ def test_damaged_files_are_named(tmp_path, content, words):
         with pytest.raises(UserError, match=words) as caught:
             data.load(given)
         assert str(path) in str(caught.value) and "delete" not in str(caught.value)
+
+
+def test_pictures_beside_a_file_that_is_no_set_of_images(tmp_path):
+    Image.new("L", (9, 9), 7).save(tmp_path / "a.png")
+    write(tmp_path / "labels-idx1-ubyte", LABELS)
+    (tmp_path / "junk.idx").write_bytes(b"junk")
+    assert (data.load(tmp_path, announce=None).images == 7).all()
+    write(tmp_path / "images-idx3-ubyte", IMAGES)
+    assert len(data.load(tmp_path, announce=None)) == 12
 
 
 def test_labels_that_do_not_fit(tmp_path):

@@ -45,9 +45,14 @@ def one_pass(D, objective, real, joint_batch):
     return 2 * real.size // channels <= PIXELS_TOGETHER and fits_one_pass(D)
 
 
+def given(x, labels):
+    """What a network takes: x, or (x, labels) in a conditional game."""
+    return x if labels is None else (x, labels)
+
+
 def scores(D, x, labels=None):
     """D's scores of a batch, one or a map of them for each sample."""
-    s = D.forward(x if labels is None else (x, labels))
+    s = D.forward(given(x, labels))
     if s.ndim == 0 or len(s) != len(x):
         raise ValueError(f"Game: the discriminator must give scores of shape (N, ...) for N samples, but for "
                          f"{len(x)} it gave {tuple(s.shape)}")

@@ -54,7 +54,7 @@ def test_a_run_folder_holds_everything(begun, data):
     assert sorted(os.listdir(folder)) == ["checkpoints", "config.json", "metrics.csv", "samples"]
     assert sorted(os.listdir(folder / "checkpoints")) == ["step-00000010", "step-00000012"]
     header = (folder / "metrics.csv").read_text().splitlines()[0]
-    assert header == ("step,epoch,loss_d,loss_g,d_real,d_fake,d_fake_after,grad_norm_generator,"
+    assert header == ("step,epoch,loss_d,d_real,d_fake,loss_g,d_fake_after,grad_norm_generator,"
                       "grad_norm_discriminator,images_per_second,seconds")
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
+from scratchgan import backend
 from scratchgan.errors import UserError
 
 
@@ -27,6 +30,16 @@ class Metrics(Mapping):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
 
 
+def scaled(batch, value_range=(-1, 1)):
+    """A batch as floats in the range of a system: uint8, 0 to 255, mapped onto it, floats as they are."""
+    if batch.dtype.kind == "f" or value_range is None:
+        return batch
+    low, high = value_range
+    x = backend.array_module(batch).multiply(batch, np.float32((high - low) / 255), dtype=np.float32)
+    x += np.float32(low)
+    return x
+
+
 class System:
     """A game, an autoencoder, a classifier: whatever improves with one batch after another.
 
@@ -41,12 +54,13 @@ class System:
                    None for a system of one's own
     sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
+    sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     panels         title of a chart -> names of the metrics that share it; what the curves of a run show
     """
 
     networks = optimizers = None
     steps = seed = 0
-    record = None
+    record = sampler = latent = None
     sample_shape = ()
     value_range = (-1, 1)
     panels = MappingProxyType({})

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 from scratchgan import recipes
-from scratchgan.data.batches import Batches
+from scratchgan.data.dataset import as_source
 from scratchgan.errors import UserError
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training import environment
-from scratchgan.training.arrays import as_dataset, description
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.run import Run
 from scratchgan.training.system import System
@@ -23,7 +22,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
     """Train `system` on `data` up to step `steps`; returns the history, a list with a dict per log interval.
 
     system            a `System`, such as a `Game`
-    data              a `Dataset`, or an array: uint8 (N, C, H, W), or float (N, ...) in [-1, 1]
+    data              a `Source`, such as a `Dataset`; or an array: uint8 (N, C, H, W), or float (N, ...) in [-1, 1]
     out               the folder to write the run to; None writes nothing
     callbacks         `Callback`s; `Watch()` is put before them unless one is among them
     batch_size, seed  of the batches; the system's recipe has them, else 64 and 0
@@ -50,7 +49,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
         raise UserError("Nothing to resume: give the folder of the run as out.")
     folder = RunFolder.open(out)
     try:
-        run = reopen(folder, lambda config: as_dataset(data), lambda config: system, steps, threads, callbacks,
+        run = reopen(folder, lambda config: as_source(data), lambda config: system, steps, threads, callbacks,
                      announce, given)
         return run.history if run.finished else run.train().history
     finally:
@@ -67,7 +66,7 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
     recipe = recipes.get(recipe_name)
     if out is not None:
         check_free(out)
-    data = as_dataset(data)
+    data = as_source(data)
     given = {"batch_size": recipe.batch_size if batch_size is None else batch_size, "seed": seed, "flip": flip,
              "log_every": log_every, "sample_every": sample_every, "checkpoint_every": checkpoint_every, "keep": keep}
     if steps is None:
@@ -131,13 +130,13 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     chosen = {name: usual[name] if value is None else value for name, value in given.items()}
     require_whole(steps=steps, **{name: value for name, value in chosen.items() if name not in ("seed", "flip")},
                   threads=1 if threads is None else threads)
-    dataset = as_dataset(data)
+    dataset = as_source(data)
     require_shape(system, dataset)
     config = {"recipe": recipe.get("name"), "settings": recipe.get("settings", {}),
-              "weights_seed": recipe.get("seed"), **chosen, "steps": steps, "data": description(dataset),
+              "weights_seed": recipe.get("seed"), **chosen, "steps": steps, "data": dataset.record(),
               **circumstances(system, threads)}
     folder = None if out is None else RunFolder.create(out, config)
-    batches = Batches(dataset, chosen["batch_size"], chosen["seed"], chosen["flip"])
+    batches = dataset.batches(chosen["batch_size"], chosen["seed"], chosen["flip"])
     return Run(system, batches, config, folder, watched(callbacks), announce)
 
 
@@ -182,7 +181,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
                  "are lost.")
     if checkpoint is None:
         announce(f"The run in {folder.path} has no checkpoint: it starts from the beginning.")
-    run.batches = Batches(dataset, config["batch_size"], config["seed"], config["flip"])
+    run.batches = dataset.batches(config["batch_size"], config["seed"], config["flip"])
     return run
 
 
@@ -211,7 +210,7 @@ def require_same_system(folder, system):
 
 def require_shape(system, dataset):
     """`UserError` if the system says what shape its images have and the data have another."""
-    expected, shape = getattr(system, "sample_shape", None), dataset.images.shape[1:]
+    expected, shape = getattr(system, "sample_shape", None), dataset.sample_shape
     if expected is not None and tuple(expected) != shape:
         raise UserError(f"The images of {dataset.name} have shape {shape}, the system takes {tuple(expected)}: load "
                         "them in that shape (data.load has size= and channels=), or build the system for theirs.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.errors import UserError
+from scratchgan.system import scaled
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training.environment import using_threads
 from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
@@ -65,7 +66,7 @@ class Run:
                     self.checkpoint()
                 while not self.finished:
                     images, labels = self.batches.batch(self.step)
-                    self.pending.append(self.system.step(images, labels))
+                    self.pending.append(self.system.step(scaled(images), labels))
                     self.images += len(images)
                     self.step += 1
                     self.tell("on_step")

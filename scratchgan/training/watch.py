@@ -2,6 +2,7 @@
 
 import math
 
+from scratchgan.system import scaled
 from scratchgan.training.callbacks import Callback
 
 
@@ -31,7 +32,7 @@ class Watch(Callback):
         objective = getattr(run.system, "objective", None)
         self.probabilities = getattr(objective, "score", None) == "logit"
         self.largest = max((row.get("grad_norm_generator", 0.0) for row in run.history), default=0.0)  # if resumed
-        self.data_spread = pixel_spread(run.batches.batch(run.step)[0])
+        self.data_spread = pixel_spread(scaled(run.batches.batch(run.step)[0]))
 
     def on_log(self, run, row):
         self.say(run, "won", self.won(row),

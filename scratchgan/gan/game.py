@@ -1,12 +1,13 @@
 """The game: one alternating step of discriminator and generator, written out."""
 
 import math
-from collections.abc import Mapping
 from contextlib import nullcontext
 
 import numpy as np
 
 from scratchgan import backend, kernels, random
+from scratchgan.gan.shown import ShownGame
+from scratchgan.system import Metrics
 
 # Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
 # own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
@@ -17,28 +18,7 @@ NUMBERS_AHEAD = 1 << 15
 SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
-class Metrics(Mapping):
-    """Numbers of one step, read-only. A value is computed (and waited for) when it is first read."""
-
-    def __init__(self, **values):
-        self._values = values
-
-    def __getitem__(self, name):
-        if callable(self._values[name]):
-            self._values[name] = float(self._values[name]())
-        return self._values[name]
-
-    def __iter__(self):
-        return iter(self._values)
-
-    def __len__(self):
-        return len(self._values)
-
-    def __repr__(self):
-        return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
-
-
-class Game:
+class Game(ShownGame):
     """A generator and a discriminator that train against each other.
 
     generator      z (N, *z_shape) -> N images in [-1, 1]
@@ -70,7 +50,7 @@ class Game:
         self.joint_batch = not coupled if joint_batch is None else joint_batch
         self.steps = 0
         self._ahead = None, range(0), None  # noise of the next steps: its kind, the steps, the numbers
-        self.recipe = None  # what built the game, for the record of a run
+        self.sample_shape = self.image_shape
 
     @property
     def networks(self):

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from scratchgan import backend, plots, random
-from scratchgan.data.batches import to_float
+from scratchgan import backend, plots
+from scratchgan.system import scaled
 from scratchgan.training.callbacks import Callback
 
 LINE_SECONDS = 10  # between two lines where there is no bar
@@ -181,7 +181,7 @@ class Pictures(Callback):
             if run.folder:
                 self.remove_later(run)
                 self.attempt(run, run.folder.path / "real.png", lambda path: plots.save_png(
-                    path, plots.image_grid(real_images(run.batches.dataset, COLUMNS ** 2), COLUMNS)))
+                    path, plots.image_grid(real_images(run.batches.source, COLUMNS ** 2), COLUMNS)))
             self.late = run.step > 0
             if not self.late:
                 self.draw(run)
@@ -245,8 +245,7 @@ def title(config):
 
 def real_images(dataset, n, seed=0):
     """n images of a data set, drawn at random but always the same, float (n, C, H, W) in [-1, 1]."""
-    rows = random.permutation(len(dataset), seed, "report/real")[:n]
-    return to_float(dataset.images[rows])
+    return scaled(dataset.examples(n, seed)[0])
 
 
 def grids(folder):

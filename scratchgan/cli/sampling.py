@@ -148,7 +148,7 @@ def real(options, config):
     dataset = datasets.of_run(config, name, options.data_dir)
     if dataset.sha256 != config["data"]["sha256"]:
         raise UserError(f"{dataset.name} is not what the run was trained on: its SHA-256 is {dataset.sha256[:12]}..., "
-                        f"not {config['data']['sha256'][:12]}... (it was read from {dataset.source})")
+                        f"not {config['data']['sha256'][:12]}... (it was read from {dataset.origin})")
     if number(options) > len(dataset):
         raise UserError(f"{dataset.name} has {len(dataset):,} images, {number(options):,} were asked for")
     return report.real_images(dataset, number(options), options.seed)

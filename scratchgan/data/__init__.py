@@ -91,8 +91,8 @@ def resized(dataset, size, channels):
     if images is dataset.images:
         return dataset
     c, h, w = dataset.images.shape[1:]
-    source = f"{dataset.source}, {c}x{h}x{w} made {channels}x{size}x{size}"
-    return Dataset.of(dataset.name, images, dataset.labels, source)
+    origin = f"{dataset.origin}, {c}x{h}x{w} made {channels}x{size}x{size}"
+    return Dataset.of(dataset.name, images, dataset.labels, origin)
 
 
 def find(data_dir=None):

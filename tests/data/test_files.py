@@ -32,7 +32,7 @@ def test_a_folder_in_sorted_order(tmp_path):
     (tmp_path / "empty").mkdir()
     data = load_folder(tmp_path)
     assert np.array_equal(data.images[:, 0], GREY[:4]) and data.labels is None
-    assert data.name == tmp_path.name and data.source == f"{tmp_path.resolve()} (4 images, no labels)"
+    assert data.name == tmp_path.name and data.origin == f"{tmp_path.resolve()} (4 images, no labels)"
     assert data.sha256 == content_sha256(data.images)
 
 
@@ -44,7 +44,7 @@ def test_sub_folders_are_classes(tmp_path):
     (tmp_path / "empty").mkdir()
     data = load_path(str(tmp_path))
     assert np.array_equal(data.images[:, 0], GREY[:4])
-    assert data.labels.tolist() == [0, 0, 1, 1] and "2 classes" in data.source
+    assert data.labels.tolist() == [0, 0, 1, 1] and "2 classes" in data.origin
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "bmp", "gif", "webp"])
@@ -152,7 +152,7 @@ def test_layouts(tmp_path, array, channels):
     np.save(tmp_path / "mine.npy", array)
     data = load_array(tmp_path / "mine.npy", channels=channels)
     assert np.array_equal(data.images, GREY[:, None] if channels == 1 else COLOUR.transpose(0, 3, 1, 2))
-    assert data.labels is None and data.name == "mine.npy" and str(tmp_path.resolve()) in data.source
+    assert data.labels is None and data.name == "mine.npy" and str(tmp_path.resolve()) in data.origin
 
 
 @pytest.mark.parametrize("image_key", ["images", "x_train", "x", "data", "anything"])
@@ -190,7 +190,7 @@ def test_the_range_is_told_and_rounding_beyond_it_forgiven(tmp_path):
         ("b.npy", "values in [-1, 1]"),
     ):
         data = load_array(tmp_path / name)
-        assert np.array_equal(data.images[:, 0], GREY) and told in data.source
+        assert np.array_equal(data.images[:, 0], GREY) and told in data.origin
 
 
 def test_arrays_are_fitted(tmp_path):

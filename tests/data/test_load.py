@@ -115,7 +115,7 @@ def test_a_size_and_channels_are_fitted_for_every_kind(tmp_path, tiny):
             data.load(name, tmp_path / "data", channels=4)
         with pytest.raises(UserError, match="image size"):
             data.load(name, tmp_path / "data", size=0)
-    assert "1x5x5 made 3x16x16" in data.load("mnist", tmp_path / "data", size=16, channels=3).source
+    assert "1x5x5 made 3x16x16" in data.load("mnist", tmp_path / "data", size=16, channels=3).origin
 
 
 def test_find(tmp_path, tiny):

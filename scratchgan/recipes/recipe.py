@@ -67,11 +67,12 @@ class Recipe:
         usual, shape = tuple(self.facts["shape"]), facts["shape"]
         if channels is not None:
             shape = facts["shape"] = (plain(channels), *shape[1:])
-        if is_image(usual) and (len(shape) != 3 or shape[0] not in self.channels or shape[1:] != usual[1:]):
+        if shape[1:] != usual[1:] or len(shape) != len(usual):
+            raise UserError(f"Recipe {self.name} takes examples of shape {usual}, not {shape}: load the data in that "
+                            "shape (data.load has size= and channels=).")
+        if is_image(usual) and shape[0] not in self.channels:
             allowed = " or ".join({1: "1 (grey)", 3: "3 (colour)"}[count] for count in self.channels)
-            raise UserError(f"Recipe {self.name}: channels must be {allowed}, not {shape[0]!r}." if shape[1:] == usual[1:]
-                            else f"Recipe {self.name} makes images {usual[1]}x{usual[2]}, those of the data have shape "
-                                 f"{shape}: load them in that size (data.load has size=).")
+            raise UserError(f"Recipe {self.name}: channels must be {allowed}, not {shape[0]!r}.")
         return facts
 
     def learn(self, source):
@@ -79,7 +80,8 @@ class Recipe:
         known = source.facts()
         missing = [name for name in self.facts if name not in known]
         if missing:
-            raise UserError(f"Recipe {self.name} needs the {missing[0]} of the data, which {source.name} does not tell.")
+            raise UserError(f"Recipe {self.name} needs {missing[0]} of the data, which {source.name} does not tell: "
+                            "give it other data.")
         return {name: plain(known[name]) for name in self.facts}
 
     def as_recorded(self, config):

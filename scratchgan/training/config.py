@@ -20,8 +20,10 @@ def optional(kind):
 
 
 def _is_panel(value):
-    return (isinstance(value, dict) and value.keys() == {"title", "metrics", "scale"} and isinstance(value["metrics"], dict)
-            and all(isinstance(text, str) for text in (value["title"], value["scale"], *value["metrics"].values())))
+    if not isinstance(value, dict) or value.keys() != {"title", "metrics", "scale"}:
+        return False
+    texts = value["title"], value["scale"], *(value["metrics"].values() if TABLE.allows(value["metrics"]) else [None])
+    return all(map(TEXT.allows, texts))
 
 
 PANELS = Kind(None, lambda value: isinstance(value, list) and all(map(_is_panel, value)), "a list of charts")

@@ -4,6 +4,7 @@ import json
 
 from scratchgan import recipes
 from scratchgan.errors import UserError
+from scratchgan.system import Panel
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training import environment
 from scratchgan.training.config import checked
@@ -67,6 +68,14 @@ def rebuild(folder, config, device):
     return recipe.build(config["seed"] if seed is None else seed, device, facts, **settings)
 
 
+def panels_of(folder):
+    """The charts of a run, as it recorded them; as its recipe has them, where it is older than that."""
+    config = folder.config
+    if "panels" in config:
+        return tuple(Panel(**panel) for panel in config["panels"])
+    return () if config["recipe"] is None else rebuild(folder, config, "cpu").panels
+
+
 def require_same_system(folder, system):
     """`UserError` unless recipe, settings, facts and precision are those of the run."""
     record, config = system.record or {}, folder.config
@@ -78,7 +87,8 @@ def require_same_system(folder, system):
         settings = {**{setting.name: setting.default for setting in recipe.settings}, **settings}
     for what, here, there in (("recipe", record.get("name"), config["recipe"]),
                               ("settings", record.get("settings", {}), settings),
-                              ("facts", record.get("facts", {}), facts), ("dtype", network.dtype.name, config["dtype"])):
+                              ("facts", record.get("facts", {}), facts),
+                              ("dtype", network.dtype.name, config["dtype"])):
         if as_json(here) != as_json(there):
             raise UserError(f"The run in {folder.path} has {what} {there}, not {here}: build the system as it was.")
 

@@ -175,7 +175,9 @@ class Run:
 
 def in_range(batch, value_range):
     """A batch, or a pair of them, as floats in the range of a system."""
-    return tuple(scaled(each, value_range) for each in batch) if isinstance(batch, tuple) else scaled(batch, value_range)
+    if isinstance(batch, tuple):
+        return tuple(scaled(each, value_range) for each in batch)
+    return scaled(batch, value_range)
 
 
 def means(metrics):

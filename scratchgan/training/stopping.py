@@ -5,7 +5,8 @@ import threading
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP ended a run after a step, its state saved. The message is one line that tells how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP ended a run after a step, its state saved. The message is a line that tells how to go
+    on.
 
     A `KeyboardInterrupt`, so that a program which does not know of it ends as it would have. `signal` is the
     signal's number; shells expect 128 plus it as the exit status (130 for Ctrl-C).
@@ -28,7 +29,7 @@ class Interrupts:
     ignore (nohup, a job in the background) stays ignored.
     """
 
-    SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
     def __init__(self):
         self.asked, self.aborted, self._before = None, False, {}

@@ -245,7 +245,7 @@ def test_a_newer_format_is_not_called_damage(game, tmp_path):
 def test_a_checkpoint_of_something_else_changes_nothing(game, tmp_path):
     read = checkpoint.read(checkpoint.save(tmp_path, game, 1))
     wider = RECIPE.build(hidden=9)
-    anonymous = tiny_recipe.make(0, "cpu", 8, 1e-3)
+    anonymous = tiny_recipe.make()
     adam = RECIPE.build()
     adam.optimizer_d = Adam(adam.discriminator)
     precise = RECIPE.build()
@@ -278,7 +278,7 @@ def test_a_misfit_found_late_is_taken_back(game, tmp_path):
 def test_load_takes_a_run_or_one_checkpoint(begun):
     folder = begun(20, seed=4)
     game = training.load(folder)
-    assert game.steps == 20 and game.device == "cpu" and game.recipe["seed"] == 4
+    assert game.steps == 20 and game.device == "cpu" and game.record["seed"] == 4
     older = training.load(folder / "checkpoints" / "step-00000015")
     assert older.steps == 15
     assert not np.array_equal(game.sample(2), older.sample(2))

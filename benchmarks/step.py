@@ -104,7 +104,7 @@ def difference(system, batch, make, dtype, steps, lr):
     images = random_images(system, batch, dtype)
     x = as_tensor(system, images)
     for _ in range(steps):
-        z = game.noise(batch, game.seed, "noise", game.steps)
+        z = game.latent.draw(batch, game.seed, "noise", game.steps, dtype=dtype)
         game.step(images)
         peer.step(x, torch.from_numpy(z.reshape(batch, *peer.rules.z_shape)))
     errors = []

@@ -94,8 +94,8 @@ def main():
         scratchgan.fit(game, train, steps=1500)
     else:
         game = scratchgan.load(args.run)
-        if game.image_shape != (1, 28, 28):
-            parser.error(f"{args.run} makes images {'x'.join(map(str, game.image_shape))}, the classifier knows "
+        if game.sample_shape != (1, 28, 28):
+            parser.error(f"{args.run} makes images {'x'.join(map(str, game.sample_shape))}, the classifier knows "
                          "1x28x28: give a run of mlp, or of dcgan28 on MNIST")
         train, test = data.load_mnist("train"), data.load_mnist("test")
 
@@ -103,7 +103,7 @@ def main():
     right = probabilities(network, scaled(test.images)).argmax(axis=1) == test.labels
     print(f"Classifier: {right.mean():.2%} of {len(test):,} {'training' if args.short else 'test'} images right\n")
 
-    untrained = scratchgan.recipes.get(game.recipe["name"]).build(seed=1, **game.recipe["settings"])
+    untrained = scratchgan.recipes.get(game.record["name"]).build(seed=1, **game.record["settings"])
     samples = game.sample(SAMPLES, seed=1)
     print(f"{'1,000 of':<22} {'above 0.9':>9}   {'rarest digit':>14}   {' '.join(f'{d:>4}' for d in range(10))}")
     p = probabilities(network, samples)

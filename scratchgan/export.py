@@ -39,21 +39,21 @@ def require_onnx():
 def onnx_model(system):
     """The generator in eval mode as an `onnx.ModelProto`, checked."""
     onnx = require_onnx()
-    missing = [name for name in ("generator", "z_dim", "image_shape") if not hasattr(system, name)]
+    missing = [name for name in ("generator", "latent", "sample_shape") if not hasattr(system, name)]
     if missing:
         raise UserError(f"{type(system).__name__} has no {missing[0]}: only a Game's generator can be exported.")
     generator = copy.deepcopy(system.generator).to("cpu", "float32").eval()
     graph = Graph(onnx)
-    z = np.zeros((2, system.z_dim), np.float32)  # goes through all layers, for the shapes between them
-    x = z.reshape(2, *getattr(system, "z_shape", (system.z_dim,)))
+    z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them
+    x = system.latent.shaped(z)
     name, y = graph.walk(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
-    graph.add("Identity", graph.reshaped(name, y.shape, (2, *system.image_shape)), output=IMAGES)
-    return graph.model({Z: (BATCH, system.z_dim)}, {IMAGES: (BATCH, *system.image_shape)}, about(system))
+    graph.add("Identity", graph.reshaped(name, y.shape, (2, *system.sample_shape)), output=IMAGES)
+    return graph.model({Z: (BATCH, system.latent.z_dim)}, {IMAGES: (BATCH, *system.sample_shape)}, about(system))
 
 
 def about(system):
     """What the file says of where it comes from."""
-    recipe = getattr(system, "recipe", None) or {}
+    recipe = getattr(system, "record", None) or {}
     told = {"recipe": recipe.get("name"), "settings": json.dumps(recipe["settings"]) if recipe else None,
             "step": getattr(system, "steps", None)}
     return {name: str(value) for name, value in told.items() if value is not None}

@@ -98,6 +98,15 @@ class System:
     value_range = (-1, 1)
     panels = ()
 
+    def initialize(self, seed, device="cpu"):
+        """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
+        it has made. One that keeps more beside them, as a moving average, takes it along.
+        """
+        self.seed = seed
+        for name, network in self.networks.items():
+            network.initialize(seed, name).to(device)
+        return self
+
     def step(self, batch, labels=None):
         """One training step on a batch (N, *sample_shape); returns `Metrics`, which may omit names at some steps."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")

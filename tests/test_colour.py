@@ -13,7 +13,7 @@ from scratchgan import data, training
 from scratchgan.cli import main
 from scratchgan.data.pixels import is_colour
 from scratchgan.errors import UserError
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD
 from scratchgan.recipes import Recipe
@@ -30,7 +30,7 @@ def make(settings, facts):
     size = prod(facts.shape)
     G = Sequential(Linear(4, size), Tanh(), Reshape(*facts.shape))
     D = Sequential(Reshape(-1), Linear(size, 1))
-    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=4, image_shape=facts.shape)
+    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(4), sample_shape=facts.shape)
 
 
 @pytest.fixture

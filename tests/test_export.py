@@ -13,7 +13,7 @@ from scratchgan import layers, training
 from scratchgan.cli import main
 from scratchgan.errors import UserError
 from scratchgan.export import NODES, onnx_model, save_onnx
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.initializers import uniform
 from scratchgan.layers import (
     AvgPool2d,
@@ -71,13 +71,14 @@ def game_of(*layers_of_g, seed=0):
     shape = G.twin().eval().forward(np.zeros((2, Z), np.float32)).shape[1:]
     shape = (1,) * (3 - len(shape)) + shape
     D = Sequential(Reshape(-1), Linear(int(np.prod(shape)), 1))
-    return practised(Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=Z, image_shape=shape))
+    return practised(Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(Z), sample_shape=shape,
+                          value_range=None))
 
 
 def practised(system, passes=20):
     """The game after some training passes of its generator, from which running statistics come."""
     for step in range(passes):
-        system.made(system.generator, system.noise(8, 0, "practice", step))
+        system.generator.forward(system.latent.shaped(system.latent.draw(8, 0, "practice", step)))
     system.generator.to()  # forgets the caches
     return system
 
@@ -86,10 +87,10 @@ def assert_same_images(system, model, sizes=(1, 5)):
     """Images of the file, a path or its bytes, against the game's."""
     session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     (z,), (images,) = session.get_inputs(), session.get_outputs()
-    assert (z.name, z.shape, z.type) == ("z", ["N", system.z_dim], "tensor(float)")
-    assert (images.name, images.shape) == ("images", ["N", *system.image_shape])
+    assert (z.name, z.shape, z.type) == ("z", ["N", system.latent.z_dim], "tensor(float)")
+    assert (images.name, images.shape) == ("images", ["N", *system.sample_shape])
     for n in sizes:
-        noise = np.random.default_rng(n).standard_normal((n, system.z_dim)).astype(np.float32)
+        noise = np.random.default_rng(n).standard_normal((n, system.latent.z_dim)).astype(np.float32)
         expected = system.generate(noise.astype(system.generator.dtype))
         (made,) = session.run(["images"], {"z": noise})
         assert made.shape == expected.shape and made.dtype == np.float32

@@ -9,7 +9,7 @@ from torch_oracle import torch_module
 
 from scratchgan import backend, plots, profiling, recipes
 from scratchgan.cli import main
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import (
     Conv2d,
     ConvTranspose2d,
@@ -28,7 +28,7 @@ from scratchgan.optimizers import SGD, Adam
 def small_game(device="cpu"):
     G = Sequential(Linear(4, 8), LeakyReLU(0.1), Linear(8, 9), Tanh()).initialize(0, "generator").to(device)
     D = Sequential(Maxout(9, 5, 2), Dropout(0.2), Linear(5, 1)).initialize(0, "discriminator").to(device)
-    return Game(G, D, NonSaturating(), Adam(G), SGD(D), z_dim=4, image_shape=(1, 3, 3))
+    return Game(G, D, NonSaturating(), Adam(G), SGD(D), latent=Latent(4), sample_shape=(1, 3, 3))
 
 
 def small_images(n=6):

@@ -166,11 +166,11 @@ def test_pictures_that_cannot_be_written_do_not_end_a_run(train, monkeypatch):
 
 
 def test_systems_without_images_have_curves_and_no_grids(tmp_path):
-    from scratchgan.gan import Game, NonSaturating
+    from scratchgan.gan import Game, Latent, NonSaturating
     from scratchgan.layers import Linear, Sequential
     from scratchgan.optimizers import Adam
     G, D = Sequential(Linear(2, 2)), Sequential(Linear(2, 1))
-    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=2, image_shape=(2,))
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(2), sample_shape=(2,))
     points = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
     training.fit(game, points, 4, tmp_path / "run", [report.Progress(say=lambda line: None), report.Pictures(True)],
                  announce=lambda line: None)

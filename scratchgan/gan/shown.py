@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from scratchgan import backend
 from scratchgan.system import Panel, System
 
 SURE = 0.98       # D tells real from fake: its mean probability for the real above this, for fakes below 1 - this
@@ -47,21 +46,6 @@ class ShownGame(System):
         return {"objective": type(self.objective).__name__}
 
     def interpolate(self, first, last, rows, columns):
-        a, b = (backend.to_host(self.noise(rows, seed, "sample")) for seed in (first, last))
-        z = np.stack([slerp(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
+        a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))
+        z = np.stack([self.latent.between(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
         return self.generate(z.reshape(rows * columns, -1))
-
-
-def slerp(a, b, t):
-    """From a (t = 0) to b (t = 1), vectors (N, n), along the great circle (Shoemake 1985).
-
-    A straight line would pass through vectors shorter than any that the generator was trained on. Lengths change
-    evenly from one end to the other.
-    """
-    la, lb = (np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    a, b = a / la, b / lb
-    angle = np.arccos(np.clip((a * b).sum(axis=1, keepdims=True), -1, 1))
-    sine = np.sin(angle)
-    along = np.where(sine < 1e-6, (1 - t) * a + t * b,  # the same vector: the formula would divide by zero
-                     (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.maximum(sine, 1e-6))
-    return (((1 - t) * la + t * lb) * along).astype(a.dtype)

@@ -134,8 +134,8 @@ def check_recipe(name, seed=0):
     """Generator, discriminator and game of a recipe, its networks small if it says how, on a small batch."""
     recipe = _recipes().get(name)
     game = recipe.build(seed=seed, device="cpu", **recipe.small)
-    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.image_shape)).astype(np.float32)
-    z = game.noise(GAME_BATCH, seed, "gradcheck").reshape(-1, *game.z_shape)
+    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.sample_shape)).astype(np.float32)
+    z = game.latent.shaped(game.latent.draw(GAME_BATCH, seed, "gradcheck"))
     made = game.generator.twin().forward(z)
     return [check_network(game.generator, z, name=f"{name}: generator"),
             check_network(game.discriminator, images.reshape(made.shape), name=f"{name}: discriminator"),

@@ -12,6 +12,7 @@ from scratchgan import backend
 from scratchgan.derivatives import STEPS
 
 H = STEPS[np.dtype("float64")]
+ROUNDING = 2.0**10  # times a dtype's eps: what sums of many terms lose
 DIFFERENCE = 2.0**-17  # about the cube root of float64's precision, where rounding and truncation balance
 
 
@@ -32,6 +33,15 @@ def relative_error(a, b):
     worst, scale = float(difference[index]), float(np.abs(b).max())
     error = 0.0 if worst == 0 else worst / scale if scale > 0 and np.isfinite(worst) else np.inf
     return error, tuple(int(i) for i in index)
+
+
+def is_rounding(values, scale, dtype="float64"):
+    """Whether all values are zero up to rounding: nothing beside `scale`, the size of the gradients around them.
+
+    Where terms cancel, as in the gradient of a bias before batch normalisation, a sum that is 0 comes out as a few
+    times 1e-16 of its terms, and to divide an error by it says nothing.
+    """
+    return bool(np.max(np.abs(values), initial=0) <= ROUNDING * np.finfo(dtype).eps * scale)
 
 
 def all_entries(shape):

@@ -10,6 +10,7 @@ from scratchgan.gradcheck.oracles import relative_error
 COMPLEX_STEP = "complex step"
 CENTRAL = "central differences"
 FLOAT32 = "float32"
+ZERO = "gradient is zero up to rounding: nothing was checked"
 NAME_WIDTH = 52  # of a table
 
 
@@ -116,7 +117,7 @@ class Report:
     def __str__(self):
         shapes = ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in self.inputs.items())
         head = f"{self.name}: {'ok' if self.ok else 'WRONG: ' + ', '.join(self.wrong)}"
-        oracles = [row for row in self.rows if row.check in (COMPLEX_STEP, CENTRAL, FLOAT32) and row.ok]
+        oracles = [row for row in self.rows if row.check in (COMPLEX_STEP, CENTRAL, FLOAT32, ZERO) and row.ok]
         held = len(self.rows) - len(oracles) - len(self.failures)
         lines = [head, f"  seed {self.seed}; {shapes}", *(f"  {row}" for row in self.failures),
                  *(f"  {row}" for row in oracles)]

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 
 from scratchgan import initializers
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import BatchNorm2d, Conv2d, ConvTranspose2d, LeakyReLU, ReLU, Sequential, Tanh
 from scratchgan.recipes.recipe import Recipe
 from scratchgan.recipes.usual import adam, adam_settings
@@ -56,8 +56,8 @@ def make(settings, facts, smallest, multiples):
     channels, z_dim = facts.shape[0], settings.z_dim
     G = generator([settings.ngf * m for m in reversed(multiples)], smallest, z_dim, channels)
     D = discriminator([settings.ndf * m for m in multiples], smallest, channels, settings.negative_slope)
-    return Game(G, D, NonSaturating(scale_d=1.0), *adam(G, D, settings), z_dim=z_dim, z_shape=(z_dim, 1, 1),
-                image_shape=facts.shape, joint_batch=settings.joint_batch)
+    return Game(G, D, NonSaturating(scale_d=1.0), *adam(G, D, settings), 
+                latent=Latent(z_dim, z_shape=(z_dim, 1, 1)), sample_shape=facts.shape, joint_batch=settings.joint_batch)
 
 
 SETTINGS = (

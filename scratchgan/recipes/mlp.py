@@ -6,7 +6,7 @@ Source: the tutorial "build a simple GAN from scratch"; sizes and rates are its 
 from itertools import pairwise
 from math import prod
 
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.recipes.recipe import Recipe
 from scratchgan.recipes.usual import adam, adam_settings
@@ -25,7 +25,8 @@ def make(settings, facts):
     pixels, slope = prod(facts.shape), settings.negative_slope
     G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, pixels), slope), Tanh())
     D = Sequential(*perceptron((pixels, *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
-    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings), z_dim=settings.z_dim, image_shape=facts.shape)
+    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings), 
+                latent=Latent(settings.z_dim), sample_shape=facts.shape)
 
 
 RECIPE = Recipe(

@@ -16,8 +16,8 @@ SEED = Setting("seed", 0, "of all random numbers", whole())
 class Recipe:
     """A system with its published sizes, rates and schedule, each of which can be overridden.
 
-    make         (settings, facts) -> the system, on the CPU; both have the values as attributes. `build` draws the
-                 weights of its networks and moves them
+    make         (settings, facts) -> the system, on the CPU; both have the values as attributes. `build` has it draw
+                 its weights and move (`System.initialize`)
     settings     a tuple of `Setting`, the published values as defaults
     facts        name -> value without data, of what `make` knows of the data: see `Source.facts`. "shape", that of
                  one example, is among them
@@ -52,10 +52,7 @@ class Recipe:
         settings = checked(self.settings, settings, of)
         facts = self.checked_facts(facts or {}, channels)
         device = backend.device(device)
-        system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts))
-        system.seed = seed
-        for name, network in system.networks.items():
-            network.initialize(seed, name).to(device)
+        system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts)).initialize(seed, device)
         system.record = {"name": self.name, "seed": seed, "settings": settings, "facts": facts}
         return system
 

@@ -98,7 +98,8 @@ class Run:
         self.require_finite()
         now = time.perf_counter()
         row = {"step": self.step, "epoch": self.epoch, **means(self.pending)}
-        row |= {f"grad_norm_{name}": norm(network.grad) for name, network in self.system.networks.items()}
+        row |= {f"grad_norm_{name}": norm(self.system.networks[name].grad) for name in self.system.optimizers
+                if name in self.system.networks}
         row |= {"images_per_second": round(self.seen / max(now - self.mark, 1e-9), 1),
                 "seconds": round(self.elapsed(), 3)}
         self.mark, self.seen = now, 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchgan import recipes
-from scratchgan.gan import Game, NonSaturating, shown
+from scratchgan.gan import Game, Latent, NonSaturating, shown
 from scratchgan.layers import BatchNorm1d, Linear, Reshape, Sequential
 from scratchgan.optimizers import SGD
 
@@ -14,7 +14,7 @@ SHAPE = (1, 4, 4)
 def game(*after, objective=None):
     G = Sequential(Linear(3, 16), *after, Reshape(*SHAPE))
     D = Sequential(Reshape(16), Linear(16, 1))
-    return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=3, image_shape=SHAPE)
+    return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
 
 
 class Critic(NonSaturating):
@@ -79,17 +79,3 @@ def test_interpolation_goes_from_one_seed_to_the_other():
     np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
     np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
     assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
-
-
-def test_slerp_keeps_the_angle_and_the_length():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 5, 64))
-    np.testing.assert_allclose(shown.slerp(a, b, 0), a)
-    np.testing.assert_allclose(shown.slerp(a, b, 1), b)
-    middle = shown.slerp(a, b, 0.5)
-    lengths = [np.linalg.norm(v, axis=1) for v in (a, middle, b)]
-    np.testing.assert_allclose(lengths[1], (lengths[0] + lengths[2]) / 2)
-    for end, length in ((a, lengths[0]), (b, lengths[2])):
-        cosine = (end * middle).sum(axis=1) / (length * lengths[1])
-        np.testing.assert_allclose(2 * np.arccos(cosine), np.arccos((a * b).sum(axis=1) / lengths[0] / lengths[2]))
-    np.testing.assert_allclose(shown.slerp(a, a, 0.3), a)

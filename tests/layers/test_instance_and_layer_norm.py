@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch_oracle import assert_close, assert_layer_like_torch, torch_module
 
 from scratchgan import backend
-from scratchgan.gan import Game, NonSaturating
-from scratchgan.gan import game as game_module
+from scratchgan.gan import Game, Latent, NonSaturating, passes
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import (
     BatchNorm2d,
@@ -133,11 +132,12 @@ def test_a_convolution_and_its_instances_keep_the_memory_order(device, rng):
 
 def test_running_statistics_do_not_depend_on_whether_d_could_see_real_and_fake_in_one_pass(monkeypatch, rng):
     x, states = rng.uniform(-1, 1, (4, 1, 4, 4)).astype(np.float32), []
-    for most in (0, game_module.PIXELS_TOGETHER):
-        monkeypatch.setattr(game_module, "PIXELS_TOGETHER", most)
+    for most in (0, passes.PIXELS_TOGETHER):
+        monkeypatch.setattr(passes, "PIXELS_TOGETHER", most)
         G = Sequential(Linear(3, 16), Unflatten(1, (1, 4, 4))).initialize(0, "g")
         D = Sequential(InstanceNorm2d(1, track_running_stats=True), BatchNorm2d(1), Flatten(), Linear(16, 1))
-        game = Game(G, D.initialize(0, "d"), NonSaturating(), SGD(G, 0), SGD(D, 0), z_dim=3, image_shape=(1, 4, 4))
+        game = Game(G, D.initialize(0, "d"), NonSaturating(), SGD(G, 0), SGD(D, 0), latent=Latent(3),
+                    sample_shape=(1, 4, 4))
         game.step(x)
         states.append(D.state_dict())
     assert all(np.array_equal(value, states[1][key]) for key, value in states[0].items())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch_oracle import assert_close, torch_module
 
 from scratchgan import backend, initializers
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import (
     BatchNorm1d,
@@ -320,7 +320,7 @@ def game(seed=0):
     G = Sequential(Linear(3, 8), BatchNorm1d(8, momentum=None), LeakyReLU(0.2), Linear(8, 16), Unflatten(1, (1, 4, 4)))
     D = Sequential(Conv2d(1, 2, 3), BatchNorm2d(2), LeakyReLU(0.2), Flatten(), Linear(8, 1))
     G.initialize(seed, "g"), D.initialize(seed, "d")
-    return Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=3, image_shape=(1, 4, 4), seed=seed)
+    return Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(1, 4, 4), seed=seed)
 
 
 def test_a_resumed_run_has_the_running_statistics_to_the_bit(tmp_path, rng):

@@ -7,7 +7,7 @@ import numpy as np
 
 import scratchgan.recipes
 from scratchgan.data.dataset import Dataset
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Dropout, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam, exponential_decay
 from scratchgan.recipes.recipe import Recipe
@@ -21,16 +21,12 @@ def game(hidden=8, lr=1e-3, objective=None, optimizer_d=None):
     G = Sequential(Linear(4, hidden), LeakyReLU(0.1), Linear(hidden, 36), Tanh())
     D = Sequential(Linear(36, hidden), LeakyReLU(0.1), Dropout(0.3), Linear(hidden, 1))
     make_d = optimizer_d or (lambda D: SGD(D, exponential_decay(lr * 10, 1.01), momentum=0.5))
-    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), z_dim=4, image_shape=SHAPE)
+    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), latent=Latent(4), sample_shape=SHAPE)
 
 
 def make(seed=0, device="cpu", hidden=8, lr=1e-3, **parts):
     """Such a game as one of a user's own, which no recipe has built."""
-    system = game(hidden, lr, **parts)
-    system.seed = seed
-    for name, network in system.networks.items():
-        network.initialize(seed, name).to(device)
-    return system
+    return game(hidden, lr, **parts).initialize(seed, device)
 
 
 RECIPE = Recipe(name="tiny", summary="for tests", source="none",

@@ -1,7 +1,7 @@
 """Where a training step's time goes: per layer and pass, measured from outside while a system steps.
 
 Nothing in the engine knows of this: for a while every layer and every optimizer is of a subclass of its class, whose
-`forward`, `backward` and `step` are measured. Of the system only the `System` protocol is used.
+`forward`, `backward` and `step` are measured. Of the system only what `System` declares is used.
 """
 
 import functools
@@ -139,6 +139,12 @@ def survey(system, batch):
     with watched(things_of(system), counts.around):
         system.step(batch)
     return counts
+
+
+def random_examples(system, n, seed=0):
+    """n examples as the system takes them, of uniform noise."""
+    low, high = system.value_range or (-1, 1)
+    return np.random.default_rng(seed).uniform(low, high, (n, *system.sample_shape)).astype(np.float32)
 
 
 def step_flop(system, batch):

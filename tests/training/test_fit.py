@@ -13,7 +13,7 @@ from tiny_recipe import RECIPE, metrics, weights
 from scratchgan import training
 from scratchgan.data.batches import Batches
 from scratchgan.errors import UserError
-from scratchgan.system import scaled
+from scratchgan.system import System, scaled
 from scratchgan.training.run import norm
 
 
@@ -44,9 +44,9 @@ def test_the_history_is_the_mean_of_each_interval(data):
 def test_a_run_folder_holds_everything(begun, data):
     folder = begun(12, seed=3, settings={"lr": 2e-3}, sample_every=6, flip=True, keep=2, threads=1)
     config = json.loads((folder / "config.json").read_text())
-    assert config["recipe"] == "tiny" and config["settings"] == {"hidden": 8, "lr": 2e-3}
+    assert config["recipe"] == "tiny" and config["settings"] == {"hidden": 8, "lr": 2e-3} and config["facts"] == {"shape": [1, 6, 6]}
     expected = {"seed": 3, "weights_seed": 3, "batch_size": 16, "steps": 12, "log_every": 5, "sample_every": 6,
-                "checkpoint_every": 5, "keep": 2, "flip": True, "device": "cpu", "dtype": "float32", "threads": 1}
+                "checkpoint_every": 5, "keep": 2, "flip": True, "drop_last": False, "device": "cpu", "dtype": "float32", "threads": 1}
     assert {name: config[name] for name in expected} == expected
     assert config["data"] == {"name": "noise", "source": "made by a test", "sha256": data.sha256, "size": 50,
                               "shape": [1, 6, 6]}
@@ -65,8 +65,9 @@ def test_no_folder_no_files(data, tmp_path, monkeypatch):
 
 
 def test_steps_by_default(data, tmp_path):
-    assert training.default_steps(RECIPE, 50, 16) == 20      # 8 steps are less than min_steps
-    assert training.default_steps(RECIPE, 50, 4) == 26       # two epochs of 13
+    assert training.default_steps(RECIPE, 4) == 20           # two epochs of 4 are less than min_steps
+    assert training.default_steps(RECIPE, 13) == 26
+    assert training.default_steps(RECIPE, None) == 20        # data without an end
     assert training.start("tiny", data, device="cpu", batch_size=4).step == 26
 
 
@@ -164,7 +165,7 @@ def test_metrics_are_not_read_within_an_interval(data):
             reads.append(run_steps[-1])
             return super().__getitem__(name)
 
-    class Fake:
+    class Fake(System):
         networks, optimizers = RECIPE.build().networks, {}
 
         def step(self, batch, labels=None):

@@ -18,10 +18,10 @@ from contextvars import ContextVar
 import numpy as np
 
 from scratchgan.backend import array_module
-from scratchgan.kernels import cupy, numpy
+from scratchgan.kernels import cupy, gemm, numpy
 from scratchgan.kernels.formulas import FORMULAS, formula
 
-__all__ = ["FORMULAS", "formula", "of", "plain"]
+__all__ = ["FORMULAS", "formula", "gemm", "of", "plain", "sigmoid", "softplus"]
 
 _plain = ContextVar("plain", default=os.environ.get("SCRATCHGAN_PLAIN", "0") not in ("", "0"))
 
@@ -31,6 +31,16 @@ def of(*arrays):
     if _plain.get() or any(array.dtype.kind == "c" for array in arrays):
         return FORMULAS
     return numpy.FASTER if array_module(arrays[0]) is np else cupy.FASTER
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)): see `scratchgan.layers.activations`."""
+    return of(x).sigmoid(x)
+
+
+def softplus(x):
+    """log(1 + exp(x)): see `scratchgan.layers.activations`."""
+    return of(x).softplus(x)
 
 
 @contextmanager

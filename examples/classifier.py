@@ -18,11 +18,11 @@ import numpy as np
 
 import scratchgan
 from scratchgan import data, random
-from scratchgan.data.batches import Batches, to_float
 from scratchgan.errors import UserError
 from scratchgan.layers import Dropout, Flatten, Linear, ReLU, Sequential
 from scratchgan.losses import CrossEntropyLoss
 from scratchgan.optimizers import Adam
+from scratchgan.system import scaled
 
 CONFIDENT = 0.9
 SAMPLES = 1000
@@ -33,14 +33,14 @@ def train_classifier(dataset, epochs, batch_size=100, seed=0):
                          Linear(784, 512), ReLU(), Dropout(0.3),
                          Linear(512, 256), ReLU(), Dropout(0.3),
                          Linear(256, 10)).initialize(seed, "classifier")
-    loss, batches = CrossEntropyLoss(), Batches(dataset, batch_size, seed)
+    loss, batches = CrossEntropyLoss(), dataset.batches(batch_size, seed)
     steps = epochs * batches.steps_per_epoch
     optimizer = Adam(network, lr=lambda step: 1e-3 * (1 - step / steps))
     for step in range(steps):
         images, labels = batches.batch(step)
         network.set_step(seed, step)
         with network.workspace():
-            loss.forward(network.forward(images), labels)
+            loss.forward(network.forward(scaled(images)), labels)
             network.zero_grad()
             network.backward(loss.backward(), wrt="params")
             optimizer.step()
@@ -100,7 +100,7 @@ def main():
         train, test = data.load_mnist("train"), data.load_mnist("test")
 
     network = train_classifier(train, args.epochs)
-    right = probabilities(network, to_float(test.images)).argmax(axis=1) == test.labels
+    right = probabilities(network, scaled(test.images)).argmax(axis=1) == test.labels
     print(f"Classifier: {right.mean():.2%} of {len(test):,} {'training' if args.short else 'test'} images right\n")
 
     untrained = scratchgan.recipes.get(game.record["name"]).build(seed=1, **game.record["settings"])

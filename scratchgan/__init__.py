@@ -37,6 +37,7 @@ from scratchgan.layers import (
 )
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.system import System
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
 _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
@@ -69,6 +70,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softplus",
+    "System",
     "Tanh",
     "Unflatten",
     "Upsample",

@@ -9,13 +9,14 @@ from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
 from scratchgan.gan.health import Won
 from scratchgan.gan.latent import whole
-from scratchgan.system import Metrics, System
+from scratchgan.gan.shown import ShownGame
+from scratchgan.system import Metrics
 
 # Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
 SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
-class Game(System):
+class Game(ShownGame):
     """A generator and a discriminator that train against each other.
 
     generator      z (N, *z_shape) -> N samples

@@ -29,12 +29,12 @@ class Scores(NamedTuple):
 
 
 def couples_samples(D):
-    return any(layer.couples_samples for _, layer in D.walk())
+    return any(layer.couples_samples for _, layer in D.named_layers())
 
 
 def fits_one_pass(D):
     """Whether layers that couple samples or have buffers can keep real and fake apart in one pass."""
-    return all(layer.knows_batches or not (layer.couples_samples or layer.buffers) for _, layer in D.walk())
+    return all(layer.knows_batches or not (layer.couples_samples or layer.buffers) for _, layer in D.named_layers())
 
 
 def one_pass(D, objective, real, joint_batch):
@@ -61,10 +61,8 @@ def scores(D, x, labels=None):
 
 def together(real, fake):
     """One batch of 2N: the real samples, then the fake ones, in the memory order of the fake ones."""
-    n, xp, axes = len(fake), backend.array_module(fake), backend.memory_order(fake)
-    shape = 2 * n, *fake.shape[1:]
-    both = backend.empty(tuple([shape[axis] for axis in axes]), fake.dtype, xp=xp)
-    both = both.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+    n, xp = len(fake), backend.array_module(fake)
+    both = backend.empty_along((2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake), xp)
     both[:n], both[n:] = real, fake
     return both
 

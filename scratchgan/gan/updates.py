@@ -65,7 +65,7 @@ class Ema(Update):
         average, kind = self.average.theta, network.dtype.type
         share = kind(1 - 2 ** (-since / half_life))
         average += share * (network.theta - average)
-        for (_, mine), (_, its) in zip(self.average.walk(), network.walk(), strict=True):
+        for (_, mine), (_, its) in zip(self.average.named_layers(), network.named_layers(), strict=True):
             for name, value in its.buffers.items():
                 mine.buffers[name][...] = value
 

@@ -245,7 +245,7 @@ def test_a_newer_format_is_not_called_damage(game, tmp_path):
 def test_a_checkpoint_of_something_else_changes_nothing(game, tmp_path):
     read = checkpoint.read(checkpoint.save(tmp_path, game, 1))
     wider = RECIPE.build(hidden=9)
-    anonymous = tiny_recipe.make(0, "cpu", 8, 1e-3)
+    anonymous = tiny_recipe.make()
     adam = RECIPE.build()
     adam.optimizer_d = Adam(adam.discriminator)
     precise = RECIPE.build()

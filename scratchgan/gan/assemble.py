@@ -1,5 +1,7 @@
 """From settings, as the command line and recipes have them, to the parts of a game."""
 
+from collections.abc import Mapping
+
 from scratchgan import settings
 from scratchgan.errors import UserError
 from scratchgan.gan import objectives
@@ -16,19 +18,24 @@ SETTINGS = (objectives.OBJECTIVE, N_CRITIC, SIMULTANEOUS, *InstanceNoise.SETTING
 DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
 
+def chosen_of(values):
+    return DEFAULTS | dict(values if isinstance(values, Mapping) else vars(values))
+
+
 def augmentation(values):
     """What D sees, by the settings: the networks are built for `seen_shape(augmentation(values), sample_shape)`."""
-    chosen = DEFAULTS | values
+    chosen = chosen_of(values)
     sigma = chosen["instance_noise"]
     return (InstanceNoise(sigma, chosen["instance_noise_steps"]),) if sigma else ()
 
 
 def parts(values, generator, discriminator, scale_d=1.0):
-    """Keyword arguments of `Game` for settings, {name: value}; what is not there is as by default.
+    """Keyword arguments of `Game` for settings, name -> value or a namespace; what is not there is as by default.
 
+    scale_d  of the objective, where the source has one
     `UserError` where parts do not fit each other or the networks.
     """
-    chosen = DEFAULTS | values
+    chosen = chosen_of(values)
     objective = objectives.get(chosen["objective"], scale_d)
     gives = getattr(discriminator, "score", None)
     if (objective.score == "energy") != (gives == "energy"):

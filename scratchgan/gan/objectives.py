@@ -83,10 +83,6 @@ class Objective:
     paired: bool = False
     scale_d: float = 1.0
 
-    @property
-    def says_what(self):
-        return {"logit": "probability of being real", "real": "score", "energy": "energy"}[self.score]
-
     def says(self, scores):
         """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
         return sigmoid(scores) if self.score == "logit" else scores

@@ -206,6 +206,16 @@ def test_the_moving_average(device, n_critic):
             assert np.array_equal(ema.average.state_dict()[key], value)
 
 
+def test_the_average_begins_with_the_weights_of_g(device):
+    G, D = networks(normalised=True)
+    game = make(G=G, D=D, updates_g=(Ema(G, 50),)).initialize(5, device)
+    assert game.sampler is not G and game.sampler.device == device and game.seed == 5
+    for key, value in game.generator.state_dict().items():
+        assert np.array_equal(value, game.sampler.state_dict()[key])
+    with pytest.raises(ValueError, match=r"seed must be a whole number, not 5\.5"):
+        game.initialize(5.5)
+
+
 def test_samples_are_made_with_the_average():
     G, D = networks()
     game = make(G=G, D=D, updates_g=(Ema(G, 50),))

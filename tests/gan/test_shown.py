@@ -17,11 +17,6 @@ def game(*after, objective=None):
     return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
 
 
-class Critic(NonSaturating):
-    """Whose scores are no logits."""
-    score = "real"
-
-
 FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
 WON = {**FINE, "d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4}
 FLAT = {**FINE, "sample_spread": 0.01}
@@ -43,7 +38,7 @@ def test_it_has_not_won_yet(part):
 
 
 def test_scores_that_are_no_probabilities():
-    system = game(objective=Critic())
+    system = game(objective="wasserstein")
     assert [system.warnings(row) for row in (FINE, WON)] == [[], []]
     loss, scores, _ = system.panels
     assert loss.title == "loss" and scores.title == "mean score D gives" and scores.scale == "linear"

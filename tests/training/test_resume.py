@@ -193,7 +193,7 @@ def test_a_metric_that_comes_later_adds_a_column(begun, data):
     assert "loss_d" not in history[2] and history[2]["loss_x"] > 0 and "loss_x" not in history[3]
     assert training.RunFolder.open(folder, lock=False).rows() == history
     header, *lines = (folder / "metrics.csv").read_text().splitlines()
-    assert header.startswith("step,epoch,loss_d,loss_x,loss_g,") and len({line.count(",") for line in lines}) == 1
+    assert header.startswith("step,epoch,loss_d,loss_x,d_real,") and len({line.count(",") for line in lines}) == 1
 
 
 def test_a_torn_last_row_is_cut(begun, data, tmp_path):

@@ -56,7 +56,7 @@ def make(settings, facts, smallest, multiples):
     channels, z_dim = facts.shape[0], settings.z_dim
     G = generator([settings.ngf * m for m in reversed(multiples)], smallest, z_dim, channels)
     D = discriminator([settings.ndf * m for m in multiples], smallest, channels, settings.negative_slope)
-    return Game(G, D, NonSaturating(scale_d=1.0), *adam(G, D, settings), 
+    return Game(G, D, NonSaturating(scale_d=1.0), *adam(G, D, settings),
                 latent=Latent(z_dim, z_shape=(z_dim, 1, 1)), sample_shape=facts.shape, joint_batch=settings.joint_batch)
 
 

@@ -25,7 +25,7 @@ def make(settings, facts):
     pixels, slope = prod(facts.shape), settings.negative_slope
     G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, pixels), slope), Tanh())
     D = Sequential(*perceptron((pixels, *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
-    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings), 
+    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings),
                 latent=Latent(settings.z_dim), sample_shape=facts.shape)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchgan import recipes
-from scratchgan.gan import Game, Latent, NonSaturating, shown
+from scratchgan.gan import Game, Latent, NonSaturating, objectives, shown
 from scratchgan.layers import BatchNorm1d, Linear, Reshape, Sequential
 from scratchgan.optimizers import SGD
 
@@ -15,11 +15,6 @@ def game(*after, objective=None):
     G = Sequential(Linear(3, 16), *after, Reshape(*SHAPE))
     D = Sequential(Reshape(16), Linear(16, 1))
     return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
-
-
-class Critic(NonSaturating):
-    """Whose scores are no logits."""
-    score = "real"
 
 
 FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
@@ -43,7 +38,7 @@ def test_it_has_not_won_yet(part):
 
 
 def test_scores_that_are_no_probabilities():
-    system = game(objective=Critic())
+    system = game(objective=objectives.get("wasserstein"))
     assert [system.warnings(row) for row in (FINE, WON)] == [[], []]
     loss, scores, _ = system.panels
     assert loss.title == "loss" and scores.title == "mean score D gives" and scores.scale == "linear"

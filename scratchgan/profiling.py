@@ -68,7 +68,7 @@ def _watched_class(kind, key, around):
 
 def things_of(system):
     """{(network, prefix): layer} of all layers in forward order, {(name of an optimizer, None): optimizer}."""
-    layers = {(name, prefix): layer for name, network in system.networks.items() for prefix, layer in network.walk()}
+    layers = {(name, prefix): layer for name, network in system.networks.items() for prefix, layer in network.named_layers()}
     return layers | {(name, None): optimizer for name, optimizer in system.optimizers.items()}
 
 
@@ -110,7 +110,7 @@ class Survey:
 
     def new_bytes(self, layer):
         self.seen.update(_address(value) for value in layer.params.values())
-        fresh = {_address(array): array.nbytes for array in _arrays(layer.cache, set()) if array.size}
+        fresh = {_address(array): array.nbytes for array in _arrays(layer._kept, set()) if array.size}
         fresh = {address: size for address, size in fresh.items() if address not in self.seen}
         self.seen.update(fresh)
         return sum(fresh.values())

@@ -87,13 +87,14 @@ class System:
     sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point; None
                    where any will do
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
+    sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
     """
 
     networks = optimizers = None
     steps = seed = 0
-    record = None
+    record = sampler = latent = None
     sample_shape = None
     value_range = (-1, 1)
     panels = ()

@@ -42,7 +42,7 @@ def described(recipe):
         yield ""
         rows = [("input", shapes.get((owner, "input"), ()), 0)]
         rows += [(f"{prefix[:-1]} {layer!r}", shapes.get((owner, prefix), ()), size(layer))
-                 for prefix, layer in network.walk() if not is_container(layer)]
+                 for prefix, layer in network.named_layers() if not is_container(layer)]
         yield from table(owner, rows)
     yield ""
     for what, words in system.about().items():

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
-from scratchgan import backend, kernels
-from scratchgan.gan import passes
+from scratchgan import backend
+from scratchgan.gan import objectives, passes
+from scratchgan.gan.checks import check_batch, check_game, checked_labels
+from scratchgan.gan.health import Won
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metrics
@@ -19,7 +21,7 @@ class Game(ShownGame):
 
     generator      z (N, *z_shape) -> N samples
     discriminator  N samples, shaped as the generator makes them -> N scores or maps of scores, before any sigmoid
-    objective      what the scores are worth to each player: a row of `scratchgan.gan.objectives`
+    objective      what each player minimises: a row of `scratchgan.gan.objectives`, or its name
     latent         what z is: a `Latent`
     sample_shape   (C, H, W) of one image; batches and samples have this shape, whatever the networks use
     n_critic       D's steps for each one of G's
@@ -36,27 +38,46 @@ class Game(ShownGame):
     def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, latent, sample_shape,
                  n_critic=1, simultaneous=False, augmentation=(), penalties=(), updates_d=(), updates_g=(),
                  conditional=False, value_range=(-1, 1), joint_batch=None, seed=0):
-        self.generator, self.discriminator, self.objective = generator, discriminator, objective
+        self.generator, self.discriminator = generator, discriminator
+        self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
-        self.latent, self.sample_shape = latent, tuple(sample_shape)
-        self.n_critic, self.simultaneous = n_critic, simultaneous
+        self.latent = latent
+        self.sample_shape = tuple([whole(n, "Game: a size in sample_shape", 1) for n in sample_shape])
+        self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
         self.augmentation, self.penalties = tuple(augmentation), tuple(penalties)
         self.updates = {"discriminator": tuple(updates_d), "generator": tuple(updates_g)}
         self.conditional, self.value_range = conditional, value_range
         self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
         self.seed = whole(seed, "Game: seed")
+        self.won = Won()
+        check_game(self)
 
     @property
     def networks(self):
-        return {"generator": self.generator, "discriminator": self.discriminator}
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        for part in (*self.updates["generator"], *self.updates["discriminator"]):
+            networks |= part.networks
+        return networks
 
     @property
     def optimizers(self):
         return {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
 
     @property
+    def panels(self):
+        return {"loss": ("loss_d", "loss_g"), f"mean {self.objective.says_what}": ("d_real", "d_fake", "d_fake_after")}
+
+    def warnings(self, row):
+        return [Won.SENTENCE] if self.objective.score == "logit" and self.won(row) else []
+
+    @property
     def device(self):
         return self.generator.device
+
+    @property
+    def sampler(self):
+        """The network that samples are made with: the moving average of G where there is one."""
+        return self.networks.get("average", self.generator)
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
@@ -89,11 +110,7 @@ class Game(ShownGame):
         """n samples of G, of noise of this step."""
         G = self.generator
         z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
-        return G.forward(self.given(self.latent.shaped(z), labels))
-
-    def given(self, x, labels):
-        """What a network takes: x, or (x, labels) in a conditional game."""
-        return x if labels is None else (x, labels)
+        return G.forward(passes.given(self.latent.shaped(z), labels))
 
     def seen(self, x):
         """What D sees of samples x."""
@@ -109,8 +126,8 @@ class Game(ShownGame):
         scores = passes.learn(D, objective, real, fake, labels, self.joint_batch)
         terms = [penalty.gradient(D, real, fake, labels) for penalty in self.penalties]
         return scores, {"loss_d": lambda: sum(terms, objective.loss_d(scores.real, scores.fake)),
-                        "d_real": lambda: self.probability(scores.real).mean(),
-                        "d_fake": lambda: self.probability(scores.fake).mean()}
+                        "d_real": lambda: objective.says(scores.real).mean(),
+                        "d_fake": lambda: objective.says(scores.fake).mean()}
 
     def generator_gradient(self, real, fake, labels=None, scores=None):
         """G's grad = d loss_g / d theta_G, through D's last pass, that over the fakes; D's own grad stays as it is.
@@ -122,7 +139,7 @@ class Game(ShownGame):
         if scores is None:
             of_real = passes.scores(D, self.seen(real.reshape(fake.shape)), labels) if objective.paired else None
             scores = passes.Scores(of_real, passes.scores(D, self.seen(fake), labels))
-            metrics["d_fake_after"] = lambda: self.probability(scores.fake).mean()
+            metrics["d_fake_after"] = lambda: objective.says(scores.fake).mean()
         dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint, labels)
         for part in reversed(self.augmentation):
             dx = part.backward(dx, "input")
@@ -138,21 +155,16 @@ class Game(ShownGame):
             network.grad[...] = gradient
         optimizer.step()
         for part in self.updates[player]:
-            part.after(network, optimizer.steps)
+            part.after(network, self.steps + 1, 1 if player == "discriminator" else self.n_critic)
 
     def prepared(self, batch, labels=None):
-        """(the batch on the networks' device, of their dtype and in their range; its labels in a conditional game)."""
-        if not backend.is_array(batch) or batch.dtype.kind != "f":
-            raise TypeError("Game.step: expected a float array of images in [-1, 1], got "
-                            f"{batch.dtype if backend.is_array(batch) else type(batch).__name__}")
-        if batch.ndim != 1 + len(self.sample_shape) or batch.shape[1:] != self.sample_shape or not len(batch):
-            raise ValueError(f"Game.step: expected a batch of shape (N, {', '.join(map(str, self.sample_shape))}), "
-                             f"got {tuple(batch.shape)}")
-        return backend.to_device(batch.astype(self.generator.dtype, copy=False), self.device), None
-
-    def probability(self, scores):
-        """What D makes of its scores: the probability of being real for a logit, else the score itself."""
-        return kernels.sigmoid(scores) if self.objective.score == "logit" else scores
+        """The batch on the networks' device, in their dtype and range; its labels, None unless they take some."""
+        check_batch(self, batch)
+        real = backend.to_device(batch, self.device).astype(self.generator.dtype, copy=False)
+        if batch.dtype == np.uint8:
+            low, high = self.value_range
+            real = real * ((high - low) / 255) + low
+        return real, checked_labels(self, len(real), labels)
 
     # -- samples -----------------------------------------------------------------------------------------------------
 
@@ -162,11 +174,13 @@ class Game(ShownGame):
 
     def generate(self, z, labels=None):
         """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
-        G, z = self.generator.twin().eval(), self.latent.shaped(z)
+        G, z = self.sampler.twin().eval(), self.latent.shaped(z)
+        labels = checked_labels(self, len(z), labels)
         samples = np.empty((len(z), *self.sample_shape), np.float32)
         count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
         for start in range(0, len(z), count):
             part = slice(start, start + count)
-            x = G.forward(self.given(backend.to_device(z[part].astype(G.dtype, copy=False), self.device), labels))
+            noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
+            x = G.forward(passes.given(noise, None if labels is None else labels[part]))
             samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
         return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)

@@ -15,6 +15,7 @@ A new objective is a row more in `TABLE`.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from scratchgan import settings
 from scratchgan.backend import array_module
 from scratchgan.kernels import sigmoid, softplus
 
@@ -82,6 +83,14 @@ class Objective:
     paired: bool = False
     scale_d: float = 1.0
 
+    @property
+    def says_what(self):
+        return {"logit": "probability of being real", "real": "score", "energy": "energy"}[self.score]
+
+    def says(self, scores):
+        """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
+        return sigmoid(scores) if self.score == "logit" else scores
+
     def loss_d(self, real, fake):
         if self.paired:
             return self.scale_d * self.real.value(real - fake).mean()
@@ -127,6 +136,8 @@ TABLE = {row.name: row for row in (
     Objective("relativistic",      LOG_REAL,   None,      LOG_REAL,           "real",   "Jolicoeur-Martineau 2019",
               paired=True),
 )}
+
+OBJECTIVE = settings.Setting("objective", "non-saturating", "what the two players minimise", settings.choice(*TABLE))
 
 
 def get(name, scale_d=1.0):

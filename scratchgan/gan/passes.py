@@ -29,12 +29,12 @@ class Scores(NamedTuple):
 
 
 def couples_samples(D):
-    return any(layer.couples_samples for _, layer in D.walk())
+    return any(layer.couples_samples for _, layer in D.named_layers())
 
 
 def fits_one_pass(D):
     """Whether layers that couple samples or have buffers can keep real and fake apart in one pass."""
-    return all(layer.knows_batches or not (layer.couples_samples or layer.buffers) for _, layer in D.walk())
+    return all(layer.knows_batches or not (layer.couples_samples or layer.buffers) for _, layer in D.named_layers())
 
 
 def one_pass(D, objective, real, joint_batch):
@@ -45,9 +45,14 @@ def one_pass(D, objective, real, joint_batch):
     return 2 * real.size // channels <= PIXELS_TOGETHER and fits_one_pass(D)
 
 
+def given(x, labels):
+    """What a network takes: x, or (x, labels) in a conditional game."""
+    return x if labels is None else (x, labels)
+
+
 def scores(D, x, labels=None):
     """D's scores of a batch, one or a map of them for each sample."""
-    s = D.forward(x if labels is None else (x, labels))
+    s = D.forward(given(x, labels))
     if s.ndim == 0 or len(s) != len(x):
         raise ValueError(f"Game: the discriminator must give scores of shape (N, ...) for N samples, but for "
                          f"{len(x)} it gave {tuple(s.shape)}")
@@ -56,10 +61,8 @@ def scores(D, x, labels=None):
 
 def together(real, fake):
     """One batch of 2N: the real samples, then the fake ones, in the memory order of the fake ones."""
-    n, xp, axes = len(fake), backend.array_module(fake), backend.memory_order(fake)
-    shape = 2 * n, *fake.shape[1:]
-    both = backend.empty(tuple([shape[axis] for axis in axes]), fake.dtype, xp=xp)
-    both = both.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+    n, xp = len(fake), backend.array_module(fake)
+    both = backend.empty_along((2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake), xp)
     both[:n], both[n:] = real, fake
     return both
 

@@ -36,7 +36,7 @@ class ShownGame(System):
                         "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
                         "generator, or the non-saturating loss")
         if row["step"] > SETTLING and row.get("sample_spread", 1) < SPREAD:
-            normalised = any(layer.couples_samples for _, layer in self.generator.walk())
+            normalised = any(layer.couples_samples for _, layer in self.generator.named_layers())
             more = "" if normalised else ", or batch normalisation, as the recipe dcgan28 has it"
             told.append("the samples have collapsed: the generator makes nearly the same sample from every z; try "
                         f"smaller learning rates, another seed{more}")

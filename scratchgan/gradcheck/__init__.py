@@ -12,7 +12,8 @@ from scratchgan.gradcheck.catalogue import choices, run
 from scratchgan.gradcheck.layers import check_layer
 from scratchgan.gradcheck.losses import check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
+from scratchgan.gradcheck.objectives import check_objective
 from scratchgan.gradcheck.report import GradientCheckError, Report, Row, table
 
 __all__ = ["GradientCheckError", "Report", "Row", "check_game", "check_layer", "check_loss", "check_network",
-           "choices", "run", "table"]
+           "check_objective", "choices", "run", "table"]

@@ -1,7 +1,6 @@
 """`check_network` and `check_game`: too many entries to try them all, so random directions and random entries."""
 
 import copy
-import functools
 import warnings
 
 import numpy as np
@@ -107,28 +106,30 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         for _ in range(steps):
             game.step(real, labels)
-        rng, one = np.random.default_rng(seed), np.float64(1)
+        rng = np.random.default_rng(seed)
         for player, loss in (("discriminator", _loss_d), ("generator", _loss_g)):
-            ours = _with_networks(game, lambda network: network.twin())
-            other = ours.networks["generator" if player == "discriminator" else "discriminator"]
-            other.zero_grad()
-            if player == "discriminator" or not game.simultaneous:
-                other.grad[...] = 1
-            kept = other.grad.copy()
-            loss(ours, real, labels)
-            report.add(player, "other player's gradient left alone", game.simultaneous or same_bits(other.grad, kept))
-            grads = named_grads(ours.networks[player])
-            # Complex copies: the player's parameters are moved; the other network only passes complex values on.
-            moved = _with_networks(game, lambda network, own=game.networks[player]:
-                                   complex_copy(network) if network is own else network.twin("complex128"))
-            arrays = named_params(moved.networks[player])
-            scale = max((float(np.linalg.norm(gradient)) for gradient in grads.values()), default=0.0)
-            report.add(player, "gradient is not all zero", scale > 0, "every gradient of this player is zero")
-            for tensor, gradient in grads.items():
-                key = f"{player}.{tensor}"
-                check_directions(report, key, gradient, functools.partial(loss, moved, real, labels), arrays[tensor],
-                                 one, rng, directions, entries, scale=scale, zero=key in zero, may_be_zero=True)
+            _check_player(report, game, player, lambda game, loss=loss: loss(game, real, labels), rng, directions,
+                          entries, zero)
     return report
+
+
+def _check_player(report, game, player, loss, rng, directions, entries, zero):
+    """The rows of one player's parameters; loss(game) gives its loss, and its gradient in the network's `grad`."""
+    ours = _with_networks(game, lambda network: network.twin())
+    _, alone = loss(ours)
+    report.add(player, "leaves the other player's gradient alone", alone, "it changes the other player's gradient")
+    grads = named_grads(ours.networks[player])
+    scale = max((float(np.linalg.norm(gradient)) for gradient in grads.values()), default=0.0)
+    report.add(player, "some gradient is not zero", scale > 0, "every gradient of this player is zero")
+    # The player's parameters are moved, complex; the other network only passes complex values on.
+    own = game.networks[player]
+    moved = _with_networks(game, lambda network: complex_copy(network) if network is own
+                           else network.twin("complex128"))
+    arrays = named_params(moved.networks[player])
+    for tensor, gradient in grads.items():
+        key = f"{player}.{tensor}"
+        check_directions(report, key, gradient, lambda: loss(moved)[0], arrays[tensor], np.float64(1), rng, directions,
+                         entries, scale=scale, zero=key in zero, may_be_zero=True)
 
 
 def _with_networks(game, change):
@@ -139,19 +140,23 @@ def _with_networks(game, change):
 
 
 def _loss_d(game, batch, labels):
-    """loss_d at the game's next step; its gradient is in D's grad."""
+    """(loss_d at the game's next step, whether G's gradient stayed as it is); the gradient is in D's grad."""
     game.draw_from(game.steps)
     real, labels = game.prepared(batch, labels)
-    return game.discriminator_gradient(real, game.made(len(real), labels), labels)[1]["loss_d"]()
+    fake, others = game.made(len(real), labels), game.generator.grad.copy()
+    _, metrics = game.discriminator_gradient(real, fake, labels)
+    return metrics["loss_d"](), same_bits(game.generator.grad, others)
 
 
 def _loss_g(game, batch, labels):
-    """loss_g at the game's next step, with D as it is; its gradient is in G's grad."""
+    """(loss_g at the game's next step, with D as it is, whether D's gradient stayed); the gradient is in G's grad."""
     game.draw_from(game.steps)
     real, labels = game.prepared(batch, labels)
     fake = game.made(len(real), labels)
     scores = game.discriminator_gradient(real, fake, labels)[0] if game.simultaneous else None
-    return game.generator_gradient(real, fake, labels, scores)["loss_g"]()
+    others = game.discriminator.grad.copy()
+    metrics = game.generator_gradient(real, fake, labels, scores)
+    return metrics["loss_g"](), same_bits(game.discriminator.grad, others)
 
 
 def _in_float64(game):

@@ -164,10 +164,10 @@ def check_twin(report, layer, x, dy, passed, seed):
 def check_buffers(report, layer, x, dy, passed, seed):
     """Neither a twin nor eval mode writes buffers."""
     for twin, mode in ((twin_of(layer), "a twin"), (copy.deepcopy(layer).eval(), "eval mode")):
-        before = {f"{prefix}{name}": host(value).copy() for prefix, sub in twin.walk()
+        before = {f"{prefix}{name}": host(value).copy() for prefix, sub in twin.named_layers()
                   for name, value in sub.buffers.items()}
         one_pass(twin, x, dy, seed)
-        after = {f"{prefix}{name}": value for prefix, sub in twin.walk() for name, value in sub.buffers.items()}
+        after = {f"{prefix}{name}": value for prefix, sub in twin.named_layers() for name, value in sub.buffers.items()}
         for name, value in before.items():
             report.add(name, f"buffer in {mode}", same_bits(after[name], value), f"{mode} must not write it")
 

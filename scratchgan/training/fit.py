@@ -155,7 +155,7 @@ def refuses_last(system, batches):
     """Whether the last batch of an epoch is a single example, and the system does not take that. It stays as it is."""
     if batches.source.size is None or batches.source.size % batches.batch_size != 1:
         return False
-    if not any(layer.couples_samples for network in system.networks.values() for _, layer in network.walk()):
+    if not any(layer.couples_samples for network in system.networks.values() for _, layer in network.named_layers()):
         return False
     before = Snapshot().take(system)
     batch, labels = batches.batch(batches.steps_per_epoch - 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchgan import random
+from scratchgan import backend, random
 from scratchgan.data import Dataset
 from scratchgan.data.batches import share
 from scratchgan.data.dataset import FloatArray, as_source
@@ -230,12 +230,13 @@ def test_what_is_not_defined_says_so():
 
 
 @pytest.mark.parametrize("value_range", [(-1, 1), (0, 1), (-0.5, 2)])
-def test_scaled(value_range):
+def test_scaled(value_range, device):
     low, high = value_range
-    x = np.arange(256, dtype=np.uint8)
+    x = backend.to_device(np.arange(256, dtype=np.uint8), device)
     y = scaled(x, value_range)
+    assert backend.device_of(y) == device and scaled(y, value_range) is y and scaled(x, None) is x
+    x, y = map(backend.to_host, (x, y))
     assert y.dtype == np.float32 and y[0] == low and y[-1] == pytest.approx(high, abs=1e-6)
     np.testing.assert_allclose(y, low + x / 255 * (high - low), atol=1e-6)
-    assert scaled(y, value_range) is y and scaled(x, None) is x
     if value_range == (-1, 1):
         assert np.array_equal(y, np.multiply(x, np.float32(2 / 255), dtype=np.float32) - 1)

@@ -292,7 +292,9 @@ def test_memory_stays_flat():
 @pytest.mark.parametrize(("batch", "error", "message"), [
     (np.zeros((3, 1, 2, 3), np.float32), ValueError, r"shape \(N, 1, 2, 2\), got \(3, 1, 2, 3\)"),
     (np.zeros((0, 1, 2, 2), np.float32), ValueError, r"got \(0, 1, 2, 2\)"),
-    (np.zeros((3, 1, 2, 2), np.uint8), TypeError, "float array of images in \\[-1, 1\\], got uint8"),
+    (np.zeros((3, 1, 2, 2), np.int64), TypeError, "array of floats in \\[-1, 1\\] or of uint8, got int64"),
+    (np.full((3, 1, 2, 2), 255, np.float32), ValueError, "values in \\[-1, 1\\], got values from 255 to 255"),
+    (np.full((3, 1, 2, 2), np.nan, np.float32), ValueError, "got values from nan to nan"),
     ([[1.0]], TypeError, "got list"),
 ])
 def test_refuses_a_batch_that_does_not_fit(batch, error, message):

@@ -49,7 +49,7 @@ def test_parameters_and_gradients_are_views_of_theta_and_grad(device):
     net = network().to(device)
     assert net.theta.shape == net.grad.shape == (3 * 4 + 4 + 2 * 4,)
     start = 0
-    for _, layer in net.walk():
+    for _, layer in net.named_layers():
         for name, value in layer.params.items():
             part = slice(start, start + value.size)
             value[...] = start
@@ -180,8 +180,8 @@ def test_initialize_in_float64_gives_the_same_weights():
 
 def test_train_and_eval_reach_every_layer():
     net = Sequential(Dropout(), Sequential(Dropout()))
-    assert net.eval() is net and not any(layer.training for _, layer in net.walk())
-    assert net.train() is net and all(layer.training for _, layer in net.walk())
+    assert net.eval() is net and not any(layer.training for _, layer in net.named_layers())
+    assert net.train() is net and all(layer.training for _, layer in net.named_layers())
 
 
 # -- devices and dtypes --------------------------------------------------------------------------------------------
@@ -262,8 +262,8 @@ def test_a_copied_child_belongs_to_no_network():
 
 
 def test_a_copy_of_a_twin_is_no_twin():
-    assert all(layer.is_twin for _, layer in network().twin().walk())
-    assert not any(layer.is_twin for _, layer in copy.deepcopy(network().twin()).walk())
+    assert all(layer.is_twin for _, layer in network().twin().named_layers())
+    assert not any(layer.is_twin for _, layer in copy.deepcopy(network().twin()).named_layers())
 
 
 def test_two_live_passes_of_one_network(device):

@@ -6,7 +6,7 @@ X[2t+2], need three products instead of four (Winograd 1980; Lavin and Gray 2016
 
     d = (X0 - X1, X1, X1 - X2)      u = (w0, w0 + w1, w1)      m = d u      y[2t] = m0 + m1      y[2t+1] = m1 - m2
 
-The other two sums follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for the sign of its last entry:
+The two gradients follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for the sign of its last entry:
 
     g = e u:  dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2        v = d e:  dw0 = v0 + v1, dw1 = v1 - v2
 
@@ -21,9 +21,9 @@ import weakref
 
 import numpy as np
 
-from scratchgan.kernels import parallel
-from scratchgan.kernels.convolution.layout import CHANNELS_LAST, channels_last
-from scratchgan.kernels.gemm import dot
+from scratchgan.kernels.numpy import parallel
+from scratchgan.kernels.numpy.convolution.layout import CHANNELS_LAST, WEIGHT, channels_last, empty_images, empty_weight
+from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
 
@@ -36,12 +36,10 @@ _lent = _Lent()
 
 
 class Winograd:
-    """The three sums; see `scratchgan.layers.convolution.Taps`, which they equal but for rounding.
+    """See `scratchgan.layers.convolution.Taps`, whose results these equal but for rounding.
 
     A row of tiles t makes the rows 2t and 2t + 1 of y from the rows 4t - 1 to 4t + 4 of x.
     """
-
-    x_axes = y_axes = CHANNELS_LAST
 
     @staticmethod
     def fits(geometry, x_shape, y_shape):
@@ -49,7 +47,7 @@ class Winograd:
                 and geometry.dilation == (1, 1) and geometry.groups == 1 and x_shape[1] >= 8)
 
     def __init__(self, geometry, weight, x_shape, y_shape):
-        self.weight = weight.transpose(2, 3, 1, 0)
+        self.weight, self.x_shape, self.y_shape = weight.transpose(WEIGHT), x_shape, y_shape
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
@@ -70,16 +68,17 @@ class Winograd:
 
     # -- y from x ----------------------------------------------------------------------------------------------
 
-    def correlate(self, x, y):
+    def forward(self, x):
+        y = empty_images(self.y_shape, x.dtype)
         X, Y = channels_last(x), y.transpose(CHANNELS_LAST)
         u = self.transformed()
-        parallel.run([lambda block=block: self._correlate(X, Y, u, *block)
+        parallel.run([lambda block=block: self._forward(X, Y, u, *block)
                       for half in parallel.split(slice(0, self.n), parallel.workers())
                       for block in self.blocks(half, TILES)])
         return y
 
     @parallel.long_runs()
-    def _correlate(self, X, Y, u, samples, t, most):
+    def _forward(self, X, Y, u, samples, t, most):
         X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + most)], samples.stop - samples.start
         for k in range(3):
             count = self.rows_of_tiles(t, most, k)
@@ -132,22 +131,23 @@ class Winograd:
 
     # -- x from y ----------------------------------------------------------------------------------------------
 
-    def spread(self, y, x):
-        X, Y = x.transpose(CHANNELS_LAST), channels_last(y)
+    def input_gradient(self, dy):
+        dx = empty_images(self.x_shape, dy.dtype)
+        X, Y = dx.transpose(CHANNELS_LAST), channels_last(dy)
         u = self.transformed()
         # The rows of x of the two parities are apart: with a core for each, a product has all samples.
         cores = parallel.workers()
-        parallel.run([lambda share=share, r=r: self._spread(X, Y, u[:, :, r], share, range(2)[r])
+        parallel.run([lambda share=share, r=r: self._input_gradient(X, Y, u[:, :, r], share, range(2)[r])
                       for share in parallel.split(slice(0, self.n), -(-cores // 2))
                       for r in parallel.split(slice(0, 2), cores)])
-        return x
+        return dx
 
     @parallel.long_runs()
-    def _spread(self, X, Y, u, samples, parities):
+    def _input_gradient(self, X, Y, u, samples, parities):
         for part, t, count in self.blocks(samples, TILES):
-            self._spread_block(X[part], Y[part], u, parities, t, count)
+            self._input_gradient_block(X[part], Y[part], u, parities, t, count)
 
-    def _spread_block(self, X, Y, u, parities, t, count):
+    def _input_gradient_block(self, X, Y, u, parities, t, count):
         n, last = len(X), count - 1
         for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
             count = self.rows_of_tiles(t, last + 1, k)
@@ -191,15 +191,18 @@ class Winograd:
 
     # -- w from x and y ----------------------------------------------------------------------------------------
 
-    def weigh(self, x, y, w, add=False):
-        X, Y = channels_last(x), channels_last(y)
+    def weight_gradient(self, x, dy):
+        X, Y = channels_last(x), channels_last(dy)
         v = self.take_memory()
-        parallel.run([lambda k=k, r=r: self._weigh(X, Y, k, r, v[k, :, r]) for k in range(3) for r in range(2)])
-        w = w.transpose(2, 3, 1, 0)
-        parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r, add) for a in range(2) for r in range(2)])
+        parallel.run([lambda k=k, r=r: self._weight_gradient(X, Y, k, r, v[k, :, r])
+                      for k in range(3) for r in range(2)])
+        dw = empty_weight((self.o, self.c, 4, 4), x.dtype)
+        w = dw.transpose(WEIGHT)
+        parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r) for a in range(2) for r in range(2)])
+        return dw
 
     @parallel.long_runs()
-    def _weigh(self, X, Y, k, r, v):
+    def _weight_gradient(self, X, Y, k, r, v):
         """v of this k and r, summed over all tiles block by block."""
         v, first = v.reshape(3, 2 * self.c, self.o), True
         for samples, t, count in self.blocks(slice(0, self.n), TILES):
@@ -220,16 +223,13 @@ class Winograd:
             first = False
 
     @staticmethod
-    def _weight_from(v, w, a, r, add):
+    def _weight_from(v, w, a, r):
         """w[2a + r] = v_0 + v_1 or v_1 - v_2 in both directions."""
-        v0, v1, v2, sums = parallel.scratch(v.dtype, *[v.shape[2:]] * 4)
+        v0, v1, v2 = parallel.scratch(v.dtype, *[v.shape[2:]] * 3)
         for l, row in enumerate((v0, v1, v2)):
             (np.subtract if a else np.add)(v[a, l], v[a + 1, l], out=row)
-        for q, combine, first, second in ((0, np.add, v0, v1), (2, np.subtract, v1, v2)):
-            target = w[r + 2 * a, q:q + 2]
-            combine(first, second, out=sums if add else target)
-            if add:
-                target += sums
+        np.add(v0, v1, out=w[r + 2 * a, 0:2])
+        np.subtract(v1, v2, out=w[r + 2 * a, 2:4])
 
     # -- u from w ----------------------------------------------------------------------------------------------
 

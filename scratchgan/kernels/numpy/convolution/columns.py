@@ -13,24 +13,22 @@ import math
 
 import numpy as np
 
-from scratchgan.kernels import parallel
-from scratchgan.kernels.convolution.layout import CHANNELS_FIRST, CHANNELS_LAST, channels_last
-from scratchgan.kernels.gemm import dot
+from scratchgan.kernels.numpy import parallel
+from scratchgan.kernels.numpy.convolution.layout import CHANNELS_FIRST, CHANNELS_LAST, channels_last, empty_images
+from scratchgan.kernels.numpy.gemm import dot
 
 BLOCK = 1 << 18  # numbers in a block of columns
 
 
 class Columns:
-    """The three sums for any kernel without groups; see `scratchgan.layers.convolution.Taps`."""
-
-    y_axes = CHANNELS_LAST
+    """For any kernel without groups; see `scratchgan.layers.convolution.Taps`."""
 
     @staticmethod
     def fits(geometry, x_shape, y_shape):
         return geometry.groups == 1
 
     def __init__(self, geometry, weight, x_shape, y_shape):
-        self.geometry, self.weight = geometry, weight
+        self.geometry, self.weight, self.x_shape, self.y_shape = geometry, weight, x_shape, y_shape
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
         self.x_axes = CHANNELS_FIRST if self.c < 8 else CHANNELS_LAST
@@ -49,15 +47,14 @@ class Columns:
     def matrix(self):
         return self.weight.transpose(1, 2, 3, 0).reshape(self.k, self.o)
 
-    # -- the sums ----------------------------------------------------------------------------------------------
-
-    def correlate(self, x, y):
-        w, Y = self.matrix(), y.transpose(CHANNELS_LAST)
-        parallel.run([lambda part=part: self._correlate(x[part], Y[part], w) for part in self.parts()])
+    def forward(self, x):
+        y, w = empty_images(self.y_shape, x.dtype), self.matrix()
+        Y = y.transpose(CHANNELS_LAST)
+        parallel.run([lambda part=part: self._forward(x[part], Y[part], w) for part in self.parts()])
         return y
 
-    def _correlate(self, x, Y, w):
-        padded, columns = self.room(x)
+    def _forward(self, x, Y, w):
+        padded, columns = self.scratch(x)
         self.pad(x, padded)
         for rows in self.blocks():
             K = self.gather(padded, columns, rows)
@@ -66,41 +63,40 @@ class Columns:
             else:
                 Y[:, rows] = np.dot(K.T, w).reshape(Y[:, rows].shape)
 
-    def spread(self, y, x):
-        w, Y = self.matrix(), channels_last(y)
-        parallel.run([lambda part=part: self._spread(x[part], Y[part], w) for part in self.parts()])
-        return x
+    def input_gradient(self, dy):
+        dx, w, dY = empty_images(self.x_shape, dy.dtype, self.x_axes), self.matrix(), channels_last(dy)
+        parallel.run([lambda part=part: self._input_gradient(dx[part], dY[part], w) for part in self.parts()])
+        return dx
 
-    def _spread(self, x, Y, w):
-        padded, columns = self.room(x)
+    def _input_gradient(self, dx, dY, w):
+        padded, columns = self.scratch(dx)
         padded.fill(0)
         for rows in self.blocks():
-            K = self.block(columns, len(x), rows)
-            dot(w, Y[:, rows].reshape(-1, self.o).T, K.reshape(self.k, -1))
+            dK = self.block(columns, len(dx), rows)
+            dot(w, dY[:, rows].reshape(-1, self.o).T, dK.reshape(self.k, -1))
             for (r, q), seen in self.seen(padded, rows):
-                seen += K[:, r, q]
+                seen += dK[:, r, q]
         for phase, pixels in self.phases(padded):
-            x.transpose(1, 0, 2, 3)[..., phase] = pixels
+            dx.transpose(1, 0, 2, 3)[..., phase] = pixels
 
-    def weigh(self, x, y, w, add=False):
-        Y, parts = channels_last(y), self.parts()
+    def weight_gradient(self, x, dy):
+        dY, parts = channels_last(dy), self.parts()
         shares = parallel.split(slice(0, len(parts)), parallel.workers())
         sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y
-        parallel.run([lambda share=share, total=total: self._weigh(x, Y, parts[share], total)
+        parallel.run([lambda share=share, total=total: self._weight_gradient(x, dY, parts[share], total)
                       for share, total in zip(shares, sums)])
-        total = sums.sum(axis=0).reshape(self.c, *self.geometry.kernel, self.o).transpose(3, 0, 1, 2)
-        w[...] = w + total if add else total
+        return sums.sum(axis=0).reshape(self.c, *self.geometry.kernel, self.o).transpose(3, 0, 1, 2)
 
-    def _weigh(self, x, Y, parts, total):
+    def _weight_gradient(self, x, dY, parts, total):
         for part in parts:
-            padded, columns = self.room(x[part])
+            padded, columns = self.scratch(x[part])
             self.pad(x[part], padded)
             for rows in self.blocks():
-                total += np.dot(self.gather(padded, columns, rows), Y[part, rows].reshape(-1, self.o))
+                total += np.dot(self.gather(padded, columns, rows), dY[part, rows].reshape(-1, self.o))
 
     # -- columns -----------------------------------------------------------------------------------------------
 
-    def room(self, x):
+    def scratch(self, x):
         """Scratch memory: x padded, (C, phase, n, rows, pixels of the phase), and for a block of columns."""
         (top, bottom), (left, right) = self.geometry.padding
         stride = self.geometry.stride[1]

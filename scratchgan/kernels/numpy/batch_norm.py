@@ -1,13 +1,12 @@
-"""Statistics a channel and the passes that use them. Axis 1 of x is the channel; the others are averaged over.
+"""The formulas of `scratchgan.layers.batch_norm` in few passes, on all cores, with the digits of float64 where it counts.
 
-Vectors of one value a channel are float64 (or complex128) whatever x is. Where a mean is far from zero, passes
-subtract it before they multiply, so that data there keep their digits; elsewhere they save that step.
+x is seen as a matrix in the order of memory, with one channel a row or, repeated until rows are long enough for fast
+loops, one channel a column. It is cut into blocks of rows, which threads share if they are many. The sums of all blocks
+are added up in float64 and in order, so that neither the number of threads nor their speed changes a bit. Arrays that are
+not dense in memory take the formulas.
 
-The plain formulas are in `scratchgan.layers.normalisation`. For real NumPy arrays in any dense memory order there is a
-faster way, here; for others the passes return None. x is seen as a matrix in the order of memory, with one channel a
-row or, repeated until rows are long enough for fast loops, one channel a column. It is cut into blocks of rows, which
-threads share if they are many. The sums of all blocks are added up in float64 and in order, so that neither the number
-of threads nor their speed changes a bit.
+Where a mean is far from zero, passes subtract it before they multiply, so that data there keep their digits; elsewhere
+they save that step.
 """
 
 import functools
@@ -17,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgan import backend
-from scratchgan.backend import array_module
-from scratchgan.kernels import parallel
+from scratchgan.kernels.formulas import FORMULAS
+from scratchgan.kernels.numpy import parallel
 
 BLOCK = 1 << 19   # elements: so many are still in the cache for the next pass, and outweigh the calls of Python
 SMALL = 1 << 20   # elements: below, one thread is done before two would have agreed on who calls NumPy
@@ -31,14 +30,7 @@ SHORT = 256
 NEAR = 16         # times the variance: a mean whose square is less costs a product with x no more than two bits
 
 
-# -- what the layers call ------------------------------------------------------------------------------------------
-
-
-def is_far(mean, var):
-    """Whether to subtract the mean before multiplying. Always, where it would have to be read from a device."""
-    if array_module(mean) is not np or mean.dtype.kind != "f":
-        return True
-    return not ((mean * mean <= NEAR * var) & (var < math.inf)).all()
+# -- the functions: x is (B, n, C, ...), vectors have a value for each batch and channel, (B, C) ------------------------
 
 
 def channel_sums(x):
@@ -48,77 +40,88 @@ def channel_sums(x):
     """
     form = _form(x)
     if form is None:
-        return x.sum(axis=(0, *range(2, x.ndim)))
+        return FORMULAS.channel_sums(x)
     return form.sums(lambda x: (form.sum(x), 0), x)[0]
 
 
-def statistics(x):
-    """(mean, var, far) of each channel, var = mean of (x - mean)^2. x has at least one value a channel."""
-    form = _form(x)
-    if form is None:
-        return None
+def batch_moments(x):
+    batches = _batches([x])
+    if batches is None:
+        return FORMULAS.batch_moments(x)
+    moments = np.array([_moments(form, x) for form, (x,), _ in batches])
+    return moments[:, 0].reshape(len(x), -1), moments[:, 1].reshape(len(x), -1)
+
+
+def _moments(form, x):
     mean, square = form.sums(lambda x: (form.sum(x), form.dot(x, x)), x) / form.count
     var = square - mean * mean
-    if not is_far(mean, var):
-        return mean, var, False
+    if ((mean * mean <= NEAR * var) & (var < math.inf)).all():
+        return mean, var
     centre = mean.astype(x.dtype)
 
     def block(x, centre):
         d = _minus(x, centre)
         return form.sum(d), form.dot(d, d)
     rest, square = form.sums(block, x, vectors=[centre]) / form.count
-    return centre + rest, square - rest * rest, True
+    return centre + rest, square - rest * rest
 
 
-def normalise(x, mean, scale, bias, far, out):
-    """y = (x - mean) scale + bias, with a value a channel of each, into `out`."""
-    form = _form(x, out, vectors=(mean, scale))
-    if form is None:
-        return None
-    centre, rest = _rounded(mean, x) if far else (None, mean)
-    bias = bias - rest * scale
+def batch_norm(x, mean, r, weight, bias):
+    out = backend.empty_like(x)
+    batches = _batches([x, out], mean, r, r * weight, bias)
+    if batches is None:
+        return FORMULAS.batch_norm(x, mean, r, weight, bias)
+    for form, (x, y), (mean, r, scale, bias) in batches:
+        centre, rest = _centre(x, mean, r)
 
-    def block(x, y, scale, bias, centre=None):
-        np.multiply(_minus(x, centre, y), scale, out=y)
-        np.add(y, bias, out=y)
-    form.each(block, x, out, vectors=[scale, bias, centre][:2 + far])
+        def block(x, y, scale, bias, centre=None):
+            np.multiply(_minus(x, centre, y), scale, out=y)
+            np.add(y, bias, out=y)
+        form.each(block, x, y, vectors=[scale, bias - rest * scale, *centre])
     return out
 
 
-def gradient_sums(dy, x, mean, far):
-    """(sum of dy, sum of dy (x - mean)) of each channel."""
-    form = _form(x, dy, vectors=(mean,))
-    if form is None:
-        return None
-    centre, rest = _rounded(mean, x) if far else (None, mean)
+def batch_norm_sums(dy, x, mean, r):
+    dy = _stored_like(dy, x)
+    batches = _batches([x, dy], mean, r)
+    if batches is None:
+        return FORMULAS.batch_norm_sums(dy, x, mean, r)
+    sums = np.empty((2, *mean.shape))
+    for (form, (x, dy), (mean, r)), dbias, dweight in zip(batches, *sums.reshape(2, len(batches), -1)):
+        centre, rest = _centre(x, mean, r)
 
-    def block(x, dy, centre=None):
-        return form.sum(dy), form.dot(dy, _minus(x, centre))
-    total, product = form.sums(block, x, dy, vectors=[centre][:far])
-    return total, product - rest * total
+        def block(x, dy, centre=None, form=form):
+            return form.sum(dy), form.dot(dy, _minus(x, centre))
+        dbias[...], product = form.sums(block, x, dy, vectors=centre)
+        np.multiply(product - rest * dbias, r, out=dweight)
+    return sums
 
 
-def input_gradient(dy, x, mean, scale, slope, offset, far, out):
-    """dx = scale (dy + slope (x - mean) + offset), with a value a channel of each, into `out`."""
-    form = _form(x, dy, out, vectors=(mean, scale, slope, offset))
-    if form is None:
-        return None
-    centre, rest = _rounded(mean, x) if far else (None, mean)
-    offset = offset - rest * slope
+def batch_norm_grad(dy, x, mean, r, weight, dbias, dweight):
+    dy = _stored_like(dy, x)
+    out = backend.empty_like(x)
+    batches = _batches([x, dy, out], mean, r, r * weight, dbias, dweight)
+    if batches is None:
+        return FORMULAS.batch_norm_grad(dy, x, mean, r, weight, dbias, dweight)
+    for form, (x, dy, dx), (mean, r, scale, dbias, dweight) in batches:
+        centre, rest = _centre(x, mean, r)
+        slope, offset = -r * dweight / form.count, -dbias / form.count
 
-    def block(x, dy, dx, scale, slope, offset, centre=None):
-        np.multiply(_minus(x, centre, dx), slope, out=dx)
-        np.add(dx, dy, out=dx)
-        np.add(dx, offset, out=dx)
-        np.multiply(dx, scale, out=dx)
-    form.each(block, x, dy, out, vectors=[scale, slope, offset, centre][:3 + far])
+        def block(x, dy, dx, scale, slope, offset, centre=None):
+            np.multiply(_minus(x, centre, dx), slope, out=dx)
+            np.add(dx, dy, out=dx)
+            np.add(dx, offset, out=dx)
+            np.multiply(dx, scale, out=dx)
+        form.each(block, x, dy, dx, vectors=[scale, slope, offset - rest * slope, *centre])
     return out
 
 
-def _rounded(mean, x):
-    """The mean in the precision of x, and the rest of it."""
+def _centre(x, mean, r):
+    """What to subtract from x: ([its mean in x's precision], the rest of the mean), or nothing where that is near 0."""
+    if (mean * mean * r * r <= NEAR).all():
+        return [], mean
     centre = mean.astype(x.dtype)
-    return centre, mean - centre
+    return [centre], mean - centre
 
 
 def _minus(x, centre, out=None):
@@ -127,15 +130,9 @@ def _minus(x, centre, out=None):
     return np.subtract(x, centre, out=parallel.scratch_like(x) if out is None else out)
 
 
-def narrow(vector, x):
-    """The dtype of a vector that goes with x: real or complex as the vector, as precise as x."""
-    real = np.finfo(x.dtype).dtype
-    return np.result_type(real, np.complex64) if vector.dtype.kind == "c" else real
-
-
-def stored_like(dy, x):
+def _stored_like(dy, x):
     """dy in the memory order of x: itself where it is in it already."""
-    if array_module(x) is not np or dy.strides == x.strides or (x.flags.c_contiguous and dy.flags.c_contiguous):
+    if dy.strides == x.strides or (x.flags.c_contiguous and dy.flags.c_contiguous):
         return dy
     axes = backend.memory_order(x)
     if dy.transpose(axes).flags.c_contiguous or not x.transpose(axes).flags.c_contiguous:
@@ -162,16 +159,26 @@ def row_sums(a, b, most):
 # -- blocks in the order of memory ---------------------------------------------------------------------------------
 
 
-def _form(*arrays, vectors=()):
-    """How to see these arrays as matrices; None where only the plain formulas will do."""
-    dtype = arrays[0].dtype
-    for array in arrays:
-        if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            return None
-    for array in (arrays[0], *vectors):
-        if array.dtype.kind != "f":
-            return None
-    return _form_of(arrays[0].shape, dtype.itemsize, *[array.strides for array in arrays])
+def _batches(arrays, *vectors):
+    """(form, arrays, vectors) of each batch, in turn; None where only the formulas will do.
+
+    Batches of one sample whose channels are rows of memory are taken together, as channels of one batch.
+    """
+    shape = arrays[0].shape
+    if any(array.dtype != arrays[0].dtype for array in arrays):
+        return None
+    vectors = [np.broadcast_to(vector, (shape[0], shape[2])) for vector in vectors]
+    if shape[1] == 1 and all(array.flags.c_contiguous for array in arrays):
+        arrays = [array.reshape(1, 1, shape[0] * shape[2], *shape[3:]) for array in arrays]
+        vectors = [vector.reshape(1, -1) for vector in vectors]
+    form = _form(*[array[0] for array in arrays])
+    return form and [(form, [array[i] for array in arrays], [vector[i] for vector in vectors])
+                     for i in range(len(arrays[0]))]
+
+
+def _form(*arrays):
+    """How to see these arrays (n, C, ...) as matrices; None where they are not dense in one order of memory."""
+    return _form_of(arrays[0].shape, arrays[0].itemsize, *[array.strides for array in arrays])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -222,7 +229,7 @@ class _Form(NamedTuple):
         return np.add.reduce(eights, axis=0) + np.add.reduce(block[whole:], axis=0)
 
     def dot(self, a, b):
-        """The sums of a b. Squares may overflow: `is_far` sees it."""
+        """The sums of a b. Squares may overflow: `_moments` sees it."""
         if not self.by_row:
             return np.einsum("ij,ij->j", a, b)
         with np.errstate(over="ignore"):

@@ -1,3 +1,5 @@
+"""Arrays in .npy and .npz files."""
+
 import pickle
 
 import hypothesis.extra.numpy as hnp
@@ -5,136 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from scratchgan.data import content_sha256
-from scratchgan.data.files import load_array, load_folder, load_path, to_nchw, to_uint8
+from scratchgan.data import load_path
+from scratchgan.data.arrays import load_array, to_nchw, to_uint8
 from scratchgan.errors import UserError
 
 RNG = np.random.default_rng(1)
 GREY = RNG.integers(0, 256, (5, 28, 28), np.uint8)
 COLOUR = RNG.integers(0, 256, (5, 28, 28, 3), np.uint8)
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-
-
-# Folders
-
-
-def test_a_folder_in_sorted_order(tmp_path):
-    for i in (3, 0, 2, 1):
-        save(tmp_path / f"{i}.png", GREY[i])
-    (tmp_path / "notes.txt").write_text("no image")
-    (tmp_path / ".hidden.png").write_text("no image")
-    (tmp_path / "empty").mkdir()
-    data = load_folder(tmp_path)
-    assert np.array_equal(data.images[:, 0], GREY[:4]) and data.labels is None
-    assert data.name == tmp_path.name and data.origin == f"{tmp_path.resolve()} (4 images, no labels)"
-    assert data.sha256 == content_sha256(data.images)
-
-
-def test_sub_folders_are_classes(tmp_path):
-    save(tmp_path / "b" / "1.png", GREY[2])
-    save(tmp_path / "b" / "deeper" / "0.png", GREY[3])
-    save(tmp_path / "a" / "0.PNG", GREY[0])
-    save(tmp_path / "a" / "1.bmp", GREY[1])
-    (tmp_path / "empty").mkdir()
-    data = load_path(str(tmp_path))
-    assert np.array_equal(data.images[:, 0], GREY[:4])
-    assert data.labels.tolist() == [0, 0, 1, 1] and "2 classes" in data.origin
-
-
-@pytest.mark.parametrize("extension", ["png", "jpg", "jpeg", "bmp", "gif", "webp"])
-def test_every_format(tmp_path, extension):
-    ramp = np.linspace(0, 255, 28).astype(np.uint8)[None].repeat(28, 0)
-    save(tmp_path / f"ramp.{extension}", ramp)
-    image = load_folder(tmp_path).images[0, 0]
-    assert np.abs(image.astype(int) - ramp).max() <= (8 if extension in ("jpg", "jpeg", "webp") else 0)
-
-
-def test_central_square_is_taken(tmp_path):
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, :20], wide[:, 20:40], wide[:, 40:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    save(tmp_path / "wide.png", wide)
-    save(tmp_path / "tall.png", wide.transpose(1, 0, 2))
-    data = load_folder(tmp_path, size=10, channels=3)
-    assert data.images.shape == (2, 3, 10, 10)
-    assert (data.images == np.array([0, 255, 0])[:, None, None]).all()
-
-
-def test_grey_and_colour(tmp_path):
-    save(tmp_path / "0.png", COLOUR[0])
-    save(tmp_path / "1.png", GREY[0])
-    colour = load_folder(tmp_path, channels=3).images
-    assert np.array_equal(colour[0], COLOUR[0].transpose(2, 0, 1))
-    assert (colour[1] == GREY[0]).all()
-    luma = COLOUR[0] @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(load_folder(tmp_path).images[0, 0] - luma).max() <= 1
-
-
-def test_modes_that_pillow_would_spoil(tmp_path):
-    deep = (np.arange(784).reshape(28, 28) * 83).astype(np.uint16)
-    Image.fromarray(deep).save(tmp_path / "0-deep.png")
-    clear = np.zeros((28, 28, 4), np.uint8)
-    clear[:14, :, 3] = 255
-    save(tmp_path / "1-transparent.png", clear)
-    palette = Image.fromarray((clear[..., 3] > 0).astype(np.uint8), "L").convert("P")
-    palette.putpalette([255, 0, 0, 0, 0, 0])
-    palette.save(tmp_path / "2-palette.png", transparency=0)
-    turned = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 28, 1).repeat(14, 0))
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    turned.save(tmp_path / "3-turned.png", exif=exif)
-    deep_read, transparent, from_palette, upright = load_folder(tmp_path).images[:, 0]
-    assert np.abs(deep_read - deep / 257).max() <= 0.5
-    for image in (transparent, from_palette, upright[::-1]):
-        assert (image[:14] == 0).all() and (image[14:] == 255).all()
-
-
-def test_the_first_picture_of_an_animation(tmp_path):
-    first, second = Image.new("L", (28, 28), 10), Image.new("L", (28, 28), 200)
-    first.save(tmp_path / "moving.gif", save_all=True, append_images=[second])
-    assert (load_folder(tmp_path).images == 10).all()
-
-
-@pytest.mark.parametrize("extension", ["png", "jpg", "gif", "bmp", "webp"])
-def test_a_broken_image_is_named(tmp_path, extension):
-    path = tmp_path / f"b.{extension}"
-    save(tmp_path / "a.png", GREY[0])
-    save(path, GREY[1])
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"not an image at all", b""):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="cannot be read as an image") as caught:
-            load_folder(tmp_path)
-        assert str(path) in str(caught.value)
-
-
-def test_folders_that_will_not_do(tmp_path):
-    with pytest.raises(UserError, match=r"holds no images \(\.png"):
-        load_folder(tmp_path)
-    with pytest.raises(UserError, match="there is no folder"):
-        load_folder(tmp_path / "none")
-    save(tmp_path / "loose.png", GREY[0])
-    save(tmp_path / "class" / "a.png", GREY[0])
-    with pytest.raises(UserError, match=r"both directly \(loose.png\) and in sub-folders \(class\)"):
-        load_folder(tmp_path)
-    with pytest.raises(UserError, match=r"neither a folder of images nor a \.npy"):
-        load_path(tmp_path / "loose.png")
-    with pytest.raises(UserError, match="there is no file or folder"):
-        load_path(tmp_path / "none.txt")
-
-
-def test_a_link_that_loops_is_not_followed(tmp_path):
-    save(tmp_path / "class" / "a.png", GREY[0])
-    (tmp_path / "class" / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert len(load_folder(tmp_path)) == 1
-
-
-# Arrays
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ _blas_awake = False
 _own_core = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None  # on Linux
 
 
-def blas_works():
+def blas_is_called():
     """To be called before the BLAS is, other than in a task."""
     global _blas_awake
     _blas_awake = True
@@ -234,11 +234,11 @@ def split(indices, parts):
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def by_blocks(function, *arrays, small=SMALL, block=BLOCK, heavy=False):
+def by_blocks(function, *arrays, small=SMALL, block=BLOCK, beside_blas=False):
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
     A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
-    fewer than `small` elements are left to one core, and while the threads of the BLAS wait all are, unless `heavy`.
+    fewer than `small` elements are left to one core, and while the threads of the BLAS wait all are, unless `beside_blas`.
     """
     first = arrays[0]
     size, strides, flats = first.size, first.strides, []
@@ -255,7 +255,7 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK, heavy=False):
     def work(*parts):
         for start in range(0, parts[0].size, block):
             function(*(part[start:start + block] for part in parts))
-    parts = workers() if size >= small and (not _blas_awake or (heavy and _own_core)) else 1
+    parts = workers() if size >= small and (not _blas_awake or (beside_blas and _own_core)) else 1
     task = function if size <= parts * block else work
     if parts == 1:
         task(*flats)

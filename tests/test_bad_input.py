@@ -109,6 +109,8 @@ OPTIONS = {
     "gradcheck Nonesuch": "Unknown name 'Nonesuch': choose from Linear",
     "gradcheck nonesuch:Layer": "The module 'nonesuch' cannot be imported",
     "gradcheck scratchgan.layers:Nonesuch": "has no 'Nonesuch'",
+    "gradcheck Linear --zero bias": "--zero is for targets of your own, as in package.module:Name, not for 'Linear'",
+    "gradcheck Linear --no-batch-of-one": "--no-batch-of-one is for targets of your own",
     "gradcheck math:pi": "must be a Layer or a Loss",
     "gradcheck Linear --input-shape 4,x": "--input-shape must be sizes with commas between them, such as 4,3, not",
     "gradcheck Linear --input-shape -1,3": "--input-shape",

@@ -43,7 +43,9 @@ class ShownGame(System):
         return told
 
     def about(self):
-        return {"objective": type(self.objective).__name__}
+        objective = self.objective
+        terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
+        return {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent)}
 
     def interpolate(self, first, last, rows, columns):
         a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))

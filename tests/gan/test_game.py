@@ -335,7 +335,7 @@ def test_the_mlp_recipe_has_the_published_sizes():
 def test_recipes_refuse_what_they_do_not_have():
     with pytest.raises(scratchgan.errors.UserError, match="Unknown recipe 'nope': choose one of mlp"):
         scratchgan.recipes.get("nope")
-    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, lr_g"):
+    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, widths_g"):
         scratchgan.recipes.get("mlp").build(width=3)
     game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
     assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.latent.z_dim == 10

@@ -1,17 +1,18 @@
 """The parts that a game is made of, and how settings make them."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from scratchgan import backend, gradcheck
+from scratchgan import backend, gradcheck, recipes
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent, assemble, objectives
 from scratchgan.gan.augmentation import Augmentation, InstanceNoise, seen_shape
 from scratchgan.gan.penalties import Penalty, WeightDecay
 from scratchgan.gan.updates import Clip, Ema, Update
-from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Dropout, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 
 X = np.random.default_rng(0).uniform(-1, 1, (9, 6, 4)).astype(np.float32)
@@ -266,22 +267,44 @@ def test_ranks_share_the_mean_gradient():
 # -- from settings -------------------------------------------------------------------------------------------------
 
 
+def chosen(**values):
+    return SimpleNamespace(**{setting.name: setting.default for setting in assemble.SETTINGS} | values)
+
+
+def assembled(values, D=None, **more):
+    G, ours = networks()
+    D = D or ours
+    return assemble.game(G, D, Adam(G), Adam(D), values, latent=Latent(3), sample_shape=(4,), **more)
+
+
 def test_settings_make_the_parts():
-    G, D = networks()
-    assert assemble.parts({}, G, D) == {"objective": objectives.get("non-saturating"), "n_critic": 1,
-                                        "simultaneous": False, "augmentation": (), "penalties": (), "updates_d": (),
-                                        "updates_g": ()}
+    game = assembled(chosen())
+    assert game.objective == objectives.get("non-saturating") and game.n_critic == 1 and not game.simultaneous
+    assert game.augmentation == game.penalties == game.updates["discriminator"] == game.updates["generator"] == ()
     values = {"objective": "hinge", "n_critic": 5, "simultaneous": True, "instance_noise": 0.1,
               "instance_noise_steps": 30, "weight_decay_d": 0.2, "clip": 0.01, "ema": 100.0}
     assert set(values) == {setting.name for setting in assemble.SETTINGS}
-    parts = assemble.parts(values, G, D, scale_d=0.5)
-    assert parts["objective"] == objectives.get("hinge", 0.5)
-    assert [repr(part) for name in ("augmentation", "penalties", "updates_d", "updates_g") for part in parts[name]] == [
-        "InstanceNoise(0.1, until=30)", "WeightDecay(0.2)", "Clip(0.01)", "Ema(half_life=100.0)"]
-    game = make(G=G, D=D, **parts)
+    game = assembled(chosen(**values), scale_d=0.5)
+    assert game.objective == objectives.get("hinge", 0.5) and game.n_critic == 5 and game.simultaneous
+    parts = *game.augmentation, *game.penalties, *game.updates["discriminator"], *game.updates["generator"]
+    assert [repr(part) for part in parts] == ["InstanceNoise(0.1, until=30)", "WeightDecay(0.2)", "Clip(0.01)",
+                                              "Ema(half_life=100.0)"]
     for x in X:
         game.step(x)
-    assert game.steps == 9 and game.sampler is not G
+    assert game.steps == 9 and game.sampler is not game.generator
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan28", "dcgan64"])
+@pytest.mark.parametrize("values", [{"objective": "relativistic", "ema": 5}, {"objective": "hinge", "n_critic": 2,
+                                    "clip": 0.1, "instance_noise": 0.1, "weight_decay_d": 1e-3, "simultaneous": True}],
+                         ids=lambda values: values["objective"])
+def test_recipes_take_the_settings_of_games(name, values):
+    recipe = recipes.get(name)
+    small = {"widths_g": (6,), "widths_d": (5,)} if name == "mlp" else {}
+    game = recipe.build(seed=1, **{**small, **recipe.small, **values})
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *game.sample_shape)).astype(np.float32)
+    gradcheck.check_game(game, images, directions=1, entries=2).raise_if_failed()
+    assert game.record["settings"]["objective"] == values["objective"]
 
 
 def test_settings_have_a_default_that_they_allow_and_a_line_of_help():
@@ -290,13 +313,12 @@ def test_settings_have_a_default_that_they_allow_and_a_line_of_help():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    G, D = networks()
+    D = networks()[1]
     with pytest.raises(UserError, match="objective energy-margin needs a discriminator that gives an energy"):
-        assemble.parts({"objective": "energy-margin"}, G, D)
+        assembled(chosen(objective="energy-margin"), D)
     D.score = "energy"
-    assert assemble.parts({"objective": "energy-margin"}, G, D)["objective"].score == "energy"
+    assert assembled(chosen(objective="energy-margin"), D).objective.score == "energy"
     with pytest.raises(UserError, match="objective hinge needs a discriminator that gives a score, not an energy"):
-        assemble.parts({"objective": "hinge"}, G, D)
-    with pytest.raises(UserError, match="instance_noise_steps says how fast instance_noise falls, which is 0"):
-        assemble.parts({"instance_noise_steps": 5}, G, networks()[1])
-    assert isinstance(D, Layer)
+        assembled(chosen(objective="hinge"), D)
+    with pytest.raises(UserError, match="Recipe mlp: objective must be one of non-saturating, minimax, wasserstein"):
+        recipes.get("mlp").build(objective="gan")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchgan import recipes
-from scratchgan.gan import Game, Latent, NonSaturating, shown
+from scratchgan.gan import Game, Latent, NonSaturating, objectives, shown
 from scratchgan.layers import BatchNorm1d, Linear, Reshape, Sequential
 from scratchgan.optimizers import SGD
 
@@ -38,7 +38,7 @@ def test_it_has_not_won_yet(part):
 
 
 def test_scores_that_are_no_probabilities():
-    system = game(objective="wasserstein")
+    system = game(objective=objectives.get("wasserstein"))
     assert [system.warnings(row) for row in (FINE, WON)] == [[], []]
     loss, scores, _ = system.panels
     assert loss.title == "loss" and scores.title == "mean score D gives" and scores.scale == "linear"

@@ -163,6 +163,23 @@ def test_threads_are_recorded_restored_and_given_back(begun, data):
         assert len(lines) == 1 and "threads 1 is now 2" in lines[0]
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_runs_that_overlap_give_the_threads_back(first_to_end):
+    def threads():
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+    if not threads():
+        pytest.skip("this BLAS cannot be asked for its threads")
+    with environment.using_threads(3):
+        runs = [environment.using_threads(1), environment.using_threads(None), environment.using_threads(2)]
+        for run in runs:
+            run.__enter__()
+        assert threads() == {2}
+        runs[0 if first_to_end == 0 else 2].__exit__(None, None, None)
+        assert threads() == {2 if first_to_end == 0 else 1}
+        runs[2 if first_to_end == 0 else 0].__exit__(None, None, None)
+        assert threads() == {3}
+
+
 def test_leftovers_of_a_killed_process_are_removed(begun, data):
     folder = begun(20, crash=17)
     for name in (".step-00000016.tmp", ".step-00000003.old"):

@@ -45,7 +45,10 @@ class ShownGame(System):
     def about(self):
         objective = self.objective
         terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
-        return {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent)}
+        parts = {"what D sees": self.augmentation, "penalties": self.penalties,
+                 **{f"after an update of the {player}": parts for player, parts in self.updates.items()}}
+        return {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
+                **{what: ", ".join(map(repr, each)) for what, each in parts.items() if each}}
 
     def interpolate(self, first, last, rows, columns):
         a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))

@@ -84,8 +84,11 @@ __all__ = [
 
 def __getattr__(name):
     if name == "__version__":
-        from importlib.metadata import version
-        value = version("scratchgan")
+        from importlib import metadata
+        try:
+            value = metadata.version("scratchgan")
+        except metadata.PackageNotFoundError:  # run from a checkout
+            value = "not installed"
     elif name in _LATER:
         module = importlib.import_module(_LATER[name])
         value = getattr(module, name, module)

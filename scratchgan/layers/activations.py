@@ -12,6 +12,8 @@ from scratchgan import kernels
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
+UNDERFLOW_TO_ZERO = np.errstate(under="ignore")  # what a tail or a tiny gradient becomes, without a word
+
 
 @kernels.formula
 def leaky_relu(x, slope):
@@ -59,6 +61,7 @@ def tanh(x):
 
 
 @kernels.formula
+@UNDERFLOW_TO_ZERO
 def tanh_grad(dy, y):
     return dy * (1 - y * y)
 
@@ -76,15 +79,17 @@ class Tanh(Layer):
 
 
 @kernels.formula
+@UNDERFLOW_TO_ZERO
 def sigmoid(x):
     """y = 1 / (1 + exp(-x)) for x >= 0, else exp(x) / (1 + exp(x)): nothing overflows, small values keep their digits."""
     xp = array_module(x)
     positive = x.real >= 0
-    e = exp(xp.where(positive, -x, x))
+    e = xp.exp(xp.where(positive, -x, x))
     return xp.where(positive, xp.ones_like(e), e) / (1 + e)
 
 
 @kernels.formula
+@UNDERFLOW_TO_ZERO
 def sigmoid_grad(dy, x, y):
     """dx = dy y(x) y(-x)."""
     return dy * (y * sigmoid(-x))
@@ -103,17 +108,19 @@ class Sigmoid(Layer):
 
 
 @kernels.formula
+@UNDERFLOW_TO_ZERO
 def softplus(x, beta=1.0, threshold=math.inf):
     """y = log(1 + exp(z)) / beta with z = beta x, as max(z, 0) + log(1 + exp(-|z|)); y = x where z > threshold."""
     xp, z = array_module(x), beta * x
     positive = z.real > 0
-    e = exp(xp.where(positive, -z, z))
+    e = xp.exp(xp.where(positive, -z, z))
     log1p = xp.log(1 + e) if e.dtype.kind == "c" else xp.log1p(e)  # CuPy's log1p is real only
     y = (xp.where(positive, z, xp.zeros_like(z)) + log1p) / beta
     return xp.where(z.real > threshold, x, y)
 
 
 @kernels.formula
+@UNDERFLOW_TO_ZERO
 def softplus_grad(dy, x, beta=1.0, threshold=math.inf):
     """dx = dy sigmoid(beta x), or dy where beta x > threshold."""
     z = beta * x
@@ -135,11 +142,3 @@ class Softplus(Layer):
         x = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().softplus_grad(dy, x, self.beta, self.threshold)
 
-
-def exp(x):
-    """e^x, which becomes 0 far below 0 without a word."""
-    xp = array_module(x)
-    if xp is np:
-        with np.errstate(under="ignore"):
-            return np.exp(x)
-    return xp.exp(x)

@@ -128,7 +128,9 @@ class Layer(Network):
     def _arguments(self):
         for parameter in inspect.signature(type(self).__init__).parameters.values():
             name = parameter.name
-            value = name in self.params if name == "bias" else vars(self).get(name, parameter.default)
+            value = vars(self).get(name, parameter.default)
+            if name == "bias" and self.params:
+                value = name in self.params
             if parameter.kind is parameter.VAR_POSITIONAL:
                 yield from map(repr, value if value is not parameter.empty else ())
             elif value is not parameter.default:

@@ -13,16 +13,29 @@ class Children:
         self._tree = None    # what `named_layers` found
 
     def __setattr__(self, name, value):
+        own = vars(self).get("layers", {})
         if isinstance(value, Children):
             if "layers" not in vars(self):
                 raise TypeError(f"{type(self).__name__}: call super().__init__() before you assign layer {name!r}")
-            vars(self).pop(name, None)
+            if hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__}: {name!r} is a name of Layer's own: call the layer otherwise")
             self.add_layer(name, value)
-        elif name != "layers" and any(isinstance(item, Children) for item in _items(value)):
+            vars(self).pop(name, None)
+        elif "layers" in vars(self) and (name == "layers" or _holds_layer(value)):
             raise TypeError(f"{type(self).__name__}: layers in a list or dict, as in {name!r}, are not part of the "
                             "network: put them into a Sequential, or call self.add_layer(name, layer) for each")
         else:
+            if name in own:
+                delattr(self, name)
             super().__setattr__(name, value)
+
+    def __delattr__(self, name):
+        if name not in vars(self).get("layers", ()):
+            super().__delattr__(name)
+            return
+        self.layers.pop(name)._owned = False
+        self._tree = None
+        self._pack()
 
     def __getattr__(self, name):
         layers = vars(self).get("layers", ())
@@ -46,24 +59,29 @@ class Children:
                 raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
                                  "give every network layers of its own, or share weights with .twin()")
             new[name] = layer
-        replaced = [self.layers[name] for name in new if name in self.layers]
-        self.layers.update(new)
-        for layer in replaced:
-            layer._owned = False
+        before = self.layers
+        vars(self)["layers"] = {**before, **new}
+        self._tree = None
+        try:
+            self._pack()
+        except TypeError:  # as their dtypes or devices differ
+            vars(self)["layers"], self._tree = before, None
+            raise
+        for layer in before.values():
+            layer._owned = layer in self.layers.values()
         for layer in new.values():
             layer._owned = True
-        self._tree = None
-        self._pack()
 
     def named_layers(self, prefix=""):
         """(prefix, layer) of this layer and all below it, in the order of `theta`; prefixes end in a dot."""
         if self._tree is None or self._tree[0][0] != prefix:
             below = [pair for name, child in self.layers.items() for pair in child.named_layers(f"{prefix}{name}.")]
-            self._tree = [(prefix, self), *below]
+            vars(self)["_tree"] = [(prefix, self), *below]
         return self._tree
 
 
-def _items(value):
+def _holds_layer(value):
+    """Whether there is a layer in a list, tuple, set or dict, at any depth."""
     if isinstance(value, list | tuple | set):
-        return value
-    return value.values() if isinstance(value, dict) else ()
+        return any(isinstance(item, Children) or _holds_layer(item) for item in value)
+    return isinstance(value, dict) and _holds_layer(list(value.values()))

@@ -46,7 +46,7 @@ class Sequential(Layer):
         if step != 1:
             raise ValueError(f"{type(self).__name__}: a slice must take neighbours, not each {step}th layer")
         part, before = Sequential(), sum(layer.theta.size for layer in layers[:start])
-        part.layers = {str(i): layer for i, layer in enumerate(layers[start:stop])}
+        vars(part)["layers"] = {str(i): layer for i, layer in enumerate(layers[start:stop])}
         here = slice(before, before + sum(layer.theta.size for layer in part))
         part._theta, part._grad, part._owned = self._theta[here], self._grad[here], True
         return part

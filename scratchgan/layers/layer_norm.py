@@ -42,6 +42,8 @@ class LayerNorm(Layer):
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, weight_init=None,
                  bias_init=None):
         super().__init__()
+        if eps < 0:
+            raise ValueError(f"LayerNorm: eps must be 0 or more, not {eps}")
         shape = normalized_shape if hasattr(normalized_shape, "__len__") else (normalized_shape,)
         self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), eps, elementwise_affine
         if elementwise_affine:

@@ -57,7 +57,8 @@ class Network(Parameters):
         self._bind(theta, backend.zeros_like(theta))
         for _, layer in self.named_layers():
             for name, value in layer.buffers.items():
-                layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
+                if backend.is_array(value):
+                    layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
             layer._kept = None
         return self
 
@@ -99,7 +100,7 @@ class Network(Parameters):
             own = name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set))
             vars(shell)[name] = dict(value) if name in TABLES else copy.deepcopy(value) if own else value
         shell._tree, shell._kept, shell._owned = None, None, False
-        shell.layers = {name: child._shell() for name, child in self.layers.items()}
+        vars(shell)["layers"] = {name: child._shell() for name, child in self.layers.items()}
         for child in shell.layers.values():
             child._owned = True
         return shell
@@ -158,12 +159,17 @@ class Network(Parameters):
             raise ValueError(f"{name}: the state dict lacks {key!r}")
         for key in (key for key in state if key not in targets):
             raise ValueError(f"{name}: the state dict has {key!r}, which this network has not")
-        values = {key: np.asarray(state[key], target.dtype) for key, target in targets.items()}
+        values = {key: np.asarray(state[key], getattr(target, "dtype", None)) for key, target in targets.items()}
         for key, target in targets.items():
-            if values[key].shape != target.shape:
-                raise ValueError(f"{name}: {key!r} has shape {values[key].shape}, expected {target.shape}")
-        for key, target in targets.items():
-            target[...] = backend.to_device(values[key], self.device)
+            if values[key].shape != np.shape(target):
+                raise ValueError(f"{name}: {key!r} has shape {values[key].shape}, expected {np.shape(target)}")
+        for prefix, layer in self.named_layers():
+            for table in (layer.params, layer.buffers):
+                for key, target in table.items():
+                    if backend.is_array(target):
+                        target[...] = backend.to_device(values[prefix + key], self.device)
+                    else:
+                        table[key] = values[prefix + key].item()  # a buffer that is a plain number
 
 
 PASSING = ("layers", "_theta", "_grad", "_kept", "_tree")      # what `_shell` sees to itself, or others after it

@@ -65,6 +65,7 @@ class Parameters(Children):
         arrays = [value.transpose(layer._storage[name][1]) for _, layer in self.named_layers()
                   for name, value in layer.params.items()]
         if not arrays:
+            self._bind(self._theta[:0], self._grad[:0])
             return
         if len({(value.dtype, backend.device_of(value)) for value in arrays}) > 1:
             raise TypeError(f"{type(self).__name__}: all parameters of a network must have one dtype and device; "

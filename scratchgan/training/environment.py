@@ -4,9 +4,10 @@ import platform
 import sys
 import threading
 from contextlib import contextmanager
-from importlib import metadata
 
 import numpy as np
+
+import scratchgan
 
 _lock, _limits = threading.Lock(), []  # of the runs in this process that have set a number of threads
 
@@ -15,7 +16,7 @@ def versions():
     """{"python", "numpy", "cupy", "scratchgan"}; "cupy" is None where it is not in use."""
     cupy = sys.modules.get("cupy")
     return {"python": platform.python_version(), "numpy": np.__version__,
-            "cupy": cupy.__version__ if cupy else None, "scratchgan": metadata.version("scratchgan")}
+            "cupy": cupy.__version__ if cupy else None, "scratchgan": scratchgan.__version__}
 
 
 def blas_libraries():

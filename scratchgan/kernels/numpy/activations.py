@@ -17,7 +17,8 @@ LINEAR = 40.0  # above, log(1 + exp(x)) is x in every precision
 def _elementwise(function, *arrays):
     """function(*arrays, out) for blocks of the elements; `out`, in the memory order of the first, is the result."""
     out = empty_like(arrays[0])
-    by_blocks(function, *arrays, out)
+    with np.errstate(over="ignore", under="ignore"):  # to inf, of which 0 or x is made; to 0
+        by_blocks(function, *arrays, out)
     return out
 
 
@@ -69,8 +70,7 @@ def _tanh_grad(dy, y, out):
 
 def sigmoid(x):
     """1 / (1 + exp(-x)) as it stands: where exp(-x) overflows, to inf, y is 0 instead of a subnormal number."""
-    with np.errstate(over="ignore", under="ignore"):
-        return _elementwise(_sigmoid, x)
+    return _elementwise(_sigmoid, x)
 
 
 def _sigmoid(x, out):
@@ -81,8 +81,7 @@ def _sigmoid(x, out):
 
 
 def sigmoid_grad(dy, x, y):
-    with np.errstate(over="ignore", under="ignore"):
-        return _elementwise(_sigmoid_grad, dy, x, y)
+    return _elementwise(_sigmoid_grad, dy, x, y)
 
 
 def _sigmoid_grad(dy, x, y, out):
@@ -94,8 +93,7 @@ def _sigmoid_grad(dy, x, y, out):
 
 def softplus(x, beta=1.0, threshold=np.inf):
     """log1p(exp(beta x)) / beta, and x where beta x > LINEAR in any case: it replaces the inf of an overflow."""
-    with np.errstate(over="ignore", under="ignore"):
-        return _elementwise(functools.partial(_softplus, beta, min(threshold, LINEAR)), x)
+    return _elementwise(functools.partial(_softplus, beta, min(threshold, LINEAR)), x)
 
 
 def _softplus(beta, threshold, x, out):
@@ -110,8 +108,7 @@ def _softplus(beta, threshold, x, out):
 
 
 def softplus_grad(dy, x, beta=1.0, threshold=np.inf):
-    with np.errstate(over="ignore", under="ignore"):
-        return _elementwise(functools.partial(_softplus_grad, beta, threshold), dy, x)
+    return _elementwise(functools.partial(_softplus_grad, beta, threshold), dy, x)
 
 
 def _softplus_grad(beta, threshold, dy, x, out):

@@ -33,15 +33,15 @@ NEAR = 16         # times the variance: a mean whose square is less costs a prod
 # -- the functions: x is (B, n, C, ...), vectors have a value for each batch and channel, (B, C) ------------------------
 
 
-def channel_sums(x):
-    """The sum of each channel of x (N, C, ...): of blocks in x's precision, of their sums in float64.
+def channel_sums(dy):
+    """Of blocks in dy's precision, of their sums in float64.
 
     NumPy's own sum loses digits where neighbours in memory are of different channels.
     """
-    form = _form(x)
+    form = _form(dy)
     if form is None:
-        return FORMULAS.channel_sums(x)
-    return form.sums(lambda x: (form.sum(x), 0), x)[0]
+        return FORMULAS.channel_sums(dy)
+    return form.sums(lambda dy: (form.sum(dy), 0), dy)[0]
 
 
 def batch_moments(x):

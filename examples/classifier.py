@@ -103,7 +103,8 @@ def main():
     right = probabilities(network, scaled(test.images)).argmax(axis=1) == test.labels
     print(f"Classifier: {right.mean():.2%} of {len(test):,} {'training' if args.short else 'test'} images right\n")
 
-    untrained = scratchgan.recipes.get(game.record["name"]).build(seed=1, **game.record["settings"])
+    record = game.record
+    untrained = scratchgan.recipes.get(record["name"]).build(1, "cpu", record["facts"], **record["settings"])
     samples = game.sample(SAMPLES, seed=1)
     print(f"{'1,000 of':<22} {'above 0.9':>9}   {'rarest digit':>14}   {' '.join(f'{d:>4}' for d in range(10))}")
     p = probabilities(network, samples)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import TINY, call
 from PIL import Image
 
 import scratchgan
@@ -18,8 +19,6 @@ from scratchgan.cli import main, sampling
 from scratchgan.cli import training as train_command
 
 pytestmark = pytest.mark.usefixtures("alone")
-
-TINY = ["train", "--data", "digits", "--steps", "30", "--device", "cpu", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +34,6 @@ def run(trained):
     """The run, as runs/mlp in the folder we are in."""
     shutil.copytree(trained, "runs/mlp")
     return Path("runs/mlp")
-
-
-def call(capsys, *arguments, status=0):
-    """What a command prints: its standard output, or the error if `status` tells of one."""
-    assert main([str(argument) for argument in arguments]) == status
-    captured = capsys.readouterr()
-    return captured.err if status else captured.out
 
 
 def read(path):
@@ -98,46 +90,6 @@ def test_options_reach_the_run():
     assert (config["log_every"], config["sample_every"], config["checkpoint_every"], config["keep"]) == (2, 3, 1, 2)
     assert config["threads"] == 1 and config["device"] == "cpu"
     assert sorted(path.name for path in Path("runs/mlp/checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
-
-
-def test_settings_of_a_recipe_are_options():
-    options = "--z-dim 8 --widths-g 16,8 --widths-d=4 --beta1 0.5 --lr 1e-3 --lr-d 2e-3 --steps 2 --quiet"
-    assert main(["train", *options.split(), "--data", "digits", "mlp"]) == 0  # in any order
-    settings = training.RunFolder.open("runs/mlp").config["settings"]
-    usual = {setting.name: setting.default for setting in scratchgan.recipes.get("mlp").settings}
-    assert settings == {**usual, "z_dim": 8, "widths_g": [16, 8], "widths_d": [4], "negative_slope": 0.1, "lr_g": 1e-3,
-                        "lr_d": 2e-3, "beta1": 0.5}
-    assert scratchgan.load("runs/mlp").generator[0].params["weight"].shape == (16, 8)
-    tiny = "--ngf 2 --ndf 2 --z-dim 3 --steps 1 --batch-size 4 --quiet --data digits"
-    for flag, value in (("--joint-batch", True), ("--no-joint-batch", False)):
-        assert main(["train", "dcgan28", flag, "--out", flag[2:], *tiny.split()]) == 0
-        assert training.RunFolder.open(flag[2:]).config["settings"]["joint_batch"] is value
-
-
-def test_help_of_a_recipe_shows_its_settings(capsys):
-    general, *others = (" ".join(call(capsys, *arguments, "--help").split()) for arguments in (
-        ["train"], ["train", "mlp"], ["train", "dcgan28"], ["profile", "mlp"]))
-    for name, text in zip(("mlp", "dcgan28", "mlp"), others):
-        recipe = scratchgan.recipes.get(name)
-        assert f"settings of {name}:" in text and "--batch-size N" in text and "--lr X sets --lr-g, --lr-d" in text
-        for setting in recipe.settings:
-            assert setting.option in text and setting.option not in general.replace("--lr-d 1e-4", "")
-        assert "numbers in a noise vector (default: " in text
-    assert "--ngf" not in others[0] and "--widths-g" not in others[1]
-    assert "scratchgan train mlp --help" in general and "settings of mlp:" not in general
-
-
-def test_options_of_recipes_do_not_hide_those_of_the_command():
-    """An option stands for one thing, whatever the recipe."""
-    from scratchgan.cli import parser
-    from scratchgan.cli.settings import by_option
-    from scratchgan.settings import option
-    actions = next(action for action in parser()._actions if action.choices).choices
-    for command in ("train", "profile"):
-        own = {name for action in actions[command]._actions if action.help != "==SUPPRESS=="
-               for name in action.option_strings}
-        for name in scratchgan.recipes.names():
-            assert own.isdisjoint(map(option, by_option(scratchgan.recipes.get(name))))
 
 
 def test_runs_begun_at_once_take_names_one_after_the_other(capsys, monkeypatch, trained):
@@ -354,30 +306,6 @@ def test_data_list_and_fetch(capsys, monkeypatch, tmp_path):
     assert asked == [tmp_path]
 
 
-def test_recipes_lists_names_and_sources(capsys):
-    lines = [" ".join(line.split()) for line in call(capsys, "recipes").splitlines()]
-    recipes = [scratchgan.recipes.get(name) for name in scratchgan.recipes.names()]
-    assert lines == [f"{recipe.name} {recipe.summary} source: {recipe.source}" for recipe in recipes]
-
-
-@pytest.mark.parametrize("name", scratchgan.recipes.names())
-def test_recipes_describes_one(capsys, name):
-    recipe = scratchgan.recipes.get(name)
-    lines = [" ".join(line.split()) for line in call(capsys, "recipes", name).splitlines()]
-    assert lines[:2] == [f"{name}: {recipe.summary}", f"source: {recipe.source}"]
-    assert "generator output parameters" in lines and any(line.startswith("objective: ") for line in lines)
-    assert sum(line.startswith("optimizer of ") and "Adam(lr=" in line for line in lines) == 2
-    schedule = f"schedule: {recipe.epochs} epochs, at least {recipe.min_steps:,} steps; batches of {recipe.batch_size} "
-    assert any(line.startswith(schedule) for line in lines)
-    for setting in recipe.settings:
-        assert any(line.startswith(f"{setting.option} ") and setting.help in line for line in lines)
-    system = recipe.build()
-    counts = [int(line.rpartition(" ")[2].replace(",", "")) for line in lines if line.startswith("in all ")]
-    assert counts == [network.theta.size for network in system.networks.values()]
-    if name == "mlp":
-        assert "0 Linear(64, 256) 256 16,640" in lines and "4 Linear(128, 1) 1 129" in lines and "input 64" in lines
-
-
 def test_info_names_versions_threads_devices_and_data(capsys):
     rows = dict(line.split(maxsplit=1) for line in call(capsys, "info").splitlines() if not line.startswith("data"))
     assert rows["numpy"] == np.__version__ and rows["python"].startswith(sys.version.split()[0])
@@ -450,80 +378,3 @@ def test_free_name(tmp_path):
     assert train_command.free_name(path) == path
     path.symlink_to(tmp_path / "nowhere")
     assert train_command.free_name(path) == tmp_path / "a-2"
-
-
-# -- streams that are not as usual ---------------------------------------------------------------------------------
-
-
-class Stream:
-    """As a host may put in the place of stdout or stderr: no reconfigure, no isatty, no encoding."""
-
-    def __init__(self):
-        self.text = ""
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
-@pytest.mark.parametrize("command", [["recipes"], ["recipes", "mlp"], ["info"], ["gradcheck", "Tanh"], ["data", "list"],
-                                     ["--help"], ["--version"]])
-def test_another_stdout(command, monkeypatch):
-    stream = Stream()
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert main(command) == 0 and len(stream.text) > 10
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(command) == 0
-
-
-@pytest.mark.parametrize("stream", [Stream(), None])
-def test_training_without_a_terminal(stream, monkeypatch):
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, stream)
-    assert main([*TINY, "--out", "run", "--preview"]) == 0
-    assert main(["train", "--out", "run"]) == 2
-    assert stream is None or ("done: 30 steps" in stream.text and "error: run already holds a run" in stream.text)
-    assert main(["sample", "run"]) == main(["plot", "run"]) == 0
-
-
-@pytest.mark.parametrize("close", [">&-", "2>&-", ">&- 2>&-"])
-def test_training_with_streams_closed(close):
-    command = f"exec {sys.executable} -m scratchgan {' '.join(TINY)} --out run {close}"
-    assert subprocess.run(command, shell=True, capture_output=True, check=False, timeout=60).returncode == 0
-    assert training.RunFolder.open("run").rows()[-1]["step"] == 30
-
-
-def test_a_reader_that_goes_does_not_end_a_training():
-    ours, theirs = os.pipe()
-    os.close(ours)
-    done = subprocess.run([sys.executable, "-m", "scratchgan", *TINY, "--out", "run"], stdout=theirs, check=False,
-                          stderr=subprocess.PIPE, timeout=60)
-    os.close(theirs)
-    assert done.returncode == 0 and b"Traceback" not in done.stderr
-    assert training.RunFolder.open("run").rows()[-1]["step"] == 30
-
-
-# -- as a process --------------------------------------------------------------------------------------------------
-
-
-def test_python_m_scratchgan():
-    code = "import sys, scratchgan.cli; scratchgan.cli.main(['--help']); sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
-    done = subprocess.run([sys.executable, "-m", "scratchgan", "train", "--lr", "-1"], capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == 2 and done.stderr.startswith("scratchgan: error: --lr must") and not done.stdout
-
-
-def test_the_console_script_and_a_pipe_that_nobody_reads():
-    script = Path(sys.executable).with_name("scratchgan")
-    if not script.exists():
-        pytest.skip("the package is not installed beside this Python")
-    # Closed before anything is written: the first flush fails, whatever the size of the pipe.
-    ours, theirs = os.pipe()
-    os.close(ours)
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run([script, "recipes"], stdout=theirs, stderr=subprocess.PIPE, env=buffered, check=False)
-    os.close(theirs)
-    assert done.returncode == 141 and done.stderr == b""

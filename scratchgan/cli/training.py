@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   scratchgan train                                    MNIST, or the bundled digits where there is no network
   scratchgan train --data digits --steps 5000         less than a minute
-  scratchgan train mlp --data photos/ --lr-d 1e-4     images of one's own, a slower discriminator
+  scratchgan train --data photos/ --epochs 200        images of one's own
   scratchgan train mlp --help                         with the settings of this recipe
   scratchgan train dcgan64 --data photos/             at 64x64, in colour if the photos are
   scratchgan train --resume runs/mlp                  go on where a run was stopped

@@ -252,8 +252,8 @@ def test_two_runs_begun_at_once_in_one_folder(begun, tmp_path, monkeypatch):
 # -- killed ------------------------------------------------------------------------------------------------------
 
 
-def child(folder, resumed=0, moment=0, wait=True):
-    process = subprocess.Popen([sys.executable, CHILD, folder, str(STEPS), str(resumed), str(moment)],
+def child(folder, resumed=0, moment=0, pause=0, wait=True):
+    process = subprocess.Popen([sys.executable, CHILD, folder, *map(str, (STEPS, resumed, moment, pause))],
                                stdout=subprocess.PIPE, text=True)
     if wait:
         process.communicate(timeout=60)
@@ -270,7 +270,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("after, seconds", [("step 3", 0.0), ("step 21", 0.003), ("step 33", 0.007)])
 def test_killed_between_any_two_instructions(uninterrupted, tmp_path, after, seconds):
     folder = tmp_path / "run"
-    process = child(folder, wait=False)
+    process = child(folder, pause=20, wait=False)  # seconds from the end, however late we are
     with process:
         for line in process.stdout:
             if line.strip() == after:

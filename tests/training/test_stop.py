@@ -94,7 +94,7 @@ def test_ctrl_c_from_outside(tmp_path):
     code = ("import signal, sys, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")
     paths = os.pathsep.join([os.path.dirname(child), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with subprocess.Popen([sys.executable, "-c", code, child, tmp_path / "run", "5000", "0", "0"],
+    with subprocess.Popen([sys.executable, "-c", code, child, tmp_path / "run", "5000", "0", "0", "2"],
                           cwd=os.path.dirname(child), env={**os.environ, "PYTHONPATH": paths},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

@@ -67,6 +67,14 @@ OPTIONS = {
     "train --lr-d inf": "--lr-d must be a finite number above 0",
     "train --lr-g x": "--lr-g must be a finite number above 0, not 'x'",
     "train --batch-size 0": "--batch-size must be",
+    "train --beta1 2": "--beta1 must be a number from 0 to 1, not '2'",
+    "train --z-dim 0": "--z-dim must be a whole number, 1 or more, not '0'",
+    "train mlp --widths-g 256,x": "--widths-g must be whole numbers, 1 or more, such as 256,512, not '256,x'",
+    "train dcgan28 --widths-g 3": "recipe dcgan28 has no setting --widths-g, its settings are --z-dim, --ngf, --ndf",
+    "profile mlp --ngf 3": "recipe mlp has no setting --ngf",
+    "train mlp --nonesuch 3": "unrecognized arguments: --nonesuch 3",
+    "train --data digits --drop-last --batch-size 2000": "digits has 1797 examples, fewer than the batch size 2000",
+    "recipes nonesuch": "Unknown recipe 'nonesuch': choose one of mlp",
     "train --threads 0": "--threads must be a whole number, from 1 to 1,024",
     "train --threads 99999": "--threads must be",
     "train --seed x": "--seed must be a whole number, 0 or more, not 'x'",
@@ -101,6 +109,8 @@ OPTIONS = {
     "gradcheck Nonesuch": "Unknown name 'Nonesuch': choose from Linear",
     "gradcheck nonesuch:Layer": "The module 'nonesuch' cannot be imported",
     "gradcheck scratchgan.layers:Nonesuch": "has no 'Nonesuch'",
+    "gradcheck Linear --zero bias": "--zero is for targets of your own, as in package.module:Name, not for 'Linear'",
+    "gradcheck Linear --no-batch-of-one": "--no-batch-of-one is for targets of your own",
     "gradcheck math:pi": "must be a Layer or a Loss",
     "gradcheck Linear --input-shape 4,x": "--input-shape must be sizes with commas between them, such as 4,3, not",
     "gradcheck Linear --input-shape -1,3": "--input-shape",
@@ -110,8 +120,8 @@ OPTIONS = {
     "profile mlp --batch-size x": "--batch-size must be",
     "profile mlp --threads 0": "--threads must be",
     "profile mlp --channels 2": "--channels must be 1 (grey) or 3 (colour), not '2'",
-    "train mlp --joint-batch": "recipe mlp has no setting joint_batch, it has no batch normalisation: leave",
-    "profile mlp --channels 3": "recipe mlp has no setting channels, it makes grey images only",
+    "train mlp --joint-batch": "recipe mlp has no setting --joint-batch, its settings are --z-dim, --widths-g, ",
+    "profile mlp --channels 3": "recipe mlp makes grey images only: leave --channels out",
     "profile mlp --device tpu": "invalid choice: 'tpu' (choose from",
     "profile mlp --out chart.jpg": "--out must be a folder that exists or a file that ends in .png, .svg, .pdf, not",
     "profile mlp --out nowhere/chart.png": "there is no folder nowhere to write chart.png to",
@@ -340,6 +350,8 @@ RESUME = {
     "train nonesuch --resume RUN": (None, "is of recipe mlp, not nonesuch"),
     "train --resume RUN --lr 1": (None, "--lr cannot be given with --resume"),
     "train --resume RUN --seed 0": (None, "--seed cannot be given with --resume"),
+    "train --resume RUN --z-dim 3": (None, "--z-dim cannot be given with --resume"),
+    "train --resume RUN --drop-last": (None, "--drop-last cannot be given with --resume"),
     "train --resume RUN --flip": (None, "--flip cannot be given with --resume"),
     "train --resume RUN --out other": (None, "--out cannot be given with --resume"),
     "train --resume RUN --steps 9 --data mine.npy": (None, "The data are not those of the run"),
@@ -364,3 +376,97 @@ def test_runs(arguments, capsys, tmp_path, trained):
     if spoil:
         spoil(Path("RUN"))
     fails(arguments, capsys, tmp_path, part)
+
+
+# -- what a run folder holds, changed by hand ------------------------------------------------------------------------
+
+CONFIG = {"batch_size": "64", "log_every": 0, "checkpoint_every": None, "steps": 2.5, "keep": "3", "settings": None,
+          "data": {}, "versions": None, "threads": "two", "flip": "no", "seed": True, "recipe": 3, "panels": [1],
+          "facts": [], "drop_last": 1, "format": "1", "sample_every": -1}
+
+
+@pytest.mark.parametrize("name", CONFIG)
+def test_config_of_other_types(name, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    config = json.loads(Path("RUN/config.json").read_text())
+    Path("RUN/config.json").write_text(json.dumps(config | {name: CONFIG[name]}))
+    for command in ("train --resume RUN --steps 9", "plot RUN", "sample RUN"):
+        fails(command, capsys, tmp_path, f"config.json is damaged: {name}")
+
+
+@pytest.mark.parametrize("name, value", [("size", "many"), ("size", 0), ("shape", 28), ("shape", ["1"]),
+                                         ("sha256", None)])
+def test_data_of_other_types(name, value, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    config = json.loads(Path("RUN/config.json").read_text())
+    config["data"][name] = value
+    Path("RUN/config.json").write_text(json.dumps(config))
+    fails("train --resume RUN --steps 9", capsys, tmp_path, f"config.json is damaged: data.{name} is {value!r}, not ")
+
+
+@pytest.mark.parametrize("name, value", [("z_dim", "64"), ("z_dim", 0), ("lr_g", None), ("widths_g", []),
+                                         ("nonesuch", 1)])
+def test_settings_of_other_types(name, value, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    config = json.loads(Path("RUN/config.json").read_text())
+    config["settings"][name] = value
+    Path("RUN/config.json").write_text(json.dumps(config))
+    fails("sample RUN", capsys, tmp_path, "ecipe mlp", name)
+
+
+@pytest.mark.parametrize("name, value", [("step", "2"), ("seconds", "long"), ("pending", None),
+                                         ("pending", [{"loss": "1"}]), ("optimizers", []), ("sha256", []),
+                                         ("system", 3)])
+def test_state_of_other_types(name, value, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    for path in Path("RUN").glob("checkpoints/*/state.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    for command in ("train --resume RUN --steps 9", "sample RUN"):
+        fails(command, capsys, tmp_path, f"state.json is damaged: {name} is {value!r}, not ")
+    for path in Path("RUN").glob("checkpoints/*/state.json"):
+        path.write_text(json.dumps({key: each for key, each in json.loads(path.read_text()).items() if key != name}))
+    fails("sample RUN", capsys, tmp_path, f"state.json is damaged: {name} is missing")
+
+
+def test_metrics_with_other_separators(capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    text = Path("RUN/metrics.csv").read_text()
+    Path("RUN/metrics.csv").write_text(text.replace(",", ";"))
+    for command in ("plot RUN", "train --resume RUN --steps 9"):
+        fails(command, capsys, tmp_path, "metrics.csv is not as a run writes it, its first line is 'step;epoch;")
+
+
+@pytest.mark.parametrize("command", ["plot RUN", "train --resume RUN --steps 4 --quiet"])
+def test_metrics_as_a_spreadsheet_saves_them(command, trained):
+    """With a byte order mark and lines that end as on Windows."""
+    shutil.copytree(trained, "RUN")
+    text = Path("RUN/metrics.csv").read_text()
+    Path("RUN/metrics.csv").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert main(command.split()) == 0
+    if "train" in command:
+        assert Path("RUN/metrics.csv").read_text().startswith(text)
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_read(capsys, tmp_path, trained, monkeypatch):
+    shutil.copytree(trained, "RUN")
+    iterdir = Path.iterdir
+
+    def refuse(path):
+        if path.name == "checkpoints":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        for command in ("sample RUN", "train --resume RUN --steps 9"):
+            before = Path("RUN/config.json").read_bytes()
+            assert main(command.split()) == 2 and Path("RUN/config.json").read_bytes() == before
+            assert "Cannot read RUN/checkpoints: Permission denied" in capsys.readouterr().err
+
+
+def test_a_deleted_folder_of_checkpoints_begins_again(capsys, trained):
+    shutil.copytree(trained, "RUN")
+    shutil.rmtree("RUN/checkpoints")
+    shutil.rmtree("RUN/samples")
+    assert main(["train", "--resume", "RUN"]) == 0
+    assert "starts from the beginning" in capsys.readouterr().out
+    assert Path("RUN/checkpoints/step-00000002").is_dir() and list(Path("RUN/samples").iterdir())

@@ -100,6 +100,70 @@ def test_options_reach_the_run():
     assert sorted(path.name for path in Path("runs/mlp/checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
 
 
+def test_settings_of_a_recipe_are_options():
+    options = "--z-dim 8 --widths-g 16,8 --widths-d=4 --beta1 0.5 --lr 1e-3 --lr-d 2e-3 --steps 2 --quiet"
+    assert main(["train", *options.split(), "--data", "digits", "mlp"]) == 0  # in any order
+    settings = training.RunFolder.open("runs/mlp").config["settings"]
+    expected = {"z_dim": 8, "widths_g": [16, 8], "widths_d": [4], "negative_slope": 0.1, "lr_g": 1e-3, "lr_d": 2e-3,
+                "beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "objective": "non-saturating", "n_critic": 1, "ema": 0.0}
+    assert expected.items() <= settings.items()
+    assert scratchgan.load("runs/mlp").generator[0].params["weight"].shape == (16, 8)
+    tiny = "--ngf 2 --ndf 2 --z-dim 3 --steps 1 --batch-size 4 --quiet --data digits"
+    for flag, value in (("--joint-batch", True), ("--no-joint-batch", False)):
+        assert main(["train", "dcgan28", flag, "--out", flag[2:], *tiny.split()]) == 0
+        assert training.RunFolder.open(flag[2:]).config["settings"]["joint_batch"] is value
+
+
+def test_help_of_a_recipe_shows_its_settings(capsys):
+    general, *others = (" ".join(call(capsys, *arguments, "--help").split()) for arguments in (
+        ["train"], ["train", "mlp"], ["train", "dcgan28"], ["profile", "mlp"]))
+    for name, text in zip(("mlp", "dcgan28", "mlp"), others):
+        recipe = scratchgan.recipes.get(name)
+        assert f"settings of {name}:" in text and "--batch-size N" in text and "--lr X sets --lr-g, --lr-d" in text
+        for setting in recipe.settings:
+            assert setting.option in text and setting.option not in general.replace("--lr-d 1e-4", "")
+        assert "numbers in a noise vector (default: " in text
+    assert "--ngf" not in others[0] and "--widths-g" not in others[1]
+    assert "scratchgan train mlp --help" in general and "settings of mlp:" not in general
+
+
+def test_options_of_recipes_do_not_hide_those_of_the_command():
+    """An option stands for one thing, whatever the recipe."""
+    from scratchgan.cli import parser
+    from scratchgan.cli.settings import by_option
+    from scratchgan.settings import option
+    actions = next(action for action in parser()._actions if action.choices).choices
+    for command in ("train", "profile"):
+        own = {name for action in actions[command]._actions if action.help != "==SUPPRESS=="
+               for name in action.option_strings}
+        for name in scratchgan.recipes.names():
+            assert own.isdisjoint(map(option, by_option(scratchgan.recipes.get(name))))
+
+
+def test_runs_begun_at_once_take_names_one_after_the_other(capsys, monkeypatch, trained):
+    """Another run takes the name that is free while the data are loaded."""
+    from scratchgan import data
+    load, taken = data.load, []
+
+    def late(*arguments, **options):
+        for name in ("mlp", "mlp-2"):
+            shutil.copytree(trained, Path("runs", name))
+            taken.append(name)
+        return load(*arguments, **options)
+    monkeypatch.setattr(data, "load", late)
+    out = call(capsys, *TINY)
+    assert taken and "runs/mlp exists: writing to runs/mlp-3" in out and "writing to runs/mlp-3;" in out
+    assert training.RunFolder.open("runs/mlp-3").rows()[-1]["step"] == 30
+
+
+def test_processes_begun_at_once_have_folders_of_their_own():
+    command = [sys.executable, "-m", "scratchgan", *TINY[:3], "--steps", "3", "--quiet"]
+    processes = [subprocess.Popen([*command, "--seed", str(seed)]) for seed in range(3)]
+    assert [process.wait(60) for process in processes] == [0] * 3
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["mlp", "mlp-2", "mlp-3"]
+    assert sorted(training.RunFolder.open(path).config["seed"] for path in Path("runs").iterdir()) == [0, 1, 2]
+
+
 def test_the_length_is_the_recipe_s_by_default(monkeypatch):
     asked = {}
 
@@ -303,8 +367,8 @@ def test_recipes_describes_one(capsys, name):
     assert lines[:2] == [f"{name}: {recipe.summary}", f"source: {recipe.source}"]
     assert "generator output parameters" in lines and any(line.startswith("objective: ") for line in lines)
     assert sum(line.startswith("optimizer of ") and "Adam(lr=" in line for line in lines) == 2
-    assert f"schedule: {recipe.epochs} epochs, at least {recipe.min_steps:,} steps; batches of {recipe.batch_size} " in "".join(
-        line for line in lines if line.startswith("schedule"))
+    schedule = f"schedule: {recipe.epochs} epochs, at least {recipe.min_steps:,} steps; batches of {recipe.batch_size} "
+    assert any(line.startswith(schedule) for line in lines)
     for setting in recipe.settings:
         assert any(line.startswith(f"{setting.option} ") and setting.help in line for line in lines)
     system = recipe.build()
@@ -320,12 +384,48 @@ def test_info_names_versions_threads_devices_and_data(capsys):
     assert "threads" in rows["BLAS"] and "cores" in rows["cpu"] and "cuda" in rows
 
 
+def test_gradcheck_passes_its_options_on(capsys, monkeypatch):
+    import contextlib
+
+    import scratchgan.gradcheck
+    from scratchgan import kernels
+    asked, plain = [], []
+
+    @contextlib.contextmanager
+    def context():
+        plain.append(True)
+        yield
+
+    def run(names, input_shape=None, **options):
+        asked.append((names, input_shape, options))
+        return []
+    monkeypatch.setattr(scratchgan.gradcheck, "run", run)
+    monkeypatch.setattr(scratchgan.gradcheck, "table", lambda reports: "")
+    monkeypatch.setattr(kernels, "plain", context, raising=False)
+    call(capsys, "gradcheck", "Linear")
+    call(capsys, "gradcheck", "mine:Net", "--zero", "0.bias", "--zero", "3.bias", "--no-batch-of-one")
+    assert asked == [(["Linear"], None, {}),
+                     (["mine:Net"], None, {"zero": ("0.bias", "3.bias"), "batch_of_one": False})] and not plain
+    call(capsys, "gradcheck", "--plain")
+    assert plain == [True]
+
+
+def test_gradcheck_of_a_network_that_normalises(capsys, monkeypatch):
+    Path("nets.py").write_text("from scratchgan.layers import BatchNorm1d, Linear, Sequential, Tanh\n"
+                               "def Net():\n"
+                               "    return Sequential(Linear(4, 6, bias=False), BatchNorm1d(6), Tanh())\n")
+    monkeypatch.syspath_prepend(os.getcwd())
+    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4", "--no-batch-of-one"]) == 0
+    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4"]) == 1
+
+
 def test_gradcheck_prints_a_table_and_fails_where_a_gradient_is_wrong(capsys, monkeypatch):
     assert "Tanh" in call(capsys, "gradcheck", "Tanh")
     import scratchgan.gradcheck
     right = scratchgan.gradcheck.run(["Tanh"])
 
-    def run(names, input_shape=None):
+    def run(names, input_shape=None, **options):
+        assert not options
         assert names == ["mine:Layer"] and input_shape == (4, 3)
         right[0].add("x", "complex step", False)
         return right
@@ -350,6 +450,59 @@ def test_free_name(tmp_path):
     assert train_command.free_name(path) == path
     path.symlink_to(tmp_path / "nowhere")
     assert train_command.free_name(path) == tmp_path / "a-2"
+
+
+# -- streams that are not as usual ---------------------------------------------------------------------------------
+
+
+class Stream:
+    """As a host may put in the place of stdout or stderr: no reconfigure, no isatty, no encoding."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("command", [["recipes"], ["recipes", "mlp"], ["info"], ["gradcheck", "Tanh"], ["data", "list"],
+                                     ["--help"], ["--version"]])
+def test_another_stdout(command, monkeypatch):
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(command) == 0 and len(stream.text) > 10
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("stream", [Stream(), None])
+def test_training_without_a_terminal(stream, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    assert main([*TINY, "--out", "run", "--preview"]) == 0
+    assert main(["train", "--out", "run"]) == 2
+    assert stream is None or ("done: 30 steps" in stream.text and "error: run already holds a run" in stream.text)
+    assert main(["sample", "run"]) == main(["plot", "run"]) == 0
+
+
+@pytest.mark.parametrize("close", [">&-", "2>&-", ">&- 2>&-"])
+def test_training_with_streams_closed(close):
+    command = f"exec {sys.executable} -m scratchgan {' '.join(TINY)} --out run {close}"
+    assert subprocess.run(command, shell=True, capture_output=True, check=False, timeout=60).returncode == 0
+    assert training.RunFolder.open("run").rows()[-1]["step"] == 30
+
+
+def test_a_reader_that_goes_does_not_end_a_training():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([sys.executable, "-m", "scratchgan", *TINY, "--out", "run"], stdout=theirs, check=False,
+                          stderr=subprocess.PIPE, timeout=60)
+    os.close(theirs)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert training.RunFolder.open("run").rows()[-1]["step"] == 30
 
 
 # -- as a process --------------------------------------------------------------------------------------------------

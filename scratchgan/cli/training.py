@@ -1,10 +1,10 @@
 """`scratchgan train`."""
 
 import functools
-from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.cli.options import add_device, channels, path, whole
+from scratchgan.cli.options import say as aloud
 from scratchgan.cli.settings import add_recipe, given, settings_of
 from scratchgan.errors import UserError
 from scratchgan.settings import option
@@ -102,12 +102,6 @@ def run(options):
 
 def silent(line):
     """Announces nothing."""
-
-
-def aloud(line):
-    """Prints a line. A terminal that was closed, or a reader that has gone, does not end a training."""
-    with suppress(OSError):
-        print(line, flush=True)
 
 
 def start(options, say, callbacks):

@@ -83,10 +83,6 @@ class Objective:
     paired: bool = False
     scale_d: float = 1.0
 
-    @property
-    def says_what(self):
-        return {"logit": "probability of being real", "real": "score", "energy": "energy"}[self.score]
-
     def says(self, scores):
         """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
         return sigmoid(scores) if self.score == "logit" else scores
@@ -137,7 +133,8 @@ TABLE = {row.name: row for row in (
               paired=True),
 )}
 
-OBJECTIVE = settings.Setting("objective", "non-saturating", "what the two players minimise", settings.choice(*TABLE))
+OBJECTIVE = settings.Setting("objective", "non-saturating", f"what the two players minimise: {', '.join(TABLE)}",
+                             replace(settings.choice(*TABLE), metavar="NAME"))
 
 
 def get(name, scale_d=1.0):

@@ -96,23 +96,25 @@ def choices():
     return [*layer_cases(), *loss_cases(), *_recipes().names()]
 
 
-def run(names=None, input_shape=None):
+def run(names=None, input_shape=None, *, zero=(), batch_of_one=True):
     """Check layers, losses and recipes by name, or `module:Name` targets; everything without names. [Report, ...]
 
     A target is a Layer or Loss class that can be made without arguments, an instance, or a function that returns
-    one; its module is importable from the current directory. `input_shape`, batch first, is for targets.
+    one; its module is importable from the current directory. `input_shape`, batch first, `zero` and `batch_of_one`
+    are for targets: see `check_layer`.
     `UserError`, before anything is checked, for what is unknown or cannot be checked.
     """
-    jobs = [_job(name, input_shape) for name in (names or choices())]
+    jobs = [_job(name, input_shape, zero, batch_of_one) for name in (names or choices())]
     return [report for job in jobs for report in job()]
 
 
-def _job(name, input_shape):
+def _job(name, input_shape, zero, batch_of_one):
     """A function without arguments that returns the reports for this name."""
     if ":" in name:
-        return _target_job(name, input_shape)
-    if input_shape is not None:
-        raise UserError(f"An input shape is for targets of your own, as in package.module:Name, not for {name!r}.")
+        return _target_job(name, input_shape, zero, batch_of_one)
+    if input_shape is not None or zero or not batch_of_one:
+        what = "An input shape" if input_shape is not None else "--zero" if zero else "--no-batch-of-one"
+        raise UserError(f"{what} is for targets of your own, as in package.module:Name, not for {name!r}.")
     cases = layer_cases()
     if name in cases:
         return lambda: [check_case(*case) for case in cases[name]]
@@ -142,7 +144,7 @@ def check_recipe(name, seed=0):
             check_game(game, images, name=f"{name}: game")]
 
 
-def _target_job(name, input_shape):
+def _target_job(name, input_shape, zero, batch_of_one):
     target = _resolve(name)
     if isinstance(target, losses.Loss):
         shape = SHAPE if input_shape is None else tuple(input_shape)
@@ -151,8 +153,10 @@ def _target_job(name, input_shape):
     if shape is None:
         raise UserError(f"The input shape of {name} is not known: give --input-shape, batch first, or define its "
                         "attribute input_shape.")
-    check = check_layer if target.theta.size <= SMALL else check_network
-    return lambda: [check(target, input_shape=shape, name=f"{name}, x {tuple(shape)}")]
+    told = {"input_shape": shape, "name": f"{name}, x {tuple(shape)}", "zero": tuple(zero)}
+    if target.theta.size > SMALL:
+        return lambda: [check_network(target, **told)]
+    return lambda: [check_layer(target, batch_of_one=batch_of_one, **told)]
 
 
 def _resolve(name):

@@ -102,6 +102,12 @@ class RunFolder:
         except OSError:  # a file system without locks
             self.close()
 
+    def make(self):
+        """The folders inside that are missing."""
+        with writing("a run to", self.path):
+            for each in (self.samples, self.checkpoints):
+                each.mkdir(exist_ok=True)
+
     def clean(self):
         """Remove what a killed process left: files that were to take the place of others."""
         with writing("to", self.path):

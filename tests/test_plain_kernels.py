@@ -301,12 +301,12 @@ def test_losses_at_any_argument_whatever_the_callers_errstate(dtype, wanted):
     z = np.array(FAR, dtype)
     with plain(wanted), np.errstate(all="raise"):
         loss = BCEWithLogitsLoss()
-        assert loss(np.array([-200, 200], dtype), np.array([0, 1], dtype)) < 1e-80
-        assert np.abs(loss.backward()).max() < 1e-80
+        assert float(loss(np.array([-200, 200], dtype), np.array([0, 1], dtype))) < 1e-80
+        assert float(np.abs(loss.backward()).max()) < 1e-80
         for target in (np.zeros_like(z), np.ones_like(z), np.full_like(z, 0.3)):
             assert np.isfinite(loss(z, target)) and np.isfinite(loss.backward()).all()
         loss = CrossEntropyLoss()
         rows = np.array([[-1e4, 0, 1e4], [-200, 0, 200], [-104, 0, -50], [0, 90, 110]], dtype)
-        assert loss(rows, np.array([2, 2, 1, 2])) < 1e-3 and np.isfinite(loss.backward()).all()
+        assert loss(rows, np.array([2, 2, 2, 2])) < 1e-3 and np.isfinite(loss.backward()).all()
         assert np.isfinite(loss(rows, np.full_like(rows, 1 / 3))) and np.isfinite(loss.backward()).all()
         assert kernels.sigmoid(z)[0] == 0 and kernels.softplus(z)[0] == 0

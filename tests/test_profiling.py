@@ -206,8 +206,9 @@ def test_profile_adds_up(device):
     result = profiling.profile(game, small_images(), steps=4)
     assert game.steps == 1 + 2 + 4 + 4 and result.steps == 4 and result.unwatched > 0
     assert [(part.owner, part.name) for part in result.parts] == [
-        ("generator", "0 Linear(4, 8)"), ("generator", "1 LeakyReLU(negative_slope=0.1)"), ("generator", "2 Linear(8, 9)"),
-        ("generator", "3 Tanh()"), ("generator", "update, Adam"), ("discriminator", "0 Maxout(9, 5, 2)"),
+        ("generator", "0 Linear(4, 8)"), ("generator", "1 LeakyReLU(negative_slope=0.1)"),
+        ("generator", "2 Linear(8, 9)"), ("generator", "3 Tanh()"), ("generator", "update, Adam"),
+        ("discriminator", "0 Maxout(9, 5, 2)"),
         ("discriminator", "0.linear Linear(9, 10)"), ("discriminator", "1 Dropout(p=0.2)"),
         ("discriminator", "2 Linear(5, 1)"), ("discriminator", "update, SGD")]
     assert all(seconds > 0 for part in result.parts for seconds in part.seconds.values())

@@ -184,7 +184,7 @@ def test_parameters():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="InstanceNorm2d: eps must be 0 or more, not -0.1"):
+    with pytest.raises(ValueError, match=r"InstanceNorm2d: eps must be 0 or more, not -0\.1"):
         InstanceNorm2d(3, -0.1)
     with pytest.raises(ValueError, match=r"InstanceNorm2d: expected more than 1 value a channel in training"):
         InstanceNorm2d(3).eval().forward(np.zeros((4, 3, 1, 1), np.float32))

@@ -152,7 +152,7 @@ def test_settings_that_a_recipe_has_not():
 
 
 def test_a_setting_that_sets_others():
-    for recipe in map(recipes.get, recipes.names()):
+    for recipe in map(recipes.get, ("mlp", "dcgan28", "dcgan64")):
         system = recipe.build(lr=np.float32(0.5), **recipe.small)
         assert {optimizer.lr for optimizer in system.optimizers.values()} == {0.5}
         assert recipe.build(lr=0.5, lr_d=0.25, **recipe.small).record["settings"]["lr_d"] == 0.25

@@ -45,13 +45,13 @@ class ShownGame(System):
     def about(self):
         objective = self.objective
         terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
-        told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent)}
-        parts = *self.augmentation, *self.penalties, *self.updates["discriminator"], *self.updates["generator"]
-        if parts:
-            told["parts"] = ", ".join(map(repr, parts))
+        parts = {"what D sees": self.augmentation, "penalties": self.penalties,
+                 **{f"after an update of the {player}": parts for player, parts in self.updates.items()}}
+        told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
+                **{what: ", ".join(map(repr, each)) for what, each in parts.items() if each}}
         if self.n_critic > 1 or self.simultaneous:
             told["steps"] = (f"{self.n_critic} of the discriminator for each one of the generator"
-                             f"{', whose gradients are taken from one state' if self.simultaneous else ''}")
+                             f"{', gradients of both from one state' if self.simultaneous else ''}")
         return told
 
     def interpolate(self, first, last, rows, columns):

@@ -106,6 +106,57 @@ class BatchNorm(Layer):
         return scale * (g - self.mean_term * g.sum(axis=0) / n - normal * (g * normal).sum(axis=0) / n)
 
 
+class CentredSquare(Layer):
+    """y = d^2, d = x g + b less its mean over the batch, so that b counts for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("gain", np.array([0.5, 1.5, 2.5], np.float32))
+        self.add_parameter("bias", np.array([1.0, 2.0, 3.0], np.float32))
+
+    def forward(self, x):
+        if len(x) < 2:
+            raise ValueError("a mean over one sample says nothing")
+        z = x * self.params["gain"] + self.params["bias"]
+        self.x, self.d = x, z - z.mean(axis=0)
+        return self.d * self.d
+
+    def backward(self, dy, wrt="all"):
+        dd = 2 * dy * self.d
+        dz = dd - dd.mean(axis=0)
+        if wrt != "input":
+            self.grads["gain"] += (dz * self.x).sum(axis=0)
+            self.grads["bias"] += self.bias_gradient(dz, dd)
+        return None if wrt == "params" else dz * self.params["gain"]
+
+    def bias_gradient(self, dz, dd):
+        return dz.sum(axis=0)
+
+
+class NotCentred(CentredSquare):
+    """The gradient of a bias that counts for nothing is not zero."""
+
+    def bias_gradient(self, dz, dd):
+        return dd.sum(axis=0)
+
+
+class DividesByOnes(Layer):
+    """y = x w with w all ones, by which dx divides where it should multiply."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("weight", np.ones(3, np.float32))
+
+    def forward(self, x):
+        self.x = x
+        return x * self.params["weight"]
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.grads["weight"] += (dy * self.x).sum(axis=0)
+        return None if wrt == "params" else dy / self.params["weight"]
+
+
 class NegatedBias(Dense):
     def add_gradients(self, dy):
         self.grads["weight"] += dy.T @ self.x
@@ -358,6 +409,7 @@ CORRECT = {
     "Square": (Square, (2, 3)),
     "Gain": (Gain, (2, 3)),
     "BatchNorm": (BatchNorm, (5, 3)),
+    "CentredSquare": (CentredSquare, (5, 3)),
 }
 
 BROKEN = {
@@ -372,6 +424,8 @@ BROKEN = {
     "ignores wrt=params": (IgnoresParams, (4, 3), {"x"}, 'wrt="params"'),
     "one sample": (SumOfOneRow, (4, 3), {"bias"}, "complex step"),
     "refuses one sample": (NeedsTwoRows, (4, 3), {"the pass"}, "forward and backward"),
+    "not zero": (NotCentred, (5, 3), {"bias"}, "complex step"),
+    "divides by ones": (DividesByOnes, (2, 3), {"x"}, "complex step"),
     "missing term": (lambda: BatchNorm(mean_term=0.0), (5, 3), {"x"}, "complex step"),
     "N - 1": (lambda: BatchNorm(count=-1), (5, 3), {"x"}, "complex step"),
     "eps": (lambda: BatchNorm(backward_eps=2e-5), (5, 3), {"x"}, "complex step"),

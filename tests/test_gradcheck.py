@@ -4,12 +4,24 @@ import copy
 
 import numpy as np
 import pytest
-from broken_layers import BROKEN, CORRECT, BatchNorm, Dense, NegatedBias, Square
+from broken_layers import BROKEN, CORRECT, BatchNorm, CentredSquare, Dense, NegatedBias, Square
 
-from scratchgan import gradcheck
-from scratchgan.gan import Game, NonSaturating
+from scratchgan import gradcheck, initializers
+from scratchgan.gan import Game, Minimax, NonSaturating
 from scratchgan.gradcheck.oracles import relative_error
-from scratchgan.layers import BatchNorm1d, Dropout, LeakyReLU, Linear, ReLU, Sequential, Tanh
+from scratchgan.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    InstanceNorm2d,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Sequential,
+    Tanh,
+)
 from scratchgan.losses import Loss, MSELoss
 from scratchgan.optimizers import SGD, Adam
 
@@ -111,6 +123,61 @@ def test_a_gradient_that_is_zero_by_nature():
     assert "weight" in gradcheck.check_layer(CenteredBias(), input_shape=(4, 3), zero=("bias", "weight")).wrong
 
 
+ZERO_BIASES = {
+    "batch norm, 5": (lambda: Sequential(Linear(4, 6), BatchNorm1d(6), Tanh(), Linear(6, 2)), (5, 4)),
+    "batch norm, 4": (lambda: Sequential(Linear(4, 6), BatchNorm1d(6), Tanh(), Linear(6, 2)), (4, 4)),
+    "images": (lambda: Sequential(Conv2d(2, 3, 3), BatchNorm2d(3), Tanh()), (4, 2, 4, 4)),
+    "instance norm": (lambda: Sequential(Conv2d(2, 3, 3), InstanceNorm2d(3), Tanh()), (3, 2, 5, 5)),
+    "transposed": (lambda: Sequential(ConvTranspose2d(2, 3, 2), InstanceNorm2d(3, affine=True)), (2, 2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", ZERO_BIASES)
+def test_a_gradient_that_is_zero_up_to_rounding(name):
+    make, shape = ZERO_BIASES[name]
+    report = gradcheck.check_layer(make(), input_shape=shape).raise_if_failed()
+    (row, *_) = [row for row in report.rows if row.tensor == "0.bias" and "zero up to rounding" in row.check]
+    assert str(row) in str(report) and "nothing was checked" in str(row)
+    gradcheck.check_layer(make(), input_shape=shape, zero=("0.bias",)).raise_if_failed()
+    for check in ("complex step", "float32"):
+        assert gradcheck.check_layer(make(), input_shape=shape).worst(check) < 1e-5
+
+
+def test_what_is_zero_only_by_mistake_is_named():
+    report = gradcheck.check_layer(Unused(), input_shape=(4, 3))
+    assert report.wrong == ["spare"] and "zero=('spare',)" in str(report)
+    gradcheck.check_layer(Unused(), input_shape=(4, 3), zero=("spare",)).raise_if_failed()
+
+
+class Unused(Dense):
+    """A parameter that nothing depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("spare", np.ones(2, np.float32))
+
+
+def test_a_layer_that_couples_samples_may_refuse_a_batch_of_one():
+    for layer, shape in ((Sequential(Linear(3, 4), BatchNorm1d(4)), (5, 3)), (CentredSquare(), (4, 3))):
+        report = gradcheck.check_layer(layer, input_shape=shape).raise_if_failed()
+        assert any("refuses a batch of 1" in row.check for row in report.rows)
+    report = gradcheck.check_layer(BatchNorm2d(3), input_shape=(2, 3, 2, 2)).raise_if_failed()
+    assert any(row.case == "batch of 1" for row in report.rows)  # which it takes
+
+
+def test_equal_parameters_are_moved_in_the_copy_only():
+    layer = Linear(4, 3, weight_init=initializers.zeros, bias_init=initializers.zeros)
+    gradcheck.check_layer(layer).raise_if_failed()  # else: the true gradient of x is zero
+    assert not layer.theta.any()
+
+
+def test_values_that_central_differences_cannot_take():
+    x = 1000 + np.random.default_rng(1).standard_normal((5, 3))
+    assert not gradcheck.check_layer(BatchNorm1d(3), x).ok
+    report = gradcheck.check_layer(BatchNorm1d(3), x, differences=False).raise_if_failed()
+    assert report.worst("central differences") is None and report.worst("complex step") <= 1e-12
+
+
 class CenteredBias(Dense):
     """The mean over the batch is taken off, so that the bias does nothing."""
 
@@ -194,6 +261,38 @@ def test_wrong_losses_are_caught(loss, wrong, words):
 def test_a_loss_that_raises_is_a_finding():
     report = gradcheck.check_loss(Loss())
     assert report.wrong == ["the pass"] and "NotImplementedError" in str(report)
+
+
+# -- objectives ----------------------------------------------------------------------------------------------------
+
+
+class NegatedReal(NonSaturating):
+    def grad_real(self, real):
+        return -super().grad_real(real)
+
+
+class NotAveragedG(Minimax):
+    def grad_g(self, fake):
+        return super().grad_g(fake) * fake.size
+
+
+class LeakyObjective(Minimax):
+    def grad_fake(self, fake):
+        return super().grad_fake(fake) * np.ones(1)
+
+
+class AbsoluteObjective(NonSaturating):
+    def grad_fake(self, fake):
+        return super().grad_fake(fake).real + 0 * fake
+
+
+@pytest.mark.parametrize("objective, wrong, words", [
+    (NonSaturating(0.5), [], ""), (Minimax(), [], ""), (NegatedReal(), ["real"], "complex step"),
+    (NotAveragedG(), ["g"], "complex step"), (LeakyObjective(), ["fake"], "dtype"),
+    (AbsoluteObjective(), ["fake"], "analytic backward")], ids=lambda value: type(value).__name__)
+def test_wrong_objectives_are_caught(objective, wrong, words):
+    report = gradcheck.check_objective(objective)
+    assert report.wrong == wrong and (not wrong or words in {row.check for row in report.failures})
 
 
 # -- networks and games --------------------------------------------------------------------------------------------

@@ -5,15 +5,17 @@ import pytest
 
 from scratchgan import gradcheck, layers, losses, recipes
 from scratchgan.errors import UserError
+from scratchgan.gan import objectives
 from scratchgan.gradcheck import catalogue
 from scratchgan.losses import Loss
 
 
-def test_the_catalogue_has_every_layer_loss_and_recipe():
+def test_the_catalogue_has_every_layer_loss_objective_and_recipe():
     every_layer = {name for name in layers.__all__ if name != "Layer"}
     every_loss = {name for name, value in vars(losses).items()
                   if isinstance(value, type) and issubclass(value, Loss) and value is not Loss}
-    assert set(gradcheck.choices()) == every_layer | every_loss | set(recipes.names())
+    every_objective = {name for name, value in vars(objectives).items() if hasattr(value, "loss_d")}
+    assert set(gradcheck.choices()) == every_layer | every_loss | every_objective | set(recipes.names())
 
 
 @pytest.mark.parametrize("name", [name for name in gradcheck.choices() if name not in recipes.names()])
@@ -106,7 +108,7 @@ def test_a_target_may_be_a_loss_and_a_wrong_one_is_named(module):
 
 
 @pytest.mark.parametrize("target, words", [
-    ("Conv9", r"Unknown name 'Conv9': choose from Linear, .*CrossEntropyLoss, mlp"),
+    ("Conv9", r"Unknown name 'Conv9': choose from Linear, .*CrossEntropyLoss, .*, mlp"),
     ("{}:Missing", r"has no 'Missing'; the layers and losses it defines are: Doubled, Wrong, .*MyLoss"),
     ("{}:number", "number must be a Layer or a Loss, .*, not int"),
     ("{}:NeedsArgument", "NeedsArgument cannot be called without arguments"),

@@ -10,10 +10,11 @@ import numpy as np
 
 from scratchgan import layers, losses
 from scratchgan.errors import UserError
-from scratchgan.gradcheck.cases import layer_cases, loss_cases
+from scratchgan.gradcheck.cases import layer_cases, loss_cases, objective_cases
 from scratchgan.gradcheck.layers import check_layer, known_input_shape
 from scratchgan.gradcheck.losses import SHAPE, check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
+from scratchgan.gradcheck.objectives import check_objective
 
 GAME_BATCH = 2
 SMALL = 2000  # parameters: up to so many every entry is tried
@@ -27,11 +28,11 @@ def _recipes():
 
 def choices():
     """All names that `run` knows."""
-    return [*layer_cases(), *loss_cases(), *_recipes().names()]
+    return [*layer_cases(), *loss_cases(), *objective_cases(), *_recipes().names()]
 
 
 def run(names=None, input_shape=None):
-    """Check layers, losses and recipes by name, or `module:Name` targets; everything without names. [Report, ...]
+    """Check what is in the package by name, or `module:Name` targets; everything without names. [Report, ...]
 
     A target is a Layer or Loss class that can be made without arguments, an instance, or a function that returns
     one; its module is importable from the current directory. `input_shape`, batch first, is for targets.
@@ -47,7 +48,8 @@ def checks(name, input_shape=None):
         return [_target_check(name, input_shape)]
     if input_shape is not None:
         raise UserError(f"An input shape is for targets of your own, as in package.module:Name, not for {name!r}.")
-    for cases, check in ((layer_cases(), check_case), (loss_cases(), check_loss_case)):
+    for cases, check in ((layer_cases(), check_case), (loss_cases(), check_loss_case),
+                         (objective_cases(), check_objective_case)):
         if name in cases:
             return [partial(check, *case) for case in cases[name]]
     if name in _recipes().names():
@@ -64,6 +66,11 @@ def check_case(layer, input_shape, arguments=None):
 def check_loss_case(loss, arguments):
     """The report on one of `loss_cases`."""
     return check_loss(loss, **arguments)
+
+
+def check_objective_case(objective, arguments):
+    """The report on one of `objective_cases`."""
+    return check_objective(objective, **arguments)
 
 
 def check_recipe(name, part, seed=0):

@@ -12,6 +12,7 @@ from scratchgan import backend
 from scratchgan.derivatives import STEPS
 
 H = STEPS[np.dtype("float64")]
+ROUNDING = 2.0**10  # times a dtype's eps: what sums of many terms lose
 DIFFERENCE = 2.0**-17  # about the cube root of float64's precision, where rounding and truncation balance
 
 
@@ -19,8 +20,11 @@ def host(array):
     return backend.to_host(array)
 
 
-def relative_error(a, b):
-    """(max|a - b| / max|b|, index of the worst entry); infinite if a value is not finite or only b is zero."""
+def relative_error(a, b, floor=0.0):
+    """(max|a - b| / max|b|, index of the worst entry); infinite if a value is not finite or only b is zero.
+
+    `floor`: the least to divide by, where b is nothing but rounding errors of numbers of that size.
+    """
     a, b = np.asarray(host(a)), np.asarray(host(b))
     if a.shape != b.shape:
         return np.inf, None
@@ -29,9 +33,18 @@ def relative_error(a, b):
     difference = np.abs(a.astype(np.result_type(a, np.float64)) - b)
     difference = np.where(np.isfinite(difference), difference, np.inf)
     index = np.unravel_index(np.argmax(difference), a.shape)
-    worst, scale = float(difference[index]), float(np.abs(b).max())
+    worst, scale = float(difference[index]), max(float(np.abs(b).max()), floor)
     error = 0.0 if worst == 0 else worst / scale if scale > 0 and np.isfinite(worst) else np.inf
     return error, tuple(int(i) for i in index)
+
+
+def is_rounding(values, scale, dtype="float64"):
+    """Whether all values are zero up to rounding: nothing beside `scale`, the size of the gradients around them.
+
+    Where terms cancel, as in the gradient of a bias before batch normalisation, a sum that is 0 comes out as a few
+    times 1e-16 of its terms, and to divide an error by it says nothing.
+    """
+    return bool(np.max(np.abs(values), initial=0) <= ROUNDING * np.finfo(dtype).eps * scale)
 
 
 def all_entries(shape):

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratchgan.gradcheck.oracles import host
+from scratchgan import kernels
+from scratchgan.gradcheck.oracles import host, is_rounding
+
+plain = getattr(kernels, "plain", None)
 
 
 @dataclass
@@ -20,6 +23,16 @@ class Pass:
     def gradients(self):
         """Tensor name -> gradient on the host: "x" first, then the parameters."""
         return {"x": host(self.dx), **self.grads}
+
+    @property
+    def scale(self):
+        """The size of gradients in this pass: the largest norm of any, dy included."""
+        return max(float(np.linalg.norm(host(value))) for value in (self.dy, *self.gradients().values()))
+
+    def floor(self, tensor):
+        """What errors of this gradient are divided by at least: `scale` if it is zero up to rounding, else 0."""
+        scale = self.scale
+        return scale if tensor != "y" and is_rounding(self.gradients()[tensor], scale) else 0.0
 
 
 def named_params(layer):

@@ -10,6 +10,7 @@ from scratchgan.gradcheck.oracles import relative_error
 COMPLEX_STEP = "complex step"
 CENTRAL = "central differences"
 FLOAT32 = "float32"
+ZERO = "gradient is zero up to rounding: nothing was checked"
 NAME_WIDTH = 52  # of a table
 
 
@@ -93,9 +94,9 @@ class Report:
         self.rows.append(Row(tensor, check, bool(ok), detail="" if ok else detail, case=self.case, **numbers))
         return bool(ok)
 
-    def compare(self, tensor, check, a, b, tolerance, detail=""):
-        """A row that holds if max|a - b| / max|b| <= tolerance."""
-        error, where = relative_error(a, b)
+    def compare(self, tensor, check, a, b, tolerance, detail="", floor=0.0):
+        """A row that holds if max|a - b| / max|b| <= tolerance. `floor`: see `relative_error`."""
+        error, where = relative_error(a, b, floor)
         return self.add(tensor, check, error <= tolerance, detail, error=error, tolerance=tolerance, where=where)
 
     @contextmanager
@@ -116,7 +117,7 @@ class Report:
     def __str__(self):
         shapes = ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in self.inputs.items())
         head = f"{self.name}: {'ok' if self.ok else 'WRONG: ' + ', '.join(self.wrong)}"
-        oracles = [row for row in self.rows if row.check in (COMPLEX_STEP, CENTRAL, FLOAT32) and row.ok]
+        oracles = [row for row in self.rows if row.check in (COMPLEX_STEP, CENTRAL, FLOAT32, ZERO) and row.ok]
         held = len(self.rows) - len(oracles) - len(self.failures)
         lines = [head, f"  seed {self.seed}; {shapes}", *(f"  {row}" for row in self.failures),
                  *(f"  {row}" for row in oracles)]

@@ -10,6 +10,7 @@ from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.oracles import host
 from scratchgan.gradcheck.passes import forward, named_params, one_pass, plain, pristine, same_bits, twin_of
 from scratchgan.gradcheck.properties import check_properties
+from scratchgan.gradcheck.pytorch import PYTORCH, check_layer_by_pytorch
 from scratchgan.gradcheck.report import CENTRAL, COMPLEX_STEP, ZERO, Report
 
 EXACT = 1e-12        # complex step in complex128
@@ -33,7 +34,8 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
                   their step is too small or too large
     zero          names of tensors whose gradient is zero by nature in training
 
-    First oracle: complex step, to 1e-12. Second: central differences, to 1e-7. Values are rounded to float32
+    First oracle: complex step, to 1e-12. Second: central differences, to 1e-7. Third, for layers of the package, and
+    where it is installed: PyTorch, to 1e-9. Values are rounded to float32
     before, so that the float32 gradient (to 1e-5) is one at the very same point; parameters that are all equal, as
     ones or zeros, are moved a little, since a mistake in their use would not show. Then the same with the formulas
     in place of the kernels ("plain"). Checked besides: `wrt`, accumulation, memory orders, one sample, eval mode,
@@ -125,6 +127,8 @@ class _ModeCheck:
         if properties:
             check_properties(report, layer, x, passed.dy, passed, self.seed, SINGLE, self.differences)
         check_plain(report, layer, x, passed, self.seed, SINGLE, references, properties, self.differences)
+        with report.guard(PYTORCH):
+            check_layer_by_pytorch(report, base, self.trained, x, passed)
         return passed
 
     def ordinary_pass(self, base):

@@ -11,6 +11,7 @@ from scratchgan.gradcheck.layers import AGREEMENT, AGREES, EXACT, SINGLE, entry_
 from scratchgan.gradcheck.oracles import DIFFERENCE, H, host
 from scratchgan.gradcheck.passes import plain, same_bits
 from scratchgan.gradcheck.properties import NOT_ANALYTIC, ROUNDING, SECOND, layouts, second_order_error
+from scratchgan.gradcheck.pytorch import check_loss_by_pytorch
 from scratchgan.gradcheck.report import COMPLEX_STEP, FLOAT32, Report
 from scratchgan.losses import BCELoss
 
@@ -63,7 +64,7 @@ class _LossCheck:
 
     def everything(self):
         """All rows; then those that the formulas in place of the kernels may change."""
-        rest = (self.orders, self.arrays, self.caches, self.second_order, self.single)
+        rest = (self.orders, self.arrays, self.caches, self.second_order, self.single, self.pytorch)
         for check in (self.entries, *rest, self.formulas):
             with self.report.guard(check.__name__):
                 check()
@@ -94,6 +95,9 @@ class _LossCheck:
         weights = np.float64(1) if self.dy is None else host(self.dy)
         scale = max(float(np.linalg.norm(weights)), float(np.linalg.norm(host(self.gradient))))
         self.derivative = entry_rows(self.report, "input", host(self.gradient), run, at, weights, scale)
+
+    def pytorch(self):
+        check_loss_by_pytorch(self.report, self.loss, self.input, self.target, self.dy, self.y, self.gradient)
 
     def formulas(self):
         """Loss and gradient by the formulas in place of the kernels."""

@@ -23,7 +23,8 @@ def check_objective(objective, *, scores=SCORES, seed=0, name=None):
     rng = np.random.default_rng(seed)
     given = {what: (2 * rng.standard_normal((scores, 1))).astype(np.float32).astype(np.float64)
              for what in ("real", "fake")}
-    report = Report(name or f"{objective!r}, {scores} scores of each", seed, given)
+    name = name or f"{getattr(objective, 'name', type(objective).__name__)}, {scores} scores of each"
+    report = Report(name, seed, given)
     with report.guard("the gradients"):
         _check(report, objective, given, rng)
     return report

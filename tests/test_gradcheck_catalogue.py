@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torch_oracle import torch_module
 
 from scratchgan import gradcheck, layers, losses, recipes
 from scratchgan.errors import UserError
@@ -141,3 +142,41 @@ def test_a_complex_gradient_for_a_real_input(name, rng):
             parts.append([twin.backward(given), twin.grad])
         for real, imaginary, both in zip(*parts, strict=True):
             np.testing.assert_allclose(both, real + 1j * imaginary, rtol=1e-12, atol=1e-12)
+
+
+def negated(method):
+    return lambda self, *arguments: -method(self, *arguments)
+
+
+def test_a_right_gradient_of_another_function_is_seen_by_pytorch(monkeypatch):
+    torch_module()
+    monkeypatch.setattr(layers.Sigmoid, "forward", negated(layers.Sigmoid.forward))
+    monkeypatch.setattr(layers.Sigmoid, "backward", lambda self, dy, wrt="all", backward=layers.Sigmoid.backward:
+                        None if wrt == "params" else -backward(self, dy, wrt))
+    monkeypatch.setattr(losses.MSELoss, "elements", negated(losses.MSELoss.elements))
+    monkeypatch.setattr(losses.MSELoss, "elements_grad", negated(losses.MSELoss.elements_grad))
+    for name, wrong in (("Sigmoid", ["y", "x"]), ("MSELoss", ["y", "input"])):
+        report = gradcheck.run([name])[0]
+        assert report.wrong == wrong and {row.check for row in report.failures} == {"PyTorch"}
+
+
+def test_running_statistics_are_those_of_pytorch(monkeypatch):
+    torch_module()
+    forward = layers.BatchNorm1d.forward
+
+    def doubled(self, x):
+        y = forward(self, x)
+        self.buffers["running_mean"] = self.buffers["running_mean"] * (1 if self.is_twin or not self.training else 2)
+        return y
+    monkeypatch.setattr(layers.BatchNorm1d, "forward", doubled)
+    assert gradcheck.run(["BatchNorm1d"])[0].wrong == ["running_mean"]
+
+
+def test_a_layer_of_ones_own_is_not_compared_with_pytorchs():
+    class Tanh(layers.Tanh):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+        def backward(self, dy, wrt="all"):
+            return super().backward(2 * dy, wrt)
+    gradcheck.check_layer(Tanh(), input_shape=(2, 3)).raise_if_failed()

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Pass:
         """Tensor name -> gradient on the host: "x" first, then the parameters."""
         return {"x": host(self.dx), **self.grads}
 
-    @property
+    @cached_property
     def scale(self):
         """The size of gradients in this pass: the largest norm of any, dy included."""
         return max(float(np.linalg.norm(host(value))) for value in (self.dy, *self.gradients().values()))

@@ -1,6 +1,7 @@
 """The checker itself: right layers pass, wrong ones are caught, and the report names what is wrong."""
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -176,6 +177,30 @@ def test_values_that_central_differences_cannot_take():
     assert not gradcheck.check_layer(BatchNorm1d(3), x).ok
     report = gradcheck.check_layer(BatchNorm1d(3), x, differences=False).raise_if_failed()
     assert report.worst("central differences") is None and report.worst("complex step") <= 1e-12
+
+
+class TwoWays(Square):
+    """A faster way and a formula, either of which may be wrong."""
+
+    plain, factors = False, (2, 2)  # of kernel and formula
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else self.factors[self.plain] * self.x * dy
+
+
+@pytest.mark.parametrize("factors, cases", [((2, 2), set()), ((2, -2), {"plain", "batch of 1, plain"}),
+                                            ((3, 2), {"", "batch of 1"})])
+def test_kernels_and_formulas_are_both_checked(monkeypatch, factors, cases):
+    @contextmanager
+    def plain():
+        monkeypatch.setattr(TwoWays, "plain", True)
+        yield
+        monkeypatch.setattr(TwoWays, "plain", False)
+    monkeypatch.setattr(gradcheck.layers, "plain", plain)
+    monkeypatch.setattr(TwoWays, "factors", factors)
+    report = gradcheck.check_layer(TwoWays(), input_shape=(3, 4))
+    assert report.wrong == (["x"] if cases else [])
+    assert {row.case for row in report.failures if row.check == "complex step"} == cases
 
 
 class CenteredBias(Dense):

@@ -129,7 +129,7 @@ class Ours:
         return middle - start, time.perf_counter() - again
 
     def results(self):
-        grads = {f"d{prefix}{key}": grad for prefix, layer in self.layer.walk() for key, grad in layer.grads.items()}
+        grads = {f"d{prefix}{key}": grad for prefix, layer in self.layer.named_layers() for key, grad in layer.grads.items()}
         return {"y": self.y, "dx": self.dx, **grads}
 
 

@@ -67,6 +67,22 @@ class Worker:
         return seconds
 
 
+    def memory(self, way):
+        """Where NumPy's memory comes from: see memory.py."""
+        from scratchgan.memory import Pool
+        Pool.works = way == "pool"
+        if way == "glibc keeps":
+            import ctypes
+            for parameter, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 64 << 20)):
+                if not ctypes.CDLL(None).mallopt(parameter, value):
+                    raise SystemExit("mallopt refused")
+
+    def peak(self):
+        """MiB, of physical memory."""
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+
+
 IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64)}
 
 

@@ -104,7 +104,7 @@ def difference(system, batch, make, dtype, steps, lr):
     images = random_images(system, batch, dtype)
     x = as_tensor(system, images)
     for _ in range(steps):
-        z = game.noise(batch, game.seed, "noise", game.steps)
+        z = game.latent.draw(batch, game.seed, "noise", game.steps, dtype=dtype)
         game.step(images)
         peer.step(x, torch.from_numpy(z.reshape(batch, *peer.rules.z_shape)))
     errors = []
@@ -112,7 +112,7 @@ def difference(system, batch, make, dtype, steps, lr):
         theirs, ours = peer.networks[name], network.state_dict()
         pairs = {key: (ours[key], value) for key, value in theirs.state_dict().items()}
         if name == "generator" or peer.fused:  # as written, D's gradient holds G's step, too
-            grads = {f"{prefix}{key}": grad for prefix, layer in network.walk() for key, grad in layer.grads.items()}
+            grads = {f"{prefix}{key}": grad for prefix, layer in network.named_layers() for key, grad in layer.grads.items()}
             pairs |= {f"gradient of {key}": (grads[key], p.grad) for key, p in theirs.named_parameters()}
         order = np.inf if dtype == "float64" else 2
         errors += [(relative_error(a, b.detach().numpy(), order), f"{name}'s {key}") for key, (a, b) in pairs.items()]

@@ -18,11 +18,11 @@ import numpy as np
 
 import scratchgan
 from scratchgan import data, random
-from scratchgan.data.batches import Batches, to_float
 from scratchgan.errors import UserError
 from scratchgan.layers import Dropout, Flatten, Linear, ReLU, Sequential
 from scratchgan.losses import CrossEntropyLoss
 from scratchgan.optimizers import Adam
+from scratchgan.system import scaled
 
 CONFIDENT = 0.9
 SAMPLES = 1000
@@ -33,14 +33,14 @@ def train_classifier(dataset, epochs, batch_size=100, seed=0):
                          Linear(784, 512), ReLU(), Dropout(0.3),
                          Linear(512, 256), ReLU(), Dropout(0.3),
                          Linear(256, 10)).initialize(seed, "classifier")
-    loss, batches = CrossEntropyLoss(), Batches(dataset, batch_size, seed)
+    loss, batches = CrossEntropyLoss(), dataset.batches(batch_size, seed)
     steps = epochs * batches.steps_per_epoch
     optimizer = Adam(network, lr=lambda step: 1e-3 * (1 - step / steps))
     for step in range(steps):
         images, labels = batches.batch(step)
         network.set_step(seed, step)
         with network.workspace():
-            loss.forward(network.forward(images), labels)
+            loss.forward(network.forward(scaled(images)), labels)
             network.zero_grad()
             network.backward(loss.backward(), wrt="params")
             optimizer.step()
@@ -94,16 +94,16 @@ def main():
         scratchgan.fit(game, train, steps=1500)
     else:
         game = scratchgan.load(args.run)
-        if game.image_shape != (1, 28, 28):
-            parser.error(f"{args.run} makes images {'x'.join(map(str, game.image_shape))}, the classifier knows "
+        if game.sample_shape != (1, 28, 28):
+            parser.error(f"{args.run} makes images {'x'.join(map(str, game.sample_shape))}, the classifier knows "
                          "1x28x28: give a run of mlp, or of dcgan28 on MNIST")
         train, test = data.load_mnist("train"), data.load_mnist("test")
 
     network = train_classifier(train, args.epochs)
-    right = probabilities(network, to_float(test.images)).argmax(axis=1) == test.labels
+    right = probabilities(network, scaled(test.images)).argmax(axis=1) == test.labels
     print(f"Classifier: {right.mean():.2%} of {len(test):,} {'training' if args.short else 'test'} images right\n")
 
-    untrained = scratchgan.recipes.get(game.recipe["name"]).build(seed=1, **game.recipe["settings"])
+    untrained = scratchgan.recipes.get(game.record["name"]).build(seed=1, **game.record["settings"])
     samples = game.sample(SAMPLES, seed=1)
     print(f"{'1,000 of':<22} {'above 0.9':>9}   {'rarest digit':>14}   {' '.join(f'{d:>4}' for d in range(10))}")
     p = probabilities(network, samples)

@@ -37,6 +37,7 @@ from scratchgan.layers import (
 )
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.system import System
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
 _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
@@ -69,6 +70,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softplus",
+    "System",
     "Tanh",
     "Unflatten",
     "Upsample",
@@ -82,8 +84,11 @@ __all__ = [
 
 def __getattr__(name):
     if name == "__version__":
-        from importlib.metadata import version
-        value = version("scratchgan")
+        from importlib import metadata
+        try:
+            value = metadata.version("scratchgan")
+        except metadata.PackageNotFoundError:  # run from a checkout
+            value = "not installed"
     elif name in _LATER:
         module = importlib.import_module(_LATER[name])
         value = getattr(module, name, module)

@@ -1,4 +1,4 @@
-"""The array module: NumPy, or CuPy for CUDA. The only room that imports CuPy, and only when asked for it.
+"""The array module: NumPy, or CuPy for CUDA; and memory for results. The only room that imports CuPy, when asked for it.
 
 Code elsewhere never names a device: it asks `array_module(x)` for the module that x belongs to and calls
 functions that both have.
@@ -12,6 +12,7 @@ import sys
 import numpy as np
 
 from scratchgan.errors import UserError
+from scratchgan.memory import POOL, SMALLEST
 
 # The four number types of the engine: two to train in, two to differentiate with by complex step.
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")}
@@ -53,20 +54,30 @@ def module_of(device):
 
 
 def empty(shape, dtype, order="C", xp=np):
-    """`xp.empty`, which on NumPy starts on a cache line of 64 bytes; NumPy's own large arrays start 16 bytes after one,
-    so that every load of 64 bytes touches two, which costs an elementwise pass about a tenth of its time.
-    """
+    """An uninitialised array to write a result into: the one place where memory for results comes from."""
     if xp is not np:
         return xp.empty(shape, dtype, order)
-    block = _aligned(np.empty, math.prod(shape), dtype)
-    return block.reshape(shape[::-1]).T if order == "F" else block.reshape(shape)
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALLEST or not POOL.works:
+        return np.empty(shape, dtype, order)
+    return POOL.array(shape, dtype, order, size)
 
 
-def _aligned(make, size, dtype):
-    item = np.dtype(dtype).itemsize
-    block = make(size + 64 // item, dtype)
-    start = -block.ctypes.data % 64 // item
-    return block[start:start + size]
+def empty_like(x):
+    """`empty` in the shape, dtype and memory order of x."""
+    xp, flags = array_module(x), x.flags
+    if flags.c_contiguous:
+        return empty(x.shape, x.dtype, xp=xp)
+    if flags.f_contiguous:
+        return empty(x.shape, x.dtype, "F", xp)
+    return empty_along(x.shape, x.dtype, memory_order(x), xp)
+
+
+def empty_along(shape, dtype, axes, xp=np):
+    """`empty` whose memory holds the axes in this order: axes[0] is the slowest."""
+    stored = empty([shape[axis] for axis in axes], dtype, xp=xp)
+    return stored.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 def memory_order(x):
@@ -92,12 +103,17 @@ def zeros_like(vector, dtype=None):
 
     On NumPy it takes up physical memory only once it is written to.
     """
-    xp, dtype = array_module(vector), dtype or vector.dtype
-    return _aligned(np.zeros, vector.size, dtype) if xp is np else xp.zeros(vector.shape, dtype)
+    xp, dtype = array_module(vector), np.dtype(dtype or vector.dtype)
+    if xp is not np:
+        return xp.zeros(vector.shape, dtype)
+    block = np.zeros(vector.size + 64 // dtype.itemsize, dtype)
+    start = -block.ctypes.data % 64 // dtype.itemsize  # on a cache line, as the results of `empty`
+    return block[start:start + vector.size]
 
 
-def copy(vector, dtype=None):
-    new = empty(vector.shape, dtype or vector.dtype, xp=array_module(vector))
+def copy(vector):
+    """An independent copy of a vector."""
+    new = zeros_like(vector)
     new[...] = vector
     return new
 

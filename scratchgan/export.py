@@ -2,8 +2,9 @@
 
     scratchgan.export.save_onnx(scratchgan.load("runs/mlp"), "generator.onnx")
 
-The model takes "z" (N, z_dim), float32, for any N, and gives "images" (N, C, H, W) in [-1, 1], as `Game.generate`
-does. Weights keep the names that they have in the state dict. Needs the package `onnx`, nothing else here does.
+The model takes "z" (N, z_dim), float32, for any N, and gives "images" (N, C, H, W), or whatever the samples are, in
+the system's value range, as `Game.generate` does. Weights keep the names that they have in the state dict. Needs the
+package `onnx`, nothing else here does.
 """
 
 import copy
@@ -14,13 +15,17 @@ import numpy as np
 
 from scratchgan.errors import UserError
 from scratchgan.layers.pooling import nearest
+from scratchgan.system import System
 
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, from December 2022
 Z, IMAGES, BATCH = "z", "images", "N"
 
 
 def save_onnx(system, path):
-    """Write the generator of a `Game` to `path`, whole or not at all. `UserError` for a layer that ONNX has not."""
+    """Write the network that makes a `System`'s samples to `path`, whole or not at all.
+
+    `UserError` for a system without one, and for a layer that ONNX has not.
+    """
     from scratchgan.files import replace_file, writing
     data = onnx_model(system).SerializeToString()
     with writing("the model to", path):
@@ -39,23 +44,28 @@ def require_onnx():
 def onnx_model(system):
     """The generator in eval mode as an `onnx.ModelProto`, checked."""
     onnx = require_onnx()
-    missing = [name for name in ("generator", "z_dim", "image_shape") if not hasattr(system, name)]
-    if missing:
-        raise UserError(f"{type(system).__name__} has no {missing[0]}: only a Game's generator can be exported.")
-    generator = copy.deepcopy(system.generator).to("cpu", "float32").eval()
+    if not isinstance(system, System):
+        raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
+    if system.sampler is None or system.latent is None:
+        raise UserError(f"{type(system).__name__} makes no samples of noise: there is no generator to export.")
+    generator = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
     graph = Graph(onnx)
-    z = np.zeros((2, system.z_dim), np.float32)  # goes through all layers, for the shapes between them
-    x = z.reshape(2, *getattr(system, "z_shape", (system.z_dim,)))
+    z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them
+    x = system.latent.shaped(z)
     name, y = graph.walk(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
-    graph.add("Identity", graph.reshaped(name, y.shape, (2, *system.image_shape)), output=IMAGES)
-    return graph.model({Z: (BATCH, system.z_dim)}, {IMAGES: (BATCH, *system.image_shape)}, about(system))
+    name = graph.reshaped(name, y.shape, (2, *system.sample_shape))
+    if system.value_range is None:
+        graph.add("Identity", name, output=IMAGES)
+    else:
+        graph.add("Clip", name, *map(graph.array, map(float, system.value_range)), output=IMAGES)
+    return graph.model({Z: (BATCH, system.latent.z_dim)}, {IMAGES: (BATCH, *system.sample_shape)}, about(system))
 
 
 def about(system):
     """What the file says of where it comes from."""
-    recipe = getattr(system, "recipe", None) or {}
+    recipe = system.record or {}
     told = {"recipe": recipe.get("name"), "settings": json.dumps(recipe["settings"]) if recipe else None,
-            "step": getattr(system, "steps", None)}
+            "step": system.steps}
     return {name: str(value) for name, value in told.items() if value is not None}
 
 
@@ -86,14 +96,15 @@ class Graph:
 
     def walk(self, layer, key, name, x):
         """The nodes of a layer whose state-dict keys begin with `key`, input called `name`: (output's name, y)."""
-        kind = type(layer).__name__
-        if kind == "Sequential" and is_ours(layer):
+        kind = kind_of(layer)
+        if kind == "Sequential":
             for index, child in layer.layers.items():
                 name, x = self.walk(child, f"{key}{index}.", name, x)
             return name, x
-        if kind not in NODES or not is_ours(layer):
+        if kind is None:
             raise UserError(f"The layer {key.rstrip('.') or 'that is the generator'}, {layer!r}, cannot be written as "
-                            f"ONNX, which is possible for {', '.join(NODES)} and Sequential.")
+                            f"ONNX, which is possible for {', '.join(NODES)}, Sequential, and what derives from them "
+                            "without a forward of its own.")
         y = layer.forward(x)
         if len(y) != len(x):
             raise UserError(f"The layer {key.rstrip('.')}, {layer!r}, changes the number of samples, which ONNX is not "
@@ -113,9 +124,17 @@ class Graph:
         return model
 
 
-def is_ours(layer):
-    """Not a layer of the user's own that happens to have the name of one of ours."""
-    return type(layer).__module__.startswith("scratchgan.layers.")
+def kind_of(layer):
+    """The name of the layer of ours whose forward pass this one has, itself or by inheritance; None if it has none."""
+    if "forward" in vars(layer):
+        return None
+    for kind in type(layer).__mro__:
+        ours = kind.__module__.startswith("scratchgan.layers.")
+        if ours and (kind.__name__ in NODES or kind.__name__ == "Sequential"):
+            return kind.__name__
+        if "forward" in vars(kind) and not ours:
+            return None
+    return None
 
 
 class At:
@@ -174,16 +193,31 @@ def dropout(graph, at, x):
     return x  # in eval mode
 
 
-def convolution(graph, at, x, operator="Conv", **more):
+def convolution(graph, at, x, operator="Conv", pads=None, with_bias=True, **more):
     g = at.layer.geometry
-    (top, bottom), (left, right) = g.padding
-    inputs = [name for name in (at.state(graph, "weight"), at.state(graph, "bias")) if name]
-    return graph.add(operator, x, *inputs, kernel_shape=g.kernel, strides=g.stride, dilations=g.dilation,
-                     group=g.groups, pads=(top, left, bottom, right), **more)
+    begin, end = zip(*g.padding)
+    weight, bias = at.state(graph, "weight"), at.state(graph, "bias") if with_bias else ""
+    return graph.add(operator, x, weight, *[bias] * bool(bias), kernel_shape=g.kernel, strides=g.stride,
+                     dilations=g.dilation, group=g.groups, pads=pads or (*begin, *end), **more)
 
 
 def transposed_convolution(graph, at, x):
-    return convolution(graph, at, x, "ConvTranspose", output_padding=at.layer.output_padding)
+    """Output padding adds to the end what padding takes from it. ONNX has it below the stride only.
+
+    Elsewhere the padding at the end is less by it; what is left reaches beyond all products and holds the bias alone.
+    """
+    layer, g = at.layer, at.layer.geometry
+    allowed = [p if p < s else 0 for p, s in zip(layer.output_padding, g.stride)]
+    rest = [p - q for p, q in zip(layer.output_padding, allowed)]
+    begin, end = zip(*g.padding)
+    pads = (*begin, *(max(p - r, 0) for p, r in zip(end, rest)))
+    beyond = [max(r - p, 0) for p, r in zip(end, rest)]
+    y = convolution(graph, at, x, "ConvTranspose", pads=pads, with_bias=not any(beyond), output_padding=allowed)
+    if not any(beyond):
+        return y
+    y = graph.add("Pad", y, graph.array([0] * 6 + beyond))
+    bias = at.state(graph, "bias")
+    return graph.add("Add", y, graph.add("Reshape", bias, graph.array([-1, 1, 1]))) if bias else y
 
 
 def batch_norm(graph, at, x):

@@ -8,6 +8,7 @@ such a function, to hand to a layer: `Linear(64, 256, weight_init=normal(0.02))`
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -24,9 +25,11 @@ def fans(shape):
 
 def constant(value):
     """Every entry (or, for an array of the parameter's shape, each entry) equal to `value`."""
-    def init(shape, seed, purpose):
-        return np.broadcast_to(np.asarray(value, np.float32), shape).copy()
-    return init
+    return partial(_constant, value)
+
+
+def _constant(value, shape, seed, purpose):
+    return np.broadcast_to(np.asarray(value, np.float32), shape).copy()
 
 
 zeros = constant(0.0)
@@ -35,19 +38,23 @@ ones = constant(1.0)
 
 def uniform(low, high):
     """U(low, high)."""
-    def init(shape, seed, purpose):
-        return random.uniform(shape, seed, purpose, low=low, high=high)
-    return init
+    return partial(_uniform, low, high)
+
+
+def _uniform(low, high, shape, seed, purpose):
+    return random.uniform(shape, seed, purpose, low=low, high=high)
 
 
 def normal(std, mean=0.0):
     """N(mean, std^2)."""
-    def init(shape, seed, purpose):
-        z = random.normal(shape, seed, purpose)
-        z *= np.float32(std)
-        z += np.float32(mean)
-        return z
-    return init
+    return partial(_normal, std, mean)
+
+
+def _normal(std, mean, shape, seed, purpose):
+    z = random.normal(shape, seed, purpose)
+    z *= np.float32(std)
+    z += np.float32(mean)
+    return z
 
 
 def fan_in_uniform(fan_in):
@@ -58,36 +65,44 @@ def fan_in_uniform(fan_in):
 
 def xavier_uniform(gain=1.0):
     """U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16)."""
-    def init(shape, seed, purpose):
-        a = gain * math.sqrt(6 / sum(fans(shape)))
-        return uniform(-a, a)(shape, seed, purpose)
-    return init
+    return partial(_xavier_uniform, gain)
+
+
+def _xavier_uniform(gain, shape, seed, purpose):
+    a = gain * math.sqrt(6 / sum(fans(shape)))
+    return _uniform(-a, a, shape, seed, purpose)
 
 
 def xavier_normal(gain=1.0):
     """N(0, s^2), s = gain sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    def init(shape, seed, purpose):
-        return normal(gain * math.sqrt(2 / sum(fans(shape))))(shape, seed, purpose)
-    return init
+    return partial(_xavier_normal, gain)
 
 
-def _rectifier_gain(negative_slope):
-    return math.sqrt(2 / (1 + negative_slope**2))
+def _xavier_normal(gain, shape, seed, purpose):
+    return _normal(gain * math.sqrt(2 / sum(fans(shape))), 0.0, shape, seed, purpose)
 
 
 def kaiming_uniform(negative_slope=0.0):
     """U(-b, b), b = g sqrt(3 / fan_in), g^2 = 2 / (1 + slope^2) (He et al. 2015, eq. 15)."""
-    def init(shape, seed, purpose):
-        b = _rectifier_gain(negative_slope) * math.sqrt(3 / fans(shape)[0])
-        return uniform(-b, b)(shape, seed, purpose)
-    return init
+    return partial(_kaiming_uniform, negative_slope)
+
+
+def _kaiming_uniform(negative_slope, shape, seed, purpose):
+    b = _rectifier_gain(negative_slope) * math.sqrt(3 / fans(shape)[0])
+    return _uniform(-b, b, shape, seed, purpose)
 
 
 def kaiming_normal(negative_slope=0.0):
     """N(0, s^2), s = g / sqrt(fan_in), g^2 = 2 / (1 + slope^2) (He et al. 2015, eq. 15)."""
-    def init(shape, seed, purpose):
-        return normal(_rectifier_gain(negative_slope) / math.sqrt(fans(shape)[0]))(shape, seed, purpose)
-    return init
+    return partial(_kaiming_normal, negative_slope)
+
+
+def _kaiming_normal(negative_slope, shape, seed, purpose):
+    return _normal(_rectifier_gain(negative_slope) / math.sqrt(fans(shape)[0]), 0.0, shape, seed, purpose)
+
+
+def _rectifier_gain(negative_slope):
+    return math.sqrt(2 / (1 + negative_slope**2))
 
 
 def marginal_logit(images, eps=1e-3):

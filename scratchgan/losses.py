@@ -11,6 +11,7 @@ from scratchgan import backend, kernels
 from scratchgan.backend import array_module
 
 REDUCTIONS = ("mean", "sum", "none")
+UNDERFLOW_TO_ZERO = np.errstate(under="ignore")  # where e^-200 is 0 nothing went wrong, whatever the caller's errstate
 
 
 def like(weight, input):
@@ -35,6 +36,7 @@ class Loss:
         """d(elements)/d(input), elementwise."""
         raise NotImplementedError
 
+    @UNDERFLOW_TO_ZERO
     def forward(self, input, target):
         self.check(input, target)
         loss = self.elements(input, target)
@@ -48,6 +50,7 @@ class Loss:
             return loss
         return loss.mean() if self.reduction == "mean" else loss.sum()
 
+    @UNDERFLOW_TO_ZERO
     def backward(self, dy=None):
         input, target = self.kept()
         grad = self.elements_grad(input, target)
@@ -162,8 +165,9 @@ class CrossEntropyLoss(Loss):
 
         dz_c = (sum_k u_k) p_c - u_c
 
-    reduction="mean" divides by N, or for indices by the sum of the targets' weights. Targets equal to
-    `ignore_index` count for nothing.
+    with 0 log 0 = 0: a score of -inf masks a class, unless it is the target. reduction="mean" divides by N, or for
+    indices by the sum of the targets' weights. Targets equal to `ignore_index` count for nothing; the mean over none
+    is NaN, its gradient 0.
     """
 
     def __init__(self, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -172,21 +176,28 @@ class CrossEntropyLoss(Loss):
             raise ValueError(f"CrossEntropyLoss: label_smoothing must be from 0 to 1, not {label_smoothing}")
         self.ignore_index, self.label_smoothing = ignore_index, float(label_smoothing)
 
+    @UNDERFLOW_TO_ZERO
     def forward(self, input, target):
         self.check(input, target)
-        axis = min(1, input.ndim - 1)
-        shifted = input - input.real.max(axis=axis, keepdims=True)
-        log_p = shifted - array_module(input).log(array_module(input).exp(shifted).sum(axis=axis, keepdims=True))
+        xp, axis = array_module(input), min(1, input.ndim - 1)
+        with np.errstate(over="ignore"):  # a score too far below the largest: its p is 0
+            shifted = input - input.real.max(axis=axis, keepdims=True)
+        log_p = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
         u, counted = self.weighted_targets(input, target, axis)
         self.cache = log_p, u, counted, axis
-        loss = -(u * log_p).sum(axis=axis)
-        return loss.sum() / counted if self.reduction == "mean" else self.reduce(loss)
+        loss = -(u * xp.where(u != 0, log_p, xp.zeros_like(log_p))).sum(axis=axis)
+        if self.reduction != "mean":
+            return self.reduce(loss)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where every target is ignored
+            return loss.sum() / counted
 
+    @UNDERFLOW_TO_ZERO
     def backward(self, dy=None):
         log_p, u, counted, axis = self.kept()
-        dz = u.sum(axis=axis, keepdims=True) * array_module(log_p).exp(log_p) - u
+        xp = array_module(log_p)
+        dz = u.sum(axis=axis, keepdims=True) * xp.exp(log_p) - u
         if self.reduction == "mean":
-            return dz / counted
+            return dz / xp.where(counted == 0, xp.ones_like(counted), counted)
         shape = log_p.shape[:axis] + log_p.shape[axis + 1:]
         dy = self.checked_dy(dy, shape)
         return dz if dy is None else dz * array_module(dz).expand_dims(dy, axis)

@@ -4,6 +4,8 @@ Each takes a network and steps its one flat vector: theta <- theta - (something 
 (and SGD's momentum) is a number or a schedule, a function of the number of steps done.
 """
 
+import functools
+
 import numpy as np
 
 from scratchgan import backend, kernels
@@ -11,16 +13,22 @@ from scratchgan import backend, kernels
 
 def exponential_decay(initial, factor, floor=0.0):
     """max(floor, initial / factor^step)."""
-    return lambda step: max(floor, initial * factor**-step)  # which may underflow, but not overflow
+    return functools.partial(_exponential, initial, factor, floor)
+
+
+def _exponential(initial, factor, floor, step):
+    return max(floor, initial * factor**-step)  # which may underflow, but not overflow
 
 
 def linear_ramp(first, last, start, stop):
     """`first` until step `start`, `last` from step `stop` on, a straight line between."""
-    def value(step):
-        if step >= stop:
-            return last
-        return first if step <= start else first + (last - first) * (step - start) / (stop - start)
-    return value
+    return functools.partial(_linear, first, last, start, stop)
+
+
+def _linear(first, last, start, stop, step):
+    if step >= stop:
+        return last
+    return first if step <= start else first + (last - first) * (step - start) / (stop - start)
 
 
 class Optimizer:
@@ -48,6 +56,10 @@ class Optimizer:
     def _apply_schedules(self):
         for i, value in enumerate(self.schedules.values()):
             self.hyper[i] = value(self.steps) if callable(value) else value
+
+    def zero_grad(self):
+        """Set the network's gradients to zero."""
+        self.network.zero_grad()
 
     def step(self):
         """Change theta by one step along the gradient that is in `network.grad`."""
@@ -88,6 +100,11 @@ class Optimizer:
         self._apply_schedules()
 
 
+def require_eps(optimizer, eps):
+    if not (eps >= 0 and np.isfinite(eps)):
+        raise ValueError(f"{type(optimizer).__name__}: eps must be a finite number >= 0, not {eps}")
+
+
 class SGD(Optimizer):
     """g = grad;  b = momentum b + (1 - dampening) g (b = g at first);  theta -= lr b.
 
@@ -119,6 +136,9 @@ class RMSprop(Optimizer):
 
     def __init__(self, network, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
         super().__init__(network, lr, momentum, weight_decay)
+        require_eps(self, eps)
+        if not 0 <= alpha < 1:
+            raise ValueError(f"RMSprop: alpha must be a number from 0 to below 1, not {alpha}")
         self.alpha, self.eps, self.centered = alpha, eps, centered
 
     def update(self, theta, grad):
@@ -154,10 +174,22 @@ class Adam(Optimizer):
         super().__init__(network, lr, weight_decay=weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"Adam: betas must be numbers from 0 to below 1, not {betas}")
+        require_eps(self, eps)
         self.betas, self.eps = tuple(betas), eps
 
     def update(self, theta, grad):
         (b1, b2), t = self.betas, self.steps + 1
         c = ((1 - b2) / (1 - b2**t)) ** 0.5
         rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
-        kernels.adam(theta, grad, self.vector("m"), self.vector("v"), b1, b2, rate, self.eps / c)
+        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), b1, b2, rate, self.eps / c)
+
+
+@kernels.formula
+def adam(theta, grad, m, v, beta1, beta2, rate, eps):
+    """M = b1 M + g;  V = b2 V + g^2;  theta -= rate M / (sqrt(V) + eps), in place, all 1-D."""
+    kind, xp = theta.dtype.type, backend.array_module(theta)
+    m *= kind(beta1)
+    m += grad
+    v *= kind(beta2)
+    v += grad * grad
+    theta -= kind(rate) * m / (xp.sqrt(v) + kind(eps))

@@ -1,33 +1,53 @@
 """Pictures: grids of images, curves of a run, animations. Everything is written whole or not at all.
 
-Images come as the engine gives them, float (N, C, H, W) in [-1, 1]; pictures are uint8, (H, W) grey or (H, W, 3).
+Images come as the engine gives them, float (N, C, H, W) in the value range of a system; pictures are uint8, (H, W)
+grey or (H, W, 3).
 matplotlib is imported where a curve is drawn, and only its objects are used: no state is shared with a caller's own
 figures. Pillow does the rest.
 """
 
 import io
 import math
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scratchgan.files import replacing
+from scratchgan.system import Grid, Panel, Points
+from scratchgan.training.folder import OWN_COLUMNS
 
 BACKGROUND = 96  # between the images: neither the black nor the white of a digit, so that each is seen to its border
 GRID_SIDE, LARGEST_SCALE = 640, 3  # small images are enlarged so that they can be seen, at most to this many pixels
 GREYS = 64  # of an animation: no eye tells them from 256, and the file is a third smaller
 # From the palette of Okabe and Ito, which people of every colour vision tell apart; in grey they differ, too.
 BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
+LINES = [(BLUE, "-"), (VERMILION, "-"), (ORANGE, "--"), ("#009E73", "-"), ("#CC79A7", "--"), ("#56B4E9", "-"),
+         ("#000000", ":")]  # of a chart, one after the other
+PLANE, MARGIN, DOT = 480, 0.15, 3  # pixels of a picture of points, its margin about the data, pixels of a dot
 SMOOTH_FROM = 120  # rows from which a curve is drawn as its running mean over the values
 
 
-def to_pixels(images):
-    """Float in [-1, 1] to uint8 0..255, rounded; what lies outside is clipped, what is no number is black."""
-    return np.rint((np.clip(np.nan_to_num(images, nan=-1.0), -1, 1) + 1) * 127.5).astype(np.uint8)
+def to_pixels(images, value_range=(-1, 1)):
+    """Float to uint8 0..255, rounded; what lies outside the range is clipped, what is no number is black."""
+    return np.rint(unit(np.nan_to_num(images, nan=value_range[0]), value_range) * 255).astype(np.uint8)
 
 
-def image_grid(images, columns=None, pad=2, scale=None):
+def unit(images, value_range=(-1, 1)):
+    """From a value range to [0, 1]; what lies outside is clipped."""
+    low, high = value_range
+    return (np.clip(images, low, high) - low) / (high - low)
+
+
+def drawn(picture, value_range=(-1, 1)):
+    """A `Grid` or `Points` as a picture; None of None."""
+    if isinstance(picture, Grid):
+        return image_grid(picture.images, picture.columns, value_range=value_range or (0, 1))
+    return points(picture.data, picture.samples) if isinstance(picture, Points) else None
+
+
+def image_grid(images, columns=None, pad=2, scale=None, value_range=(-1, 1)):
     """The images (N, C, H, W) in rows of `columns` (default: a square), `pad` pixels around each, as a picture.
 
     Every pixel becomes `scale` x `scale`, without smoothing (default: so that small images can be seen).
@@ -39,7 +59,7 @@ def image_grid(images, columns=None, pad=2, scale=None):
     columns = columns or math.ceil(math.sqrt(n))
     rows = -(-n // columns)
     picture = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad, c), BACKGROUND, np.uint8)
-    for i, image in enumerate(to_pixels(images).transpose(0, 2, 3, 1)):
+    for i, image in enumerate(to_pixels(images, value_range).transpose(0, 2, 3, 1)):
         top, left = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
         picture[top:top + h, left:left + w] = image
     picture = enlarge(picture, scale or min(LARGEST_SCALE, max(1, GRID_SIDE // max(picture.shape))))
@@ -49,6 +69,24 @@ def image_grid(images, columns=None, pad=2, scale=None):
 def enlarge(picture, scale):
     """Every pixel `scale` times as wide and high."""
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def points(data, samples):
+    """Two sets of points (N, 2) as a picture: the data blue, the samples vermilion over them.
+
+    It shows the square about the data; points outside are not drawn.
+    """
+    low, high = data.min(axis=0), data.max(axis=0)
+    middle, half = (low + high) / 2, max((high - low).max() / 2, 1e-9) * (1 + 2 * MARGIN)
+    picture = np.full((PLANE, PLANE, 3), 255, np.uint8)
+    for each, colour in ((data, BLUE), (samples, VERMILION)):
+        each = each[np.isfinite(each).all(axis=1)]
+        at = np.floor((each - middle) / half * (PLANE / 2) + PLANE / 2).astype(np.int64)
+        x, y = at[((at >= 0) & (at < PLANE - DOT)).all(axis=1)].T
+        for i in range(DOT):
+            for j in range(DOT):
+                picture[PLANE - 1 - y - i, x + j] = tuple(bytes.fromhex(colour[1:]))
+    return picture
 
 
 def save_png(path, picture):
@@ -94,44 +132,49 @@ def fewer_greys(frame):
     return out
 
 
-def curves(rows, steps_per_epoch=None, title=None):
-    """The course of a run as a matplotlib figure: losses, what D says, gradient norms, over the epochs.
+def curves(rows, panels=(), steps_per_epoch=None, title=None):
+    """The course of a run as a matplotlib figure: a chart for each of `charts(rows, panels)`, one above the other.
 
     rows             one mapping for each logged step, of numbers by the names of metrics.csv; what a row lacks or
                      what is not finite leaves a gap
+    panels           `System.panels`
     steps_per_epoch  turns steps into epochs; without it the axis counts steps
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 9.5), layout="constrained")
+    panels = charts(rows, panels)
+    figure = Figure(figsize=(9, 0.5 + 3 * max(1, len(panels))), layout="constrained")
     FigureCanvasAgg(figure)
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    axes = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
     if title:
         figure.suptitle(title, fontsize=12)
     x = column(rows, "step") / (steps_per_epoch or 1)
-
-    draw(top, x, rows, {"loss_d": ("D's loss", BLUE, "-"), "loss_g": ("G's loss", VERMILION, "-")})
-    top.set_ylabel("loss (nats)" if probabilities(rows) else "loss")
-
-    draw(middle, x, rows, {"d_real": ("real images, D(x)", BLUE, "-"),
-                           "d_fake": ("samples, D(G(z)), before D's update", VERMILION, "-"),
-                           "d_fake_after": ("samples, after D's update", ORANGE, "--")})
-    if probabilities(rows):
-        middle.axhline(0.5, color="0.45", linewidth=0.8, linestyle=":")
-        middle.set_ylim(-0.02, 1.02)
-        middle.set_ylabel("mean probability of being real")
-    else:
-        middle.set_ylabel("mean score D gives")
-
-    draw(bottom, x, rows, {"grad_norm_discriminator": ("D's gradient", BLUE, "-"),
-                           "grad_norm_generator": ("G's gradient", VERMILION, "-")})
-    norms = np.concatenate([column(rows, name) for name in ("grad_norm_discriminator", "grad_norm_generator")])
-    if (norms > 0).any():
-        bottom.set_yscale("log", nonpositive="mask")
-    bottom.set_ylabel("norm of the gradient (L2)")
-    bottom.set_xlabel("epoch" if steps_per_epoch else "step")
+    for each, panel in zip(axes, panels):
+        draw(each, x, rows, panel.metrics)
+        each.set_ylabel(panel.title)
+        if panel.scale == "probability":
+            each.axhline(0.5, color="0.45", linewidth=0.8, linestyle=":")
+            each.set_ylim(-0.02, 1.02)
+        elif panel.scale == "log" and any((column(rows, name) > 0).any() for name in panel.metrics):
+            each.set_yscale("log", nonpositive="mask")
+    axes[-1].set_xlabel("epoch" if steps_per_epoch else "step")
     return figure
+
+
+def charts(rows, panels=()):
+    """The panels of which the rows have metrics, then one for each group of metrics that are in none.
+
+    A group are those whose names begin with the same word, all but the last one if that is more: loss_a and loss_b.
+    """
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in OWN_COLUMNS]
+    panels = [panel for panel in panels if not panel.metrics.keys().isdisjoint(names)]
+    groups = {}
+    for name in names:
+        if not any(name in panel.metrics for panel in panels):
+            first, _, last = name.rpartition("_")
+            groups.setdefault(first or last, {})[name] = last
+    return [*panels, *(Panel(group.replace("_", " "), metrics) for group, metrics in groups.items())]
 
 
 def column(rows, name):
@@ -141,16 +184,9 @@ def column(rows, name):
     return values
 
 
-def probabilities(rows):
-    """Whether what D says looks like probabilities: an unbounded score does not stay in [0, 1] for long."""
-    values = np.concatenate([column(rows, name) for name in ("d_real", "d_fake", "d_fake_after")])
-    values = values[np.isfinite(values)]
-    return bool(len(values)) and bool((values >= 0).all() and (values <= 1).all())
-
-
-def draw(axes, x, rows, lines):
-    """Each line of {metric: (label, colour, style)}; long ones as the running mean, the values pale behind it."""
-    for name, (label, colour, style) in lines.items():
+def draw(axes, x, rows, metrics):
+    """A line for each of {metric: label}; long ones as the running mean, the values pale behind it."""
+    for (name, label), (colour, style) in zip(metrics.items(), cycle(LINES)):
         y = column(rows, name)
         if not np.isfinite(y).any():
             continue
@@ -176,9 +212,9 @@ def running_mean(y, width):
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def save_curves(path, rows, steps_per_epoch=None, title=None):
+def save_curves(path, rows, panels=(), steps_per_epoch=None, title=None):
     """Draw `curves` into a file of the format that its ending names: png (1080 pixels wide), svg or pdf."""
-    save_figure(path, curves(rows, steps_per_epoch, title))
+    save_figure(path, curves(rows, panels, steps_per_epoch, title))
 
 
 def save_figure(path, figure):
@@ -227,16 +263,16 @@ def bars(result, title=None):
     return figure
 
 
-def terminal(images, width=80, colour=True, encoding="utf-8"):
-    """The first images as text, one or two rows of five, at most `width` characters wide.
+def terminal(pictures, width=80, colour=True, encoding="utf-8"):
+    """The first pictures, all of one size, as text: one or two rows of at most five, at most `width` characters wide.
 
     A character shows two pixels, one above the other: as a half block in two of 256 colours, or, without `colour`,
     as one of five shades, which are ASCII if the encoding has no others.
     """
-    c, h, w = images.shape[1:]
-    shrink = next((factor for factor in range(1, max(h, w)) if 5 * (-(-w // factor) + 1) <= width + 1), max(h, w))
-    pixels = to_pixels(images[:10]).transpose(0, 2, 3, 1)
-    small = [np.asarray(Image.fromarray(x[..., 0] if c == 1 else x).convert("RGB").reduce(shrink)) for x in pixels]
+    h, w = pictures[0].shape[:2]
+    across = min(5, len(pictures))
+    shrink = next((n for n in range(1, max(h, w)) if across * (-(-w // n) + 1) <= width + 1), max(h, w))
+    small = [np.asarray(Image.fromarray(each).convert("RGB").reduce(shrink)) for each in pictures[:10]]
     return "\n\n".join(text_row(small[start:start + 5], colour, encoding) for start in range(0, len(small), 5))
 
 

@@ -1,7 +1,7 @@
 """Where a training step's time goes: per layer and pass, measured from outside while a system steps.
 
 Nothing in the engine knows of this: for a while every layer and every optimizer is of a subclass of its class, whose
-`forward`, `backward` and `step` are measured. Of the system only the `System` protocol is used.
+`forward`, `backward` and `step` are measured. Of the system only what `System` declares is used.
 """
 
 import functools
@@ -68,7 +68,7 @@ def _watched_class(kind, key, around):
 
 def things_of(system):
     """{(network, prefix): layer} of all layers in forward order, {(name of an optimizer, None): optimizer}."""
-    layers = {(name, prefix): layer for name, network in system.networks.items() for prefix, layer in network.walk()}
+    layers = {(name, prefix): layer for name, network in system.networks.items() for prefix, layer in network.named_layers()}
     return layers | {(name, None): optimizer for name, optimizer in system.optimizers.items()}
 
 
@@ -110,7 +110,7 @@ class Survey:
 
     def new_bytes(self, layer):
         self.seen.update(_address(value) for value in layer.params.values())
-        fresh = {_address(array): array.nbytes for array in _arrays(layer.cache, set()) if array.size}
+        fresh = {_address(array): array.nbytes for array in _arrays(layer._kept, set()) if array.size}
         fresh = {address: size for address, size in fresh.items() if address not in self.seen}
         self.seen.update(fresh)
         return sum(fresh.values())
@@ -139,6 +139,12 @@ def survey(system, batch):
     with watched(things_of(system), counts.around):
         system.step(batch)
     return counts
+
+
+def random_examples(system, n, seed=0):
+    """n examples as the system takes them, of uniform noise."""
+    low, high = system.value_range or (-1, 1)
+    return np.random.default_rng(seed).uniform(low, high, (n, *system.sample_shape)).astype(np.float32)
 
 
 def step_flop(system, batch):

@@ -14,6 +14,7 @@ the counter before it encrypts, so block b is the cipher of counter b + 1.)
 
 import hashlib
 import math
+import operator
 import threading
 
 import numpy as np
@@ -26,12 +27,13 @@ _local = threading.local()
 
 
 def _key(seed, purpose):
+    seed = operator.index(seed)  # a whole number of any type, and nothing else: 3, 3.0 and True would be other keys
     return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
 
 
 def _blocks(seed, purpose, step, first, count):
     """`count` blocks from block `first` on, as a flat uint32 array of 8 * count numbers."""
-    key, counter = _key(seed, purpose), first + (step << 128)
+    key, counter = _key(seed, purpose), first + (operator.index(step) << 128)
     if not hasattr(_local, "bits"):
         _local.bits = np.random.Philox(0)  # one for each thread, since making one takes longer than drawing a batch
     _local.bits.state = {
@@ -47,17 +49,24 @@ def _words64(number, count):
 
 def _in_parts(draw, shape, first):
     """draw((samples, size), first) for some samples after the other, so that temporaries are few; float32."""
-    size = max(1, math.prod(shape[1:]))
-    numbers, step = np.empty((shape[0], math.prod(shape[1:])), np.float32), max(1, AT_ONCE // size)
+    shape, first = _whole(shape), operator.index(first)
+    size = math.prod(shape[1:])
+    numbers, step = np.empty((shape[0], size), np.float32), max(1, AT_ONCE // max(1, size))
     for start in range(0, shape[0], step):
         part = numbers[start:start + step]
         part[...] = draw(part.shape, first + start)
     return numbers.reshape(shape)
 
 
+def _whole(shape):
+    """A shape of Python's own numbers: products of NumPy's can overflow, and they have no 128 bits."""
+    return tuple(map(operator.index, shape))
+
+
 def words(shape, seed, purpose, step=0, first=0):
     """uint32 numbers, (samples, n) with n the size of one sample rounded up to whole blocks."""
-    samples, size = shape[0], math.prod(shape[1:])
+    (samples, *rest), first = _whole(shape), operator.index(first)
+    size = math.prod(rest)
     blocks = -(-size // NUMBERS_PER_BLOCK)
     return _blocks(seed, purpose, step, first * blocks, samples * blocks).reshape(samples, blocks * NUMBERS_PER_BLOCK)
 
@@ -83,6 +92,7 @@ def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu")
 
 def normals(steps, shape, seed, purpose, dtype="float32", device="cpu"):
     """`normal` for each step of a range, (len(steps), *shape): several times as fast where these are few numbers."""
+    shape = _whole(shape)
     u = np.concatenate([words(shape, seed, purpose, step) for step in steps])
     numbers = _box_muller(u)[:, :math.prod(shape[1:])].reshape(len(steps), *shape)
     return backend.to_device(numbers.astype(dtype, copy=False), device)
@@ -106,5 +116,6 @@ def _box_muller(words):
 
 def permutation(n, seed, purpose, step=0):
     """A random order of range(n) (int64): the order of n random 64-bit numbers."""
+    n = operator.index(n)
     raw = _blocks(seed, purpose, step, 0, -(-n // 4)).view("<u8")[:n]
     return np.argsort(raw, kind="stable")

@@ -1,7 +1,7 @@
 """What a run tells a person while it goes on, in words and pictures: two callbacks of training.
 
     Progress   what is trained, then a bar or lines with losses and the time left
-    Pictures   real.png, grids of samples from one fixed noise, curves.png, training.gif
+    Pictures   real.png, the system's own pictures, curves.png, training.gif
 """
 
 import math
@@ -11,26 +11,29 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 
-from scratchgan import backend, plots, random
-from scratchgan.data.batches import to_float
+from scratchgan import backend, plots
+from scratchgan.system import GRID_SIDE, Grid, is_image
 from scratchgan.training.callbacks import Callback
+from scratchgan.training.config import steps_per_epoch
 
 LINE_SECONDS = 10  # between two lines where there is no bar
 EARLY_STEPS, EARLY_SECONDS = 500, 30  # when a first grid is drawn, whichever comes first
-COLUMNS = 5
 FRAMES = 120  # of the animation at most
 GRID_NAME = "epoch-{epoch:03d}_step-{step:08d}.png"
 GRID_PATTERN = re.compile(r"epoch-(\d{3,})_step-(\d{8,})\.png")
 
 
 def default_sample_every(steps, steps_per_epoch):
-    """How many steps lie between two grids: whole epochs, so that there are 20 to 40 of them.
+    """How many steps lie between two pictures: whole epochs, so that there are 20 to 40 of them.
 
-    A run of few epochs has about 10 grids, some within an epoch.
+    A run of few epochs, or of data without an end (steps_per_epoch None), has about 10 or 20.
     """
+    if steps_per_epoch is None:
+        return max(1, steps // 20)
     epochs = steps / steps_per_epoch
     if epochs < 10:
         return max(1, min(steps_per_epoch, steps // 10))
@@ -62,11 +65,14 @@ def counted(n, noun, plural=None):
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def losses(row):
-    """The two losses of a row of metrics.csv, or whatever losses it has."""
-    short = {"loss_d": "D", "loss_g": "G"}
-    return ", ".join(f"{short.get(name, name.removeprefix('loss_'))} {value:.3f}"
-                     for name, value in row.items() if name.startswith("loss"))
+def told(row, panel):
+    """"D's loss 0.612, G's loss 1.034": the metrics of a row that one chart shows."""
+    return ", ".join(f"{label} {row[name]:.3f}" for name, label in panel.metrics.items() if name in row)
+
+
+def main_metrics(run, row):
+    """What the first chart shows: for most systems its losses."""
+    return "".join(told(row, panel) for panel in plots.charts([row], run.system.panels)[:1])
 
 
 def describe_device(device, asked=None):
@@ -97,26 +103,30 @@ class Progress(Callback):
         for line in self.opening(run):
             self.say(line)
         self.begin, self.first, self.told = time.perf_counter(), run.step, -LINE_SECONDS
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             from tqdm import tqdm
             self.bar = tqdm(total=run.steps, initial=run.step, unit=" steps", dynamic_ncols=True, leave=False)
             run.announce = self.write
 
     def write(self, line):
         """A line above the bar."""
-        self.bar.write(line)
+        with suppress(OSError):  # the terminal was closed; the run goes on to its checkpoint
+            self.bar.write(line)
 
     def opening(self, run):
         config, data = run.config, run.config["data"]
         shape = "x".join(map(str, data["shape"]))
-        yield f"training {config['recipe']} on {data['name']}: {counted(data['size'], 'image')} {shape}"
+        kind = "image" if is_image(data["shape"]) else "example"
+        size = f"{kind}s without end," if data["size"] is None else counted(data["size"], kind)
+        yield f"training {config['recipe'] or type(run.system).__name__} on {data['name']}: {size} {shape}"
         yield f"data: {data['source']}"
         threads = ""
         if config["device"] == "cpu" and config["threads"] is not None:
             threads = f"; BLAS with {counted(config['threads'], 'thread')}"
         yield f"device {describe_device(config['device'], self.asked)}{threads}"
-        epochs = run.steps / run.batches.steps_per_epoch
-        length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], 'image')} ({epochs:,.4g} epochs)"
+        epochs = run.epochs(run.steps)
+        length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], kind)}"
+        length += f" ({epochs:,.4g} epochs)" if epochs else ""
         yield f"{length}, seed {config['seed']}" + (f"; resumed after step {run.step:,}" if run.step else "")
         if run.folder:
             yield f"writing to {run.folder.path}; Ctrl-C stops it so that it can be resumed"
@@ -126,18 +136,20 @@ class Progress(Callback):
             self.bar.update(1)
 
     def on_log(self, run, row):
-        speed = f"{row['images_per_second']:,.0f} images/s"
+        speed = f"{row['images_per_second']:,.0f} {'images' if is_image(run.config['data']['shape']) else 'examples'}/s"
+        epochs = run.epochs(run.step)
         if self.bar is not None:
-            self.bar.set_description(f"epoch {run.step / run.batches.steps_per_epoch:.1f}", refresh=False)
-            self.bar.set_postfix_str(f"loss {losses(row)}, {speed}", refresh=False)
+            self.bar.set_description(f"epoch {epochs:.1f}" if epochs else None, refresh=False)
+            self.bar.set_postfix_str(f"{main_metrics(run, row)}, {speed}", refresh=False)
             return
         passed = time.perf_counter() - self.begin
         if passed - self.told < LINE_SECONDS and not run.finished:
             return
         self.told = passed
         left = passed / (run.step - self.first) * (run.steps - run.step)
-        run.announce(f"step {run.step:,} of {run.steps:,}, epoch {run.step / run.batches.steps_per_epoch:.1f}: "
-                     f"loss {losses(row)}; {speed}" + ("" if run.finished else f"; {duration(left)} left"))
+        run.announce(f"step {run.step:,} of {run.steps:,}" + (f", epoch {epochs:.1f}" if epochs else "")
+                     + f": {main_metrics(run, row)}; {speed}"
+                     + ("" if run.finished else f"; {duration(left)} left"))
 
     def on_end(self, run):
         if self.bar is not None:
@@ -149,42 +161,44 @@ def closing(run):
     """The lines that sum a finished run up."""
     row = run.history[-1]
     yield f"done: {counted(run.step, 'step')} in {duration(row['seconds'])}"  # of all parts, where it was resumed
-    means = {"D(x)": "d_real", "D(G(z))": "d_fake", "after D's update": "d_fake_after"}
-    says = ", ".join(f"{label} {row[name]:.3f}" for label, name in means.items() if name in row)
-    yield f"at the end: loss {losses(row)}" + (f"; {says}" if says else "")
+    charts = [told(row, panel) for panel in plots.charts([row], run.system.panels) if panel.scale != "log"]
+    if charts:
+        yield f"at the end: {'; '.join(charts)}"
     if run.folder:
         path = run.folder.path
         written = [str(path / name) for name in ("training.gif", "curves.png") if (path / name).exists()]
-        yield f"look at {', '.join(written)} and the grids in {run.folder.samples}"
-        yield f"more samples: scratchgan sample {shlex.quote(str(path))}"
+        pictures = [f"the pictures in {run.folder.samples}"] if grids(run.folder.samples) else []
+        if written or pictures:
+            yield f"look at {' and '.join([', '.join(written), *pictures])}"
+        if run.system.makes_samples and run.config["recipe"]:
+            yield f"more samples: scratchgan sample {shlex.quote(str(path))}"
 
 
 # -- pictures ------------------------------------------------------------------------------------------------------
 
 
 class Pictures(Callback):
-    """Draws `COLUMNS` x `COLUMNS` images: real ones once, samples at intervals, always from the same noise.
+    """Draws what the system shows of itself (`System.picture`) at intervals, and once what the data are, if images.
 
-    `preview` shows each grid on the terminal, too. A picture that cannot be written does not end a training: it is
-    told, once. Of systems that make no images only the curves are drawn.
+    `preview` shows each picture on the terminal, too. A picture that cannot be written does not end a training: it is
+    told, once. Of systems without pictures only the curves are drawn.
     """
 
     def __init__(self, preview=False):
         self.preview = preview
         self.begin = time.perf_counter()
-        self.drawn = None     # the step of the newest grid
-        self.late = False     # whether there is a grid of a trained generator
+        self.drawn = None     # the step of the newest picture
+        self.late = False     # whether there is one of a trained system
         self.failed = False   # whether it was told that a picture cannot be written
 
     def on_start(self, run):
-        if has_images(run):
-            if run.folder:
-                self.remove_later(run)
-                self.attempt(run, run.folder.path / "real.png", lambda path: plots.save_png(
-                    path, plots.image_grid(real_images(run.batches.dataset, COLUMNS ** 2), COLUMNS)))
-            self.late = run.step > 0
-            if not self.late:
-                self.draw(run)
+        if run.folder:
+            self.remove_later(run)
+            if is_image(run.config["data"]["shape"]):
+                self.attempt(run, run.folder.path / "real.png", Grid(run.examples(GRID_SIDE**2)))
+        self.late = run.step > 0
+        if not self.late:
+            self.draw(run)
 
     def on_step(self, run):
         early = not self.late and (run.step == EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS)
@@ -192,39 +206,43 @@ class Pictures(Callback):
             self.draw(run)
 
     def on_end(self, run):
-        if run.folder and has_images(run):
+        if run.folder:
             self.remove_later(run)
         self.draw(run)
         if not run.folder:
             return
         if run.history:
             self.attempt(run, run.folder.path / "curves.png", lambda path: plots.save_curves(
-                path, run.history, run.batches.steps_per_epoch, title(run.config)))
+                path, run.history, run.system.panels, steps_per_epoch(run.config), title(run.config)))
         if grids(run.folder.samples):
             self.attempt(run, run.folder.path / "training.gif", lambda path: animate(run.folder.samples, path))
 
     def remove_later(self, run):
-        """No grids of steps that are not done: a run that is resumed, or that diverged, goes back a little."""
+        """No pictures of steps that are not done: a run that is resumed, or that diverged, goes back a little."""
         for step, _, path in grids(run.folder.samples):
             if step > run.step:
                 path.unlink(missing_ok=True)
 
     def draw(self, run):
-        """The grid of this step, unless it is there."""
-        if not has_images(run) or self.drawn == run.step:
+        """The picture of this step, unless it is there."""
+        if self.drawn == run.step:
             return
         self.drawn, self.late = run.step, run.step > 0
-        images = run.system.sample(COLUMNS ** 2, seed=run.config["seed"])
+        picture = run.system.picture(run)
+        if picture is None:
+            return
         if self.preview:
-            run.announce(f"samples at step {run.step:,}:\n{on_terminal(images)}")
+            run.announce(f"samples at step {run.step:,}:\n{on_terminal(picture, run.system.value_range)}")
         if run.folder:
-            name = GRID_NAME.format(epoch=run.epoch, step=run.step)
-            self.attempt(run, run.folder.samples / name, lambda path: plots.save_png(
-                path, plots.image_grid(images, COLUMNS)))
+            self.attempt(run, run.folder.samples / GRID_NAME.format(epoch=run.epoch, step=run.step), picture)
 
-    def attempt(self, run, path, save):
+    def attempt(self, run, path, picture):
+        """Write a picture, or call what writes it."""
         try:
-            save(path)
+            if callable(picture):
+                picture(path)
+            else:
+                plots.save_png(path, plots.drawn(picture, run.system.value_range))
         except OSError as error:
             if not self.failed:
                 run.announce(f"Warning at step {run.step}: cannot write {path}: {error.strerror or error}; "
@@ -232,31 +250,19 @@ class Pictures(Callback):
             self.failed = True
 
 
-def has_images(run):
-    """Whether what is trained makes images."""
-    shape = run.config["data"]["shape"]
-    return len(shape) == 3 and shape[0] in (1, 3)
-
-
 def title(config):
     """What a run trains, for a heading."""
     return f"{config['recipe'] or 'own networks'} on {config['data']['name']}, seed {config['seed']}"
 
 
-def real_images(dataset, n, seed=0):
-    """n images of a data set, drawn at random but always the same, float (n, C, H, W) in [-1, 1]."""
-    rows = random.permutation(len(dataset), seed, "report/real")[:n]
-    return to_float(dataset.images[rows])
-
-
 def grids(folder):
-    """[(step, epoch, path), ...] of the grids in a run's folder of samples, in the order of steps."""
+    """[(step, epoch, path), ...] of the pictures in a run's folder of samples, in the order of steps."""
     matches = [(GRID_PATTERN.fullmatch(path.name), path) for path in folder.iterdir()]
     return sorted((int(match[2]), int(match[1]), path) for match, path in matches if match)
 
 
 def animate(folder, path):
-    """All grids in `folder` as an animation; a choice at even distances where they are many."""
+    """All pictures in `folder` as an animation; a choice at even distances where they are many."""
     from PIL import Image
     found = grids(folder)
     if len(found) > FRAMES:
@@ -269,8 +275,21 @@ def animate(folder, path):
     plots.save_gif(path, frames, captions, seconds=min(0.5, max(0.08, 8 / len(frames))))
 
 
-def on_terminal(images):
-    """The images as text for standard output: as wide as it is, in colours if it is a terminal that wants them."""
-    width = shutil.get_terminal_size().columns
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return plots.terminal(images, width, colour, sys.stdout.encoding)
+def on_terminal(picture, value_range=(-1, 1)):
+    """A picture as text for standard output: as wide as it is, in colours if it is a terminal that wants them."""
+    width, terminal = shutil.get_terminal_size().columns, is_terminal(sys.stdout)
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    if isinstance(picture, Grid):
+        pixels = plots.to_pixels(picture.images[:10], value_range or (0, 1)).transpose(0, 2, 3, 1)
+        pictures = [each[..., 0] if each.shape[-1] == 1 else each for each in pixels]
+    else:
+        pictures = [plots.drawn(picture)]
+    return plots.terminal(pictures, width, colour, getattr(sys.stdout, "encoding", None))
+
+
+def is_terminal(stream):
+    """Whether a stream is a terminal; it may be None, or lack what files have, where a program has put its own."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # ValueError: it is closed
+        return False

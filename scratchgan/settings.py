@@ -4,8 +4,11 @@ Command line, `--help`, records of runs and refusals are made from the same list
 """
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from scratchgan.errors import UserError
 
@@ -26,16 +29,27 @@ class Kind:
     metavar: str = "N"
 
 
-def whole(low, high=math.inf):
+def whole(low=-math.inf, high=math.inf):
     """A whole number from low to high."""
-    words = f"a whole number, {low} or more" if high == math.inf else f"a whole number from {low} to {high}"
+    words = "a whole number" if low == -math.inf else f"a whole number, {low} or more"
+    words = words if high == math.inf else f"a whole number, from {low} to {high:,}"
     return Kind(int, lambda value: _is_whole(value) and low <= value <= high, words)
+
+
+def wholes(low=1):
+    """Some whole numbers, at least one: a tuple, with commas between them on the command line."""
+    def allows(value):
+        return isinstance(value, tuple | list) and len(value) > 0 and all(map(whole(low).allows, value))
+    return Kind(lambda text: tuple(int(part) for part in text.split(",")), allows,
+                f"whole numbers, {low} or more, such as 256,512", "N,N,...")
 
 
 def number(low=-math.inf, high=math.inf, above=False):
     """A finite number from low to high; larger than low with `above`."""
-    words = f"a finite number above {low}" if above else f"a finite number, {low} or more"
-    words = words if high == math.inf else f"a number from {low} to {high}"
+    words = f"a finite number above {low:g}" if above else f"a finite number, {low:g} or more"
+    words = "a finite number" if low == -math.inf else words
+    words = words if high == math.inf else f"a number from {low:g} to {high:g}"
+
     def allows(value):
         return _is_number(value) and math.isfinite(value) and low <= value <= high and (value > low or not above)
     return Kind(float, allows, words, "X")
@@ -46,35 +60,68 @@ def choice(*names):
     return Kind(str, lambda value: value in names, f"one of {', '.join(names)}", "|".join(names))
 
 
-FLAG = Kind(lambda text: {"true": True, "false": False}[text], lambda value: isinstance(value, bool),
-            "True or False", "")
+FLAG = Kind(lambda text: {"true": True, "false": False}[text], lambda value: isinstance(value, bool | np.bool_),
+            "true or false", "")
 
 
 def _is_whole(value):
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    """Also NumPy's integers; not True and False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _is_number(value):
-    return isinstance(value, float) or _is_whole(value) or (hasattr(value, "dtype") and value.dtype.kind == "f")
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A name, its default, one line of help, and what it may be. `--name-with-dashes` sets it."""
+    """A name, its default, one line of help, and what it may be. `--name-with-dashes` sets it.
+
+    shared  another name, which sets this one together with all others that have it: "lr" for "lr_d" and "lr_g"
+    """
 
     name: str
     default: object
     help: str
     kind: Kind
+    shared: str | None = None
 
     @property
     def option(self):
-        return "--" + self.name.replace("_", "-")
+        return option(self.name)
 
-    def checked(self, value, of):
+    def checked(self, value, of=None):
         """The value as plain Python, or `UserError` naming whose setting it is."""
         if not self.kind.allows(value):
-            raise UserError(f"{of}: {self.name} must be {self.kind.words}, not {value!r}.")
-        if isinstance(value, bool | str):
-            return value
-        return int(value) if _is_whole(value) else float(value)
+            raise UserError(f"{f'{of}: ' if of else ''}{self.name} must be {self.kind.words}, not {value!r}.")
+        return plain(value)
+
+
+def plain(value):
+    """Numbers of NumPy as Python's own, lists as tuples."""
+    if isinstance(value, tuple | list):
+        return tuple(plain(each) for each in value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if _is_whole(value):
+        return int(value)
+    return float(value) if _is_number(value) else value
+
+
+def option(name):
+    """--name-with-dashes"""
+    return "--" + name.replace("_", "-")
+
+
+def checked(settings, given, of):
+    """name -> value of all `settings`, those in `given` by name or by shared name; `UserError` for what is none."""
+    shared = {setting.shared for setting in settings} - {None}
+    names = [setting.name for setting in settings]
+    for name in given:
+        if name not in names and name not in shared:
+            raise UserError(f"{of} has no setting {name!r}: it has {', '.join(names) or 'none'}.")
+    values = {}
+    for setting in settings:
+        value = given.get(setting.name, given.get(setting.shared, setting.default))
+        values[setting.name] = setting.checked(value, of)
+    return values

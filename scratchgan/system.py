@@ -1,9 +1,14 @@
 """`System`: what can be trained, saved, resumed, sampled and drawn."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from scratchgan import backend
 from scratchgan.errors import UserError
+
+GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images, or points
 
 
 class Metrics(Mapping):
@@ -27,6 +32,46 @@ class Metrics(Mapping):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
 
 
+def scaled(batch, value_range=(-1, 1)):
+    """A batch as floats in the range of a system: uint8, 0 to 255, mapped onto it, floats as they are."""
+    if batch.dtype.kind == "f" or value_range is None:
+        return batch
+    low, high = value_range
+    x = backend.array_module(batch).multiply(batch, np.float32((high - low) / 255), dtype=np.float32)
+    x += np.float32(low)
+    return x
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart: its title, what its legend calls each metric, and its scale ("linear", "log" or "probability")."""
+
+    title: str
+    metrics: Mapping
+    scale: str = "linear"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A picture: images (N, C, H, W) in rows of `columns`."""
+
+    images: np.ndarray = field(repr=False)
+    columns: int = GRID_SIDE
+
+
+@dataclass(frozen=True)
+class Points:
+    """A picture: points (N, 2) of the data, and those that were made (N, 2)."""
+
+    data: np.ndarray = field(repr=False)
+    samples: np.ndarray = field(repr=False)
+
+
+def is_image(shape):
+    """Whether (C, H, W) is the shape of a grey or colour image."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
 class System:
     """A game, an autoencoder, a classifier: whatever improves with one batch after another.
 
@@ -39,17 +84,29 @@ class System:
     seed           of all that the system draws while it trains
     record         {"name", "seed", "settings", "facts"} of the recipe that built it, so that `load` can build it again;
                    None for a system of one's own
-    sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point
+    sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point; None
+                   where any will do
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
-    panels         title of a chart -> names of the metrics that share it; what the curves of a run show
+    sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
+    panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
+                   such as loss_a and loss_b
     """
 
     networks = optimizers = None
     steps = seed = 0
-    record = None
-    sample_shape = ()
+    record = sampler = latent = None
+    sample_shape = None
     value_range = (-1, 1)
-    panels = MappingProxyType({})
+    panels = ()
+
+    def initialize(self, seed, device="cpu"):
+        """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
+        it has made. One that keeps more beside them, as a moving average, takes it along.
+        """
+        self.seed = seed
+        for name, network in self.networks.items():
+            network.initialize(seed, name).to(device)
+        return self
 
     def step(self, batch, labels=None):
         """One training step on a batch (N, *sample_shape); returns `Metrics`, which may omit names at some steps."""
@@ -59,13 +116,37 @@ class System:
         """n samples (n, *sample_shape), float32, in the value range, on the host. Leaves the system as it is."""
         raise UserError(f"{type(self).__name__} makes no samples.")
 
+    @property
+    def makes_samples(self):
+        return type(self).sample is not System.sample
+
+    def interpolate(self, first, last, rows, columns):
+        """rows x columns samples, flat: each row goes from a sample of seed `first` to one of seed `last`."""
+        raise UserError(f"{type(self).__name__} has no noise to interpolate.")
+
     def picture(self, run):
-        """What a run shows of the system from time to time: see `scratchgan.plots`. None: nothing."""
-        return None
+        """What a run shows of the system from time to time: a `Grid`, `Points`, or None.
+
+        Here samples, always from the same noise: images, or points in the plane over those of the data.
+        """
+        shape = tuple(self.sample_shape or ())
+        if not self.makes_samples or not (is_image(shape) or shape == (2,)):
+            return None
+        if is_image(shape):
+            return Grid(self.sample(GRID_SIDE**2, seed=run.config["seed"]))
+        return Points(run.examples(POINTS), self.sample(POINTS, seed=run.config["seed"]))
 
     def warnings(self, row):
-        """Sentences that a person should hear, given a row of metrics: D has won, samples have collapsed."""
+        """Sentences that a person should hear, given a row of metrics: D has won, samples have collapsed.
+
+        Called with each row in turn; after a resume first with the rows of before. Besides what metrics.csv has,
+        a row of now has "sample_spread", if the system makes samples: see `training.Watch`.
+        """
         return []
+
+    def about(self):
+        """{what: in words} of the parts of the system, such as its objective: for `scratchgan recipes NAME`."""
+        return {}
 
     def reduce(self, vector):
         """The mean of a gradient vector over all ranks that train together; here there is one."""

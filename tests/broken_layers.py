@@ -249,13 +249,32 @@ class MutatesOutput(Square):
         return super().backward(dy, wrt)
 
 
-class ReturnsItsInput(Layer):
+class View(Layer):
+    """y is a view of x, dx one of dy."""
+
     def forward(self, x):
         self.shape = x.shape
         return x.reshape(-1)
 
     def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else dy.reshape(self.shape).copy()
+        return None if wrt == "params" else dy.reshape(self.shape)
+
+
+class ReturnsItsBias(Layer):
+    """y = b, without a copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("bias", np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32))
+
+    def forward(self, x):
+        self.x, bias = x, self.params["bias"]
+        return bias if x.dtype == bias.dtype else bias + 0 * x
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.grads["bias"] += dy
+        return None if wrt == "params" else 0 * dy * self.x
 
 
 class LendsItsBuffer(Square):
@@ -287,30 +306,47 @@ class StaleCache(Square):
         return y
 
 
+CACHES = {}
+
+
 class SharedCache(Square):
-    def __init__(self):
-        super().__init__()
-        self.caches = {}  # one dict for the layer and all its twins
+    """One cache for the layer and all its twins."""
 
     def forward(self, x):
-        self.caches["x"] = x
+        CACHES["x"] = x
         return x * x
 
     def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else 2 * self.caches["x"] * dy
+        return None if wrt == "params" else 2 * CACHES["x"] * dy
 
 
 class ChildByAttribute(Layer):
+    """A child held as PyTorch's are."""
+
     def __init__(self):
         super().__init__()
         self.child = Linear(3, 2)
-        self.add_layer("child", self.child)
 
     def forward(self, x):
         return self.child.forward(x)
 
     def backward(self, dy, wrt="all"):
         return self.child.backward(dy, wrt)
+
+
+class HiddenChild(ChildByAttribute):
+    """A child that the layer does not know of: its gradient is in no vector."""
+
+    def __init__(self):
+        Layer.__init__(self)
+        child = Linear(3, 2)
+        self.child = lambda: child
+
+    def forward(self, x):
+        return self.child().forward(x)
+
+    def backward(self, dy, wrt="all"):
+        return self.child().backward(dy, wrt)
 
 
 class Absolute(Square):
@@ -410,6 +446,8 @@ CORRECT = {
     "Gain": (Gain, (2, 3)),
     "BatchNorm": (BatchNorm, (5, 3)),
     "CentredSquare": (CentredSquare, (5, 3)),
+    "View": (View, (2, 3)),
+    "ChildByAttribute": (ChildByAttribute, (4, 3)),
 }
 
 BROKEN = {
@@ -432,7 +470,7 @@ BROKEN = {
     "mutates x": (MutatesInput, (2, 3), {"x"}, "forward mutates x"),
     "mutates dy": (MutatesDy, (2, 3), {"dy", "the pass"}, "backward mutates dy"),
     "mutates y": (MutatesOutput, (2, 3), {"y"}, "backward mutates y"),
-    "returns x": (ReturnsItsInput, (2, 3), {"y"}, "fresh, not x"),
+    "returns a parameter": (ReturnsItsBias, (2, 3), {"y", "x"}, "fresh, not the parameters"),
     "lends its buffer": (LendsItsBuffer, (2, 3), {"y"}, "kept by a later pass"),
     "float64 leak": (LeaksFloat64, (2, 3), {"y"}, "dtype"),
     "float64 leak in backward": (LeaksFloat64Backward, (2, 3), {"x", "dx"}, "dtype"),
@@ -448,6 +486,6 @@ BROKEN = {
     "constant": (Constant, (2, 3), {"x"}, "gradient is not all zero"),
     "decays its weight": (DecaysWeight, (4, 3), {"weight", "x"}, "mutates parameters"),
     "own generator": (Noisy, (2, 3), {"y"}, "the same each time"),
-    "child by attribute": (ChildByAttribute, (4, 3), {"the pass"}, "forward and backward"),
+    "hidden child": (HiddenChild, (4, 3), {"the pass"}, "forward and backward"),
     "writes buffers": (WritesBuffers, (2, 3), {"passes"}, "buffer in a twin"),
 }

@@ -173,7 +173,7 @@ DATA = {
     "other keys": ("x.npz", lambda path: np.savez(path, a=IMAGES, b=IMAGES), "call the images one of"),
     "cut npz": ("x.npz", lambda path: path.write_bytes(b"PK\3\4 and no more"), "not a NumPy file"),
     "empty file": ("x.npy", lambda path: path.touch(), "not a NumPy file"),
-    "text": ("x.txt", lambda path: path.write_text("hello"), "neither a folder of images nor a .npy or .npz file"),
+    "text": ("x.txt", lambda path: path.write_text("hello"), "is not a folder of images, an IDX file"),
     "empty folder": ("x", lambda path: path.mkdir(), "holds no images"),
     "folder with a broken image": ("x", broken_image, "b.png cannot be read as an image"),
     "images beside classes": ("x", loose_and_classes, "both directly (a.png) and in sub-folders"),

@@ -1,6 +1,7 @@
-"""Grey and colour: recipes with the setting `channels`, from the data to the samples."""
+"""Grey and colour: recipes that can make both, from the data to the samples."""
 
 import json
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scratchgan import data, training
 from scratchgan.cli import main
 from scratchgan.data.pixels import is_colour
 from scratchgan.errors import UserError
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD
 from scratchgan.recipes import Recipe
@@ -25,18 +26,18 @@ SIZE = 8
 QUIET = ["--steps", "2", "--device", "cpu", "--threads", "1", "--quiet"]
 
 
-def make(seed, device, channels):
-    shape = (channels, SIZE, SIZE)
-    G = Sequential(Linear(4, channels * SIZE**2), Tanh(), Reshape(*shape)).initialize(seed, "generator").to(device)
-    D = Sequential(Reshape(-1), Linear(channels * SIZE**2, 1)).initialize(seed, "discriminator").to(device)
-    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=4, image_shape=shape, seed=seed)
+def make(settings, facts):
+    size = prod(facts.shape)
+    G = Sequential(Linear(4, size), Tanh(), Reshape(*facts.shape))
+    D = Sequential(Reshape(-1), Linear(size, 1))
+    return Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(4), sample_shape=facts.shape)
 
 
 @pytest.fixture
 def tint(monkeypatch):
     """The recipe "tint", which makes 3 channels unless told otherwise."""
-    recipe = Recipe(name="tint", summary="for tests", source="none", make=make, settings={"channels": 3}, batch_size=4,
-                    epochs=1, min_steps=1, image_size=SIZE)
+    recipe = Recipe(name="tint", summary="for tests", source="none", make=make, settings=(), batch_size=4, epochs=1,
+                    min_steps=1, facts={"shape": (3, SIZE, SIZE)}, channels=(1, 3))
     monkeypatch.setitem(scratchgan.recipes._RECIPES, "tint", recipe)
     return recipe
 
@@ -53,7 +54,7 @@ def made():
     config = training.RunFolder.open("runs/tint", lock=False).config
     shape = tuple(config["data"]["shape"])
     system = scratchgan.load("runs/tint")
-    assert config["settings"]["channels"] == shape[0] == system.image_shape[0]
+    assert tuple(config["facts"]["shape"]) == shape == system.sample_shape
     assert system.sample(2).shape[1:] == shape
     return shape
 
@@ -61,11 +62,12 @@ def made():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_build_takes_channels(tint, channels):
     system = tint.build(channels=channels)
-    assert system.image_shape == (channels, SIZE, SIZE) and system.recipe["settings"] == {"channels": channels}
-    assert tint.build().image_shape[0] == 3
+    assert system.sample_shape == (channels, SIZE, SIZE) and system.record["facts"] == {"shape": (channels, SIZE, SIZE)}
+    assert tint.build(facts={"shape": [channels, SIZE, SIZE]}).sample_shape == system.sample_shape
+    assert tint.build().sample_shape[0] == 3
 
 
-@pytest.mark.parametrize("channels", [0, 2, 4, "3", None])
+@pytest.mark.parametrize("channels", [0, 2, 4, "3"])
 def test_build_refuses_other_channels(tint, channels):
     with pytest.raises(UserError, match=rf"Recipe tint: channels must be 1 \(grey\) or 3 \(colour\), not {channels!r}"):
         tint.build(channels=channels)
@@ -146,7 +148,7 @@ def test_grey_and_colour_of_one_image_agree():
 @pytest.mark.parametrize("arguments, words", [
     (["train", "tint", "--channels", "2"], "--channels must be 1 (grey) or 3 (colour), not '2'"),
     (["train", "tint", "--channels", "grey"], "--channels must be 1 (grey) or 3 (colour), not 'grey'"),
-    (["train", "--channels", "3"], "recipe mlp has no setting channels, it makes grey images only: leave "),
+    (["train", "--channels", "3"], "recipe mlp makes grey images only: leave --channels out"),
     (["train", "--resume", "runs/tint", "--channels", "3"], "--channels cannot be given with --resume"),
     (["train", "tint", "--data", "broken"], "a.png cannot be read as an image")])
 def test_bad_input(arguments, words, capsys):
@@ -166,7 +168,7 @@ def test_what_a_run_records_is_what_is_built(tint):
     assert main(["train", "tint", "--data", "digits", *QUIET]) == 0
     path = Path("runs/tint/config.json")
     config = json.loads(path.read_text())
-    config["settings"]["channels"] = 3
+    config["facts"]["shape"][0] = 3
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match="does not fit this system"):
         scratchgan.load("runs/tint")

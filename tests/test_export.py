@@ -13,7 +13,7 @@ from scratchgan import layers, training
 from scratchgan.cli import main
 from scratchgan.errors import UserError
 from scratchgan.export import NODES, onnx_model, save_onnx
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.initializers import uniform
 from scratchgan.layers import (
     AvgPool2d,
@@ -40,6 +40,7 @@ from scratchgan.layers import (
     spectral_norm,
 )
 from scratchgan.optimizers import SGD
+from scratchgan.system import System
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -71,13 +72,14 @@ def game_of(*layers_of_g, seed=0):
     shape = G.twin().eval().forward(np.zeros((2, Z), np.float32)).shape[1:]
     shape = (1,) * (3 - len(shape)) + shape
     D = Sequential(Reshape(-1), Linear(int(np.prod(shape)), 1))
-    return practised(Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), z_dim=Z, image_shape=shape))
+    return practised(Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(Z), sample_shape=shape,
+                          value_range=None))
 
 
 def practised(system, passes=20):
     """The game after some training passes of its generator, from which running statistics come."""
     for step in range(passes):
-        system.made(system.generator, system.noise(8, 0, "practice", step))
+        system.generator.forward(system.latent.shaped(system.latent.draw(8, 0, "practice", step)))
     system.generator.to()  # forgets the caches
     return system
 
@@ -86,10 +88,10 @@ def assert_same_images(system, model, sizes=(1, 5)):
     """Images of the file, a path or its bytes, against the game's."""
     session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     (z,), (images,) = session.get_inputs(), session.get_outputs()
-    assert (z.name, z.shape, z.type) == ("z", ["N", system.z_dim], "tensor(float)")
-    assert (images.name, images.shape) == ("images", ["N", *system.image_shape])
+    assert (z.name, z.shape, z.type) == ("z", ["N", system.latent.z_dim], "tensor(float)")
+    assert (images.name, images.shape) == ("images", ["N", *system.sample_shape])
     for n in sizes:
-        noise = np.random.default_rng(n).standard_normal((n, system.z_dim)).astype(np.float32)
+        noise = np.random.default_rng(n).standard_normal((n, system.latent.z_dim)).astype(np.float32)
         expected = system.generate(noise.astype(system.generator.dtype))
         (made,) = session.run(["images"], {"z": noise})
         assert made.shape == expected.shape and made.dtype == np.float32
@@ -144,7 +146,7 @@ def test_onnx_normalisation_gives_the_same(network, rng):
     onnxruntime()
     system = game_of(*copy.deepcopy(network))
     system.generator.theta[...] += rng.uniform(-0.3, 0.3, system.generator.theta.shape)
-    for _, layer in system.generator.walk():
+    for _, layer in system.generator.named_layers():
         for name in {"running_mean", "running_var"} & set(layer.buffers):
             layer.buffers[name][...] = rng.uniform(0.5, 2, layer.num_features)
     assert_same_images(system, onnx_model(system).SerializeToString())
@@ -189,31 +191,122 @@ def test_onnx_leaves_the_game_as_it_is(dtype):
     theta = system.generator.theta.copy()
     model = onnx_model(system).SerializeToString()
     assert np.array_equal(system.generator.theta, theta) and system.generator.dtype == dtype
-    assert all(layer.training and layer.cache is None for _, layer in system.generator.walk())
+    assert all(layer.training and layer.cache is None for _, layer in system.generator.named_layers())
     assert_same_images(system, model)
 
 
-class Tanh2(Tanh):
+class Twice(Tanh):
     """A layer of the user's own."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Hidden(Sequential):
+    def __init__(self, n):
+        super().__init__(Linear(Z, n), LeakyReLU(0.3))
+
+
+class Deeper(Hidden):
+    def __init__(self):
+        super().__init__(5)
+
+
+class Half(Linear):
+    """Half as many out, and more methods that have nothing to do with the pass."""
+
+    def __init__(self, n):
+        super().__init__(n, n // 2)
+        self.note = "mine"
+
+    def norm(self):
+        return float(np.abs(self.params["weight"]).sum())
+
+
+DERIVED = {
+    "Sequential": [Deeper(), Linear(5, 3)], "Linear": [Half(Z), Tanh()], "twice": [type("Half", (Half,), {})(Z)],
+    "ReLU": [Linear(Z, 8), type("Mine", (ReLU,), {})()], "Tanh named Linear": [type("Linear", (Tanh,), {})()],
+    "BatchNorm1d": [type("Norm", (BatchNorm1d,), {"__init__": lambda self: BatchNorm1d.__init__(self, Z, 1e-3)})()],
+    "Reshape": [type("Square", (Reshape,), {"__init__": lambda self: Reshape.__init__(self, 3, 2, 2)})()],
+    "spectral": [spectral_norm(Half(Z))],
+    "backward": [type("Straight", (Tanh,), {"backward": lambda self, dy, wrt="all": dy})()]}
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_onnx_of_classes_that_keep_the_forward_pass(name):
+    onnxruntime()
+    system = game_of(*DERIVED[name])
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
+def test_onnx_of_a_generator_that_is_a_class_of_its_own(tmp_path):
+    onnxruntime()
+
+    class Generator(Sequential):
+        def __init__(self):
+            super().__init__(Linear(4, 9), Tanh(), Reshape(1, 3, 3))
+    G, D = Generator().initialize(0), Sequential(Reshape(9), Linear(9, 1))
+    game = Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(4), sample_shape=(1, 3, 3))
+    save_onnx(game, tmp_path / "g.onnx")
+    assert_same_images(game, str(tmp_path / "g.onnx"))
 
 
 def test_onnx_of_a_layer_of_ones_own_is_refused():
     onnxruntime()
-    Linear = type("Linear", (Tanh2,), {})  # by a name of ours
-    for layer, words in ((Tanh2(), r"The layer 1\.0, Tanh2\(\), cannot be written as ONNX, .* possible for Linear, "),
-                         (Linear(), r"The layer 1\.0, Linear\(\), cannot"),
+    named = type("Linear", (Twice,), {})  # by a name of ours
+    again = type("Again", (named,), {"__init__": lambda self: named.__init__(self)})
+    patched = Tanh()
+    patched.forward = lambda x: x
+    for layer, words in ((Twice(), r"The layer 1\.0, Twice\(\), cannot be written as ONNX, .* possible for Linear, "),
+                         (named(), r"The layer 1\.0, Linear\(\), cannot"),
+                         (again(), r"The layer 1\.0, Again\(\), cannot"),
+                         (patched, r"The layer 1\.0, Tanh\(\), cannot"),
                          (Unflatten(0, (-1, 2)), r"The layer 1\.0, .* changes the number of samples")):
         with pytest.raises(UserError, match=words):
             onnx_model(game_of(Tanh(), Sequential(layer)))
 
 
-def test_onnx_needs_a_generator():
+@pytest.mark.parametrize("arguments", [
+    (4, 3, 2, 1, 0, 1, 1, True, 2), (4, 3, 2, 1, 1, 1, 1, True, 3), (4, 3, 3, 1, 2, 2, 1, False, 3),
+    (4, 3, 1, 1, 0, 2, 1, True, 3), (4, 6, (2, 3), (1, 2), (0, 1), (2, 1), 2, True, (3, 2)),
+    (4, 2, 2, 2, 0, 3, 1, True, 4), (4, 2, 2, 2, 0, 3, 1, False, 4), (4, 2, 3, 3, 1, 2, 1, True, 1)], ids=str)
+def test_output_padding_of_every_size(arguments):
+    """Below the stride, as ONNX has it, and not, within the padding and beyond it."""
+    onnxruntime()
+    system = game_of(Linear(Z, 36), Reshape(4, 3, 3), ConvTranspose2d(*arguments, bias_init=uniform(1, 2)))
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
+@pytest.mark.parametrize("value_range", [(-1, 1), (0, 1), None])
+def test_onnx_gives_values_in_the_range(value_range):
+    onnxruntime()
+    system = game_of(Linear(Z, 8, weight_init=uniform(-2, 2)))
+    system.value_range = value_range
+    made = system.sample(50)
+    assert (made.min() < -1.5) == (value_range is None)
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
+def test_onnx_is_of_the_network_that_makes_the_samples():
+    """Of the moving average of the generator, where there is one."""
     onnxruntime()
 
-    class System:
-        pass
-    with pytest.raises(UserError, match="System has no generator: only a Game's generator can be exported"):
+    class Averaged(Game):
+        sampler = None
+    system = game_of(Linear(Z, 8))
+    system.__class__ = Averaged
+    Averaged.sampler = Sequential(Linear(Z, 8)).initialize(5)
+    model = onnx_model(system)
+    weights = {array.name: sys.modules["onnx"].numpy_helper.to_array(array) for array in model.graph.initializer}
+    assert np.array_equal(weights["0.weight"], Averaged.sampler.state_dict()["0.weight"])
+
+
+def test_onnx_needs_a_system_with_a_generator():
+    onnxruntime()
+    with pytest.raises(UserError, match="System makes no samples of noise: there is no generator to export"):
         onnx_model(System())
+    with pytest.raises(TypeError, match="expected a System, such as a Game, got Sequential"):
+        onnx_model(Sequential(Linear(2, 3)))
 
 
 def test_without_onnx_one_sentence_says_what_to_install(run, capsys, monkeypatch):

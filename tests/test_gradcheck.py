@@ -2,13 +2,14 @@
 
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from broken_layers import BROKEN, CORRECT, BatchNorm, CentredSquare, Dense, NegatedBias, Square
 
 from scratchgan import gradcheck, initializers
-from scratchgan.gan import Game, Minimax, NonSaturating
+from scratchgan.gan import Game, Latent, Minimax, NonSaturating, objectives
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.layers import (
     BatchNorm1d,
@@ -291,31 +292,27 @@ def test_a_loss_that_raises_is_a_finding():
 # -- objectives ----------------------------------------------------------------------------------------------------
 
 
-class NegatedReal(NonSaturating):
-    def grad_real(self, real):
-        return -super().grad_real(real)
+def changed(objective, which, slope):
+    """The objective with another slope of one of its terms: slope(the right one)."""
+    term = getattr(objective, which)
+    return replace(objective, **{which: replace(term, slope=lambda s: slope(term.slope(s)))})
 
 
-class NotAveragedG(Minimax):
-    def grad_g(self, fake):
-        return super().grad_g(fake) * fake.size
+OBJECTIVES = {
+    "right": (NonSaturating(0.5), [], ""),
+    "negated": (changed(NonSaturating(), "real", lambda slope: -slope), ["real"], "complex step"),
+    "halved": (changed(Minimax(), "g", lambda slope: slope / 2), ["fake for G"], "complex step"),
+    "float64": (changed(Minimax(), "fake", lambda slope: slope * np.ones(1)), ["fake"], "dtype"),
+    "real part": (changed(NonSaturating(), "fake", lambda slope: slope.real + 0j * slope), ["fake"],
+                  "analytic backward"),
+    "paired": (changed(objectives.get("relativistic"), "real", lambda slope: 2 * slope), ["real", "fake"],
+               "complex step"),
+}
 
 
-class LeakyObjective(Minimax):
-    def grad_fake(self, fake):
-        return super().grad_fake(fake) * np.ones(1)
-
-
-class AbsoluteObjective(NonSaturating):
-    def grad_fake(self, fake):
-        return super().grad_fake(fake).real + 0 * fake
-
-
-@pytest.mark.parametrize("objective, wrong, words", [
-    (NonSaturating(0.5), [], ""), (Minimax(), [], ""), (NegatedReal(), ["real"], "complex step"),
-    (NotAveragedG(), ["g"], "complex step"), (LeakyObjective(), ["fake"], "dtype"),
-    (AbsoluteObjective(), ["fake"], "analytic backward")], ids=lambda value: type(value).__name__)
-def test_wrong_objectives_are_caught(objective, wrong, words):
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_wrong_objectives_are_caught(name):
+    objective, wrong, words = OBJECTIVES[name]
     report = gradcheck.check_objective(objective)
     assert report.wrong == wrong and (not wrong or words in {row.check for row in report.failures})
 
@@ -346,7 +343,8 @@ def game(generator=None, discriminator=None, objective=None, joint_batch=None):
     G = generator or Sequential(Linear(5, 16), LeakyReLU(0.2), Linear(16, 6), Tanh())
     D = discriminator or Sequential(Linear(6, 12), LeakyReLU(0.2), Linear(12, 1))
     return Game(G.initialize(0, "generator"), D.initialize(0, "discriminator"), objective or NonSaturating(),
-                Adam(G, 1e-3), SGD(D, 1e-2, momentum=0.5), z_dim=5, image_shape=(1, 2, 3), joint_batch=joint_batch)
+                Adam(G, 1e-3), SGD(D, 1e-2, momentum=0.5), latent=Latent(5), sample_shape=(1, 2, 3),
+                joint_batch=joint_batch)
 
 
 REAL = np.random.default_rng(0).uniform(-1, 1, (4, 1, 2, 3)).astype(np.float32)
@@ -378,26 +376,26 @@ def test_a_game_with_batch_statistics(joint_batch):
     assert {"generator.1.weight", "discriminator.1.bias"} <= {row.tensor for row in report.rows}
 
 
+def changed(**slopes):
+    """The non-saturating row with other slopes, a function of the right one: real, fake, g."""
+    row = NonSaturating()
+
+    def with_slope(term, change):
+        return replace(term, slope=lambda s: change(term.slope(s)))
+    return replace(row, **{name: with_slope(getattr(row, name), change) for name, change in slopes.items()})
+
+
 @pytest.mark.parametrize("wrong", ["real", "fake"])
 def test_a_gradient_that_is_left_out_of_separate_passes_is_seen(wrong):
-    class Forgets(NonSaturating):
-        pass
-    setattr(Forgets, f"grad_{wrong}", lambda self, scores: 0 * scores)
     D = Sequential(Linear(6, 12, bias=False), BatchNorm1d(12), LeakyReLU(0.2), Linear(12, 1))
-    wrong = gradcheck.check_game(game(discriminator=D, objective=Forgets()), REAL).wrong
+    forgets = changed(**{wrong: lambda slope: 0 * slope})
+    wrong = gradcheck.check_game(game(discriminator=D, objective=forgets), REAL).wrong
     assert wrong and all(name.startswith("discriminator") for name in wrong)
 
 
 def test_a_wrong_objective_is_blamed_on_the_player_that_it_misleads():
-    class WrongForG(NonSaturating):
-        def grad_g(self, fake):
-            return 1.001 * super().grad_g(fake)
-
-    class WrongForD(NonSaturating):
-        def grad_fake(self, fake):
-            return -super().grad_fake(fake)
-
-    for objective, player in ((WrongForG(), "generator"), (WrongForD(), "discriminator")):
+    for objective, player in ((changed(g=lambda slope: 1.001 * slope), "generator"),
+                              (changed(fake=lambda slope: -slope), "discriminator")):
         wrong = gradcheck.check_game(game(objective=objective), REAL).wrong
         assert wrong and all(name.startswith(player) for name in wrong)
 

@@ -268,3 +268,80 @@ def test_cross_entropy_errors():
         loss.forward(z.astype(int), np.zeros(2, int))
     with pytest.raises(ValueError, match="label_smoothing must be from 0 to 1, not 2"):
         CrossEntropyLoss(label_smoothing=2)
+
+
+# -- masked classes, ignored targets, numbers out of range ------------------------------------------------------------
+
+INF = math.inf
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [None, np.array([0.5, 1.0, 2.0])], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("z, target", [
+    ([[-INF, 2, 1]], [1]), ([[3e38, -3e38, 1]], [0]), ([[-INF, -INF, 5.0]], [2]),
+    ([[1, 2, -INF], [-INF, 0, 0]], [0, 2]), ([[0.0, -500, 900]], [2]),
+    ([[1, -INF, 3], [4, 5, -INF]], [0, -100]), ([-INF, 0.5, 1.5], 2),
+    ([[[0, 1], [-INF, 2], [3, -INF]]], [[2, 0]])], ids=str)
+def test_masked_classes_like_torch(z, target, weight, reduction):
+    nn, z = torch_module().nn, np.array(z, np.float32).astype(float)
+    def module(tensor):
+        return nn.CrossEntropyLoss(None if weight is None else tensor(weight), reduction=reduction)
+    assert_loss_like_torch(CrossEntropyLoss(weight, reduction=reduction), module, z, np.array(target))
+
+
+def test_masked_classes(device):
+    z = backend.to_device(np.array([[-INF, 2, 1], [0, -INF, 0]], "float32"), device)
+    loss = CrossEntropyLoss()
+    for target in (np.array([1, 2]), np.array([[0, 1, 0], [0, 0, 1]], "float32")):  # probabilities, too
+        value = loss.forward(z, backend.to_device(target, device))
+        assert float(value) == pytest.approx((math.log(1 + math.exp(-1)) + math.log(2)) / 2, rel=1e-6)
+        gradient = backend.to_host(loss.backward())
+        p = 1 / (1 + math.exp(1))
+        np.testing.assert_allclose(gradient, [[0, -p / 2, p / 2], [0.25, 0, -0.25]], atol=1e-7)
+    assert float(loss.forward(z, backend.to_device(np.array([0, 0]), device))) == INF
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_all_targets_ignored_like_torch(reduction, weight, smoothing):
+    torch, z, target = torch_module(), np.zeros((2, 3), np.float32), np.array([-100, -100])
+    loss = CrossEntropyLoss(weight, reduction=reduction, label_smoothing=smoothing)
+    theirs = torch.nn.CrossEntropyLoss(None if weight is None else torch.tensor(weight), reduction=reduction,
+                                       label_smoothing=smoothing)
+    x = torch.tensor(z, requires_grad=True)
+    expected = theirs(x, torch.tensor(target))
+    np.testing.assert_array_equal(loss(z, target), expected.detach().numpy())
+    expected.sum().backward()
+    np.testing.assert_array_equal(loss.backward(), x.grad.numpy())
+    assert not loss.backward().any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_results_that_are_zero_raise_nothing(dtype, reduction):
+    """Where a caller has NumPy raise on everything: e^-200 is 0, and that is right."""
+    far = np.array([[-200, 200], [-1e4, 1e4], [1e30, -1e30], [-104, 104], [3e-39, 700]], dtype)
+    hard, soft = np.array([[0, 1]] * 5, dtype), np.full((5, 2), 1e-30, dtype)
+    classes = np.array([1, 1, 0, 1, 1])
+    with np.errstate(all="raise"):
+        for loss, input, target in (
+                (BCEWithLogitsLoss(reduction=reduction), far, hard),
+                (BCEWithLogitsLoss(reduction=reduction), far, soft),
+                (BCEWithLogitsLoss(weight=1e-30, reduction=reduction, pos_weight=1e-20), far, hard),
+                (CrossEntropyLoss(reduction=reduction), far, classes),
+                (CrossEntropyLoss(reduction=reduction, label_smoothing=0.1), far, classes),
+                (CrossEntropyLoss(reduction=reduction), far, soft),
+                (CrossEntropyLoss(reduction=reduction), np.array([[3e38, -3e38]], dtype), classes[:1] * 0),
+                (CrossEntropyLoss(reduction=reduction), far[:2], classes[:2] * 0 - 100),
+                (BCELoss(reduction=reduction), np.array([0, 1, 1e-40, 1e-30], dtype), np.array([0, 1, 0, 0], dtype)),
+                (MSELoss(reduction), np.array([1e-30, 2e-38], dtype), np.zeros(2, dtype))):
+            loss.forward(input, target)
+            loss.backward()
+            if reduction == "none":
+                loss.backward(np.full(loss.forward(input, target).shape, 1e-30, dtype))
+
+
+def test_a_loss_that_does_overflow_is_told_to_whoever_asks():
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        MSELoss()(np.full(3, 1e30, np.float32), np.zeros(3, np.float32))

@@ -9,7 +9,7 @@ from torch_oracle import torch_module
 
 from scratchgan import backend, plots, profiling, recipes
 from scratchgan.cli import main
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import (
     Conv2d,
     ConvTranspose2d,
@@ -28,7 +28,7 @@ from scratchgan.optimizers import SGD, Adam
 def small_game(device="cpu"):
     G = Sequential(Linear(4, 8), LeakyReLU(0.1), Linear(8, 9), Tanh()).initialize(0, "generator").to(device)
     D = Sequential(Maxout(9, 5, 2), Dropout(0.2), Linear(5, 1)).initialize(0, "discriminator").to(device)
-    return Game(G, D, NonSaturating(), Adam(G), SGD(D), z_dim=4, image_shape=(1, 3, 3))
+    return Game(G, D, NonSaturating(), Adam(G), SGD(D), latent=Latent(4), sample_shape=(1, 3, 3))
 
 
 def small_images(n=6):
@@ -114,11 +114,11 @@ def test_bytes_kept_count_once_each(device):
     network = Sequential(Linear(4, 8), LeakyReLU(), Linear(8, 3), Tanh(), Dropout(0.5)).to(device)
     counts = profiling.Survey()
     x = backend.to_device(np.ones((5, 4), np.float32), device)
-    with profiling.watched(dict(network.walk()), counts.around):
+    with profiling.watched(dict(network.named_layers()), counts.around):
         network(x)
         network(x[:2])  # the larger pass counts
     assert counts.kept == {"": 0, "0.": 5 * 4 * 4, "1.": 5 * 8 * 4, "2.": 5 * 8 * 4, "3.": 5 * 3 * 4, "4.": 5 * 3 * 4}
-    with profiling.watched(dict(network.walk()), counts.around), network.workspace():
+    with profiling.watched(dict(network.named_layers()), counts.around), network.workspace():
         network(x)  # LeakyReLU keeps what Linear wrote, the next Linear what LeakyReLU wrote
     assert counts.kept["1."] == 5 * 8 * 4
 
@@ -198,7 +198,7 @@ def test_time_inside_what_is_watched_is_taken_off(monkeypatch):
     now, outer = [0.0], Outer()
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
     clock = profiling.Clock(lambda: None)
-    with profiling.watched(dict(outer.walk()), clock.around):
+    with profiling.watched(dict(outer.named_layers()), clock.around):
         outer(3)
         outer(3)
     assert clock.seconds == {("", "forward"): 2 * (1 + 5 + 2), ("inner.", "forward"): 2 * 10}

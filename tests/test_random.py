@@ -129,3 +129,35 @@ def test_every_device_gives_the_same_numbers(device):
     got = random.normal((3, 5), 1, "noise", 2, device=device)
     assert backend.device_of(got) == device
     assert backend.to_host(got).tobytes() == random.normal((3, 5), 1, "noise", 2).tobytes()
+
+
+@pytest.mark.parametrize("whole", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64, np.array])
+@pytest.mark.parametrize("draw", [random.normal, random.uniform, random.words])
+def test_whole_numbers_of_any_type(draw, whole):
+    expected = draw((2, 3, 100), 5, "test", 100, 120)
+    got = draw((whole(2), whole(3), whole(100)), whole(5), "test", whole(100), whole(120))
+    assert np.array_equal(got, expected)
+    together = random.normals([whole(7)], (whole(3), whole(100)), whole(5), "test")
+    assert np.array_equal(together[0], random.normal((3, 100), 5, "test", 7))
+    assert np.array_equal(random.permutation(whole(120), whole(5), "test", whole(9)),
+                          random.permutation(120, 5, "test", 9))
+
+
+@pytest.mark.parametrize("type_", [np.uint8, np.int32])
+def test_products_of_small_numbers_do_not_overflow(type_):
+    shape = (type_(2), type_(100), type_(100))
+    assert np.array_equal(random.uniform(shape, 0, "test"), random.uniform((2, 100, 100), 0, "test"))
+    assert random.normal(np.array([3, 200], type_), 0, "test").shape == (3, 200)
+
+
+@pytest.mark.parametrize("bad", [3.0, np.float32(3), "3", None], ids=repr)
+def test_numbers_that_are_not_whole_are_refused(bad):
+    for draw in (lambda: random.normal((2, 3), bad, "test"), lambda: random.uniform((2, bad), 0, "test"),
+                 lambda: random.normal((2, 3), 0, "test", bad), lambda: random.words((2, 3), 0, "test", 0, bad),
+                 lambda: random.permutation(bad, 0, "test")):
+        with pytest.raises(TypeError, match="integer"):
+            draw()
+
+
+def test_true_is_one():
+    assert np.array_equal(random.normal((2, 3), True, "test"), random.normal((2, 3), 1, "test"))

@@ -32,7 +32,7 @@ def test_weights_go_to_pytorch_and_back():
     (block,) = [block for block in python_blocks() if "from torch" in block]
     names = {"scratchgan": scratchgan}
     exec(block, names)
-    z = names["game"].noise(3, 0, "test")
+    z = names["game"].latent.draw(3, 0, "test")
     theirs = names["theirs"].eval()(torch.from_numpy(z.reshape(3, 100, 1, 1))).detach().numpy()
     assert relative_error(names["game"].generate(z), theirs)[0] <= 1e-5
 

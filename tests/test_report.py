@@ -130,8 +130,7 @@ def test_real_images_are_of_the_data(train, digits):
     images = report.real_images(digits, 25)
     assert images.shape == (25, 1, 28, 28) and images.dtype == np.float32
     known = {image.tobytes() for image in digits.images}
-    from scratchgan.data.batches import to_uint8
-    assert len({to_uint8(image).tobytes() for image in images} & known) == 25
+    assert len({np.uint8(np.rint((image + 1) * 127.5)).tobytes() for image in images} & known) == 25
     run, _ = train(steps=1)
     assert (run.folder.path / "real.png").stat().st_size > 1000
 
@@ -167,11 +166,11 @@ def test_pictures_that_cannot_be_written_do_not_end_a_run(train, monkeypatch):
 
 
 def test_systems_without_images_have_curves_and_no_grids(tmp_path):
-    from scratchgan.gan import Game, NonSaturating
+    from scratchgan.gan import Game, Latent, NonSaturating
     from scratchgan.layers import Linear, Sequential
     from scratchgan.optimizers import Adam
     G, D = Sequential(Linear(2, 2)), Sequential(Linear(2, 1))
-    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=2, image_shape=(2,))
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(2), sample_shape=(2,))
     points = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
     training.fit(game, points, 4, tmp_path / "run", [report.Progress(say=lambda line: None), report.Pictures(True)],
                  announce=lambda line: None)

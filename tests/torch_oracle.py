@@ -37,7 +37,7 @@ def assert_layer_like_torch(layer, module, x, seed=0):
         assert y.dtype == dx.dtype == dtype
         assert_close(y, yt, tolerance, f"y in {dtype}")
         assert_close(dx, t.grad, tolerance, f"dx in {dtype}")
-        grads = {f"{prefix}{name}": grad for prefix, sub in mine.walk() for name, grad in sub.grads.items()}
+        grads = {f"{prefix}{name}": grad for prefix, sub in mine.named_layers() for name, grad in sub.grads.items()}
         for name, parameter in theirs.named_parameters():
             assert_close(grads[name], parameter.grad, tolerance, f"{name} in {dtype}")
 

@@ -7,8 +7,9 @@ can put right, told in one sentence. 128 and the signal's number: interrupted, 1
 import os
 import signal
 import sys
+from contextlib import suppress
 
-from scratchgan.cli import exporting, inspecting, profiling, sampling, training
+from scratchgan.cli import describing, exporting, inspecting, profiling, sampling, training
 from scratchgan.cli.options import Parser, Version
 from scratchgan.errors import UserError
 
@@ -28,17 +29,19 @@ def parser():
     parser = Parser(prog="scratchgan", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser, required=False)
-    for group in (training, sampling, exporting, inspecting, profiling):
+    for group in (training, sampling, exporting, inspecting, describing, profiling):
         group.add(commands)
     return parser
 
 
 def main(arguments=None):
     """Do what the arguments (default: those of the process) say; returns the exit status."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # no path is worth a failure because of its letters
+    with suppress(AttributeError):  # where a program has put something else in the place of the stream, or None
+        sys.stdout.reconfigure(errors="backslashreplace")  # no path is worth a failure because of its letters
     try:
         status = dispatch(arguments)
-        sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
         return status
     except UserError as error:
         return fail(error)

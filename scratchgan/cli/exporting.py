@@ -35,5 +35,6 @@ def export(options):
     require_onnx()
     system = training.load(options.folder)
     save_onnx(system, out)
-    shape = ", ".join(map(str, system.image_shape))
-    print(f"wrote the generator of step {system.steps:,}, z (N, {system.z_dim}) to images (N, {shape}), to {out}")
+    shape = ", ".join(map(str, system.sample_shape))
+    z_dim = system.latent.z_dim
+    print(f"wrote the generator of step {system.steps:,}, z (N, {z_dim}) to images (N, {shape}), to {out}")

@@ -1,8 +1,8 @@
-"""`scratchgan data`, `recipes`, `info` and `gradcheck`: what there is, and whether it is right."""
+"""`scratchgan data`, `info` and `gradcheck`: what there is, and whether it is right."""
 
 import os
 import platform
-import textwrap
+from contextlib import nullcontext
 
 from scratchgan.cli.options import path, shape
 from scratchgan.errors import UserError
@@ -15,6 +15,8 @@ examples:
   scratchgan gradcheck                                       all layers, losses and systems
   scratchgan gradcheck Linear BCELoss                        these
   scratchgan gradcheck mylayers:MyLayer --input-shape 4,3    a layer of one's own, in mylayers.py
+  scratchgan gradcheck nets:Net --no-batch-of-one            a network that normalises over the batch
+  scratchgan gradcheck --plain                               the formulas beside the derivations
 """
 
 
@@ -34,11 +36,6 @@ def add(commands):
     action.set_defaults(run=listing)
     add_data_dir(action, "where MNIST is looked for first")
 
-    parser = commands.add_parser("recipes", help="list what can be trained: scratchgan recipes",
-                                 description="List the recipes with their sources and settings.",
-                                 epilog="example:\n  scratchgan recipes")
-    parser.set_defaults(run=recipes)
-
     parser = commands.add_parser("info", help="versions, threads, devices, data: scratchgan info",
                                  description="Show what results and speed depend on here.",
                                  epilog="example:\n  scratchgan info")
@@ -53,6 +50,13 @@ def add(commands):
                         help="what to check, MODULE:NAME for one's own (default: all)")
     parser.add_argument("--input-shape", type=shape, metavar="SIZES",
                         help="of the input of MODULE:NAME, batch first, such as 4,3 (default: its own, where it says)")
+    parser.add_argument("--zero", metavar="TENSOR", action="append", default=[],
+                        help="a tensor of MODULE:NAME, such as 0.bias, whose gradient is zero by nature; may be given "
+                             "several times")
+    parser.add_argument("--no-batch-of-one", action="store_true",
+                        help="MODULE:NAME takes no batch of 1, as where it normalises over the batch")
+    parser.add_argument("--plain", action="store_true",
+                        help="compute with the formulas beside the derivations instead of the fast kernels")
 
 
 def add_data_dir(parser, what):
@@ -60,7 +64,7 @@ def add_data_dir(parser, what):
                         help=f"{what} (default: $SCRATCHGAN_DATA, then the user's cache)")
 
 
-# -- data and recipes ----------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------------------------
 
 
 def fetch(options):
@@ -74,21 +78,6 @@ def listing(options):
     from scratchgan import data
     for name, where in data.find(options.data_dir):
         print(f"{name:8} {where or 'not on this machine: scratchgan data fetch ' + name}")
-
-
-def recipes(options):
-    from scratchgan import recipes as known
-    names = known.names()
-    width = max(map(len, names))
-    for name in names:
-        recipe = known.get(name)
-        settings = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-                             for key, value in recipe.settings.items())
-        print(f"{name:{width}}  {recipe.summary}")
-        for line in (f"source: {recipe.source}",
-                     f"{recipe.epochs} epochs, batches of {recipe.batch_size}, images {recipe.image_size}x"
-                     f"{recipe.image_size}; {settings}"):
-            print(textwrap.fill(line, 100, initial_indent=" " * (width + 2), subsequent_indent=" " * (width + 4)))
 
 
 # -- info ----------------------------------------------------------------------------------------------------------
@@ -143,7 +132,11 @@ def found_data(data_dir):
 
 
 def gradcheck(options):
+    from scratchgan import kernels
     from scratchgan.gradcheck import run, table
-    reports = run(options.names, options.input_shape)
+    of_targets = {"zero": tuple(options.zero)} if options.zero else {}
+    of_targets |= {"batch_of_one": False} if options.no_batch_of_one else {}
+    with kernels.plain() if options.plain else nullcontext():
+        reports = run(options.names, options.input_shape, **of_targets)
     print(table(reports))
     return 0 if all(report.ok for report in reports) else 1

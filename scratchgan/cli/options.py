@@ -1,7 +1,6 @@
 """Options: their types, and a parser whose complaints are single sentences."""
 
 import argparse
-import math
 import re
 from pathlib import Path
 
@@ -59,25 +58,6 @@ def channels(text):
     if text not in ("1", "3"):
         raise argparse.ArgumentTypeError(f"must be 1 (grey) or 3 (colour), not {text!r}")
     return int(text)
-
-
-def check_settings(recipe, options):
-    """`UserError` if an option was given whose setting the recipe has not."""
-    for name, reason in (("channels", "makes grey images only"), ("joint_batch", "has no batch normalisation")):
-        if getattr(options, name, None) and name not in recipe.settings:
-            option = "--" + name.replace("_", "-")
-            raise UserError(f"recipe {recipe.name} has no setting {name}, it {reason}: leave {option} out")
-
-
-def rate(text):
-    """The type of a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"must be a finite number above 0, not {text!r}")
-    return number
 
 
 def shape(text):

@@ -1,7 +1,8 @@
 """`scratchgan profile`: where a training step's time goes."""
 
-from scratchgan.cli.options import add_device, channels, check_settings, path, whole
+from scratchgan.cli.options import add_device, channels, path, whole
 from scratchgan.cli.sampling import CURVE_KINDS, check_target
+from scratchgan.cli.settings import add_recipe, settings_of
 from scratchgan.errors import UserError
 
 EXAMPLES = """\
@@ -17,11 +18,12 @@ as more GFLOP/s. "kept" is what a layer holds for its backward pass, memory shar
 
 
 def add(commands):
-    parser = commands.add_parser("profile", help="where a step's time goes: scratchgan profile mlp",
+    parser = commands.add_parser("profile", help="where a step's time goes: scratchgan profile mlp", add_help=False,
+                                 usage="scratchgan profile RECIPE [options] [settings of the recipe]",
                                  description="Train a recipe for some steps on random images and measure the time of "
                                              "each layer, forward and backward, and of each update.", epilog=EXAMPLES)
     parser.set_defaults(run=run)
-    parser.add_argument("recipe", metavar="RECIPE", help="what to train, see `scratchgan recipes`")
+    add_recipe(parser, "what to train, see `scratchgan recipes`")
     parser.add_argument("--batch-size", type=whole(1), metavar="N", help="images in a step (default: the recipe's)")
     parser.add_argument("--channels", type=channels, metavar="1|3",
                         help="grey or colour, for recipes that can make both (default: the recipe's)")
@@ -37,20 +39,18 @@ def add(commands):
 
 
 def run(options):
-    import numpy as np
-
     from scratchgan import backend, plots, profiling, recipes, report
+    from scratchgan.profiling import random_examples
     from scratchgan.training.environment import threads_now, using_threads
     recipe = recipes.get(options.recipe)
-    check_settings(recipe, options)
+    settings = settings_of(recipe, options)
     out = target(options)
-    settings = {} if options.channels is None else {"channels": options.channels}
-    system = recipe.build(seed=0, device=backend.device(options.device), **settings)
+    system = recipe.build(seed=0, device=backend.device(options.device), channels=options.channels, **settings)
     count, device = options.batch_size or recipe.batch_size, next(iter(system.networks.values())).device
-    images = np.random.default_rng(0).uniform(-1, 1, (count, *system.image_shape)).astype(np.float32)
+    images = random_examples(system, count)
     with using_threads(options.threads):
         threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""
-        what = f"{recipe.name}, {report.counted(count, 'image')} {'x'.join(map(str, images.shape[1:]))} a step"
+        what = f"{recipe.name}, {report.counted(count, 'image')} {'x'.join(map(str, system.sample_shape))} a step"
         print(f"{what}, device {device}{threads}", flush=True)
         result = profiling.profile(system, images, options.steps)
     print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "

@@ -1,6 +1,5 @@
 """`scratchgan sample` and `scratchgan plot`: pictures and arrays out of a run."""
 
-import math
 import os
 import re
 import secrets
@@ -13,6 +12,7 @@ from scratchgan.cli.options import add_device, path, whole
 from scratchgan.cli.training import add_data
 from scratchgan.errors import UserError
 from scratchgan.files import replacing
+from scratchgan.system import is_image, scaled
 
 ROWS, COLUMNS = 5, 5
 BETWEEN = 10  # images from one end of an interpolation to the other
@@ -35,7 +35,7 @@ example:
 
 def add(commands):
     parser = commands.add_parser("sample", help="make samples: scratchgan sample runs/mlp",
-                                 description="Make images with the generator of a run.", epilog=SAMPLE_EXAMPLES)
+                                 description="Make samples with the system of a run.", epilog=SAMPLE_EXAMPLES)
     parser.set_defaults(run=sample)
     parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run, or one of its checkpoints")
     parser.add_argument("--out", metavar="PATH",
@@ -54,7 +54,7 @@ def add(commands):
     add_data(parser.add_argument_group("where the data are, for --real, if they have moved"))
 
     parser = commands.add_parser("plot", help="draw the curves of a run: scratchgan plot runs/mlp",
-                                 description="Draw losses, what the discriminator says, and gradient norms of a run.",
+                                 description="Draw the metrics of a run over its epochs.",
                                  epilog=PLOT_EXAMPLES)
     parser.set_defaults(run=plot)
     parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run")
@@ -72,14 +72,19 @@ def sample(options):
     out, kind = target(options, run)
     check_target(out, kind)
     if options.real:
-        images, told = real(options, folder.config), f"of {folder.config['data']['name']}"
+        images, told, value_range = real(options, folder.config), f"of {folder.config['data']['name']}", (0, 1)
     else:
         system = training.load(options.folder, options.device)
+        if system.makes_samples and not is_image(system.sample_shape) and kind not in (".npy", ".npz"):
+            raise UserError(f"the samples of this run have shape {tuple(system.sample_shape)} and are no images: give "
+                            "--out NAME.npy or NAME.npz")
         if options.interpolate:
             return walk(options, system, out, kind)
         images, told = system.sample(number(options), options.seed), f"from seed {options.seed}"
-    write(images, out, kind, columns(options))
-    print(f"wrote {report.counted(len(images), 'image')} {told} to {out}")
+        value_range = system.value_range
+    write(images, out, kind, columns(options), value_range)
+    noun = "image" if is_image(images.shape[1:]) else "sample"
+    print(f"wrote {report.counted(len(images), noun)} {told} to {out}")
 
 
 def run_of(folder):
@@ -142,32 +147,32 @@ def columns(options):
 
 
 def real(options, config):
-    from scratchgan import report
     from scratchgan.cli import datasets
     name = None if options.data == "auto" else options.data
     dataset = datasets.of_run(config, name, options.data_dir)
     if dataset.sha256 != config["data"]["sha256"]:
         raise UserError(f"{dataset.name} is not what the run was trained on: its SHA-256 is {dataset.sha256[:12]}..., "
-                        f"not {config['data']['sha256'][:12]}... (it was read from {dataset.source})")
-    if number(options) > len(dataset):
-        raise UserError(f"{dataset.name} has {len(dataset):,} images, {number(options):,} were asked for")
-    return report.real_images(dataset, number(options), options.seed)
+                        f"not {config['data']['sha256'][:12]}... (it was read from {dataset.origin})")
+    if dataset.size is not None and number(options) > dataset.size:
+        raise UserError(f"{dataset.name} has {dataset.size:,} images, {number(options):,} were asked for")
+    return scaled(dataset.examples(number(options), options.seed)[0], (0, 1))
 
 
-def write(images, out, kind, columns=None):
-    """Images in [-1, 1] as a grid, an array or a folder of files."""
+def write(images, out, kind, columns, value_range):
+    """Images as a grid, an array in [0, 1] or a folder of files; what has no value range as an array as it is."""
     from scratchgan import plots
     if kind == ".png":
-        plots.save_png(out, plots.image_grid(images, columns))
+        plots.save_png(out, plots.image_grid(images, columns, value_range=value_range))
     elif kind == "folder":
-        write_folder(images, out)
+        write_folder(images, out, value_range)
     else:
-        array = np.clip((images + 1) / 2, 0, 1).astype(np.float32, copy=False)
+        array = np.asarray(images if value_range is None else plots.unit(images, value_range), np.float32)
+        name = "images" if is_image(images.shape[1:]) else "samples"
         with replacing(out) as file:
-            np.save(file, array) if kind == ".npy" else np.savez_compressed(file, images=array)
+            np.save(file, array) if kind == ".npy" else np.savez_compressed(file, **{name: array})
 
 
-def write_folder(images, out):
+def write_folder(images, out, value_range):
     """A PNG file for each image. The folder takes its name, and an older one's place, when it is whole."""
     from PIL import Image
 
@@ -176,7 +181,7 @@ def write_folder(images, out):
     new, old = (out.with_name(f".{out.name}.{mark}.{end}") for end in ("part", "old"))
     try:
         new.mkdir()
-        for i, pixels in enumerate(plots.to_pixels(images).transpose(0, 2, 3, 1)):
+        for i, pixels in enumerate(plots.to_pixels(images, value_range).transpose(0, 2, 3, 1)):
             Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(new / f"{i:05d}.png")
         if out.exists():
             os.rename(out, old)
@@ -189,46 +194,22 @@ def write_folder(images, out):
 def walk(options, system, out, kind):
     """Write images between two seeds: a grid, or an animation that goes there and back."""
     from scratchgan import plots
-    if not (hasattr(system, "noise") and hasattr(system, "generate")):
-        raise UserError(f"{type(system).__name__} has no noise to interpolate")
     first, last = options.interpolate
     rows = options.rows or ROWS
     if kind == ".png":
         columns = options.columns or BETWEEN
-        plots.save_png(out, plots.image_grid(between(system, first, last, rows, columns), columns))
+        images = system.interpolate(first, last, rows, columns)
+        plots.save_png(out, plots.image_grid(images, columns, value_range=system.value_range))
         told = f"wrote {rows} x {columns} images"
     else:
         columns = options.columns or COLUMNS
         there = GIF_FRAMES // 2 + 1
-        images = between(system, first, last, rows * columns, there)
+        images = system.interpolate(first, last, rows * columns, there)
         images = images.reshape(rows * columns, there, *images.shape[1:])
-        frames = [plots.image_grid(images[:, i], columns) for i in range(there)]
+        frames = [plots.image_grid(images[:, i], columns, value_range=system.value_range) for i in range(there)]
         plots.save_gif(out, frames + frames[-2:0:-1], seconds=0.08, hold=0.08)
         told = f"wrote an animation of {rows} x {columns} images"
     print(f"{told}, spherical interpolation from seed {first} to seed {last}, to {out}")
-
-
-def between(system, first, last, rows, columns):
-    """`rows` x `columns` images, flat: each row from a sample of seed `first` to one of seed `last`."""
-    from scratchgan import backend
-    a, b = (backend.to_host(system.noise(rows, seed, "sample")) for seed in (first, last))
-    z = np.stack([slerp(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
-    return system.generate(z.reshape(rows * columns, -1))
-
-
-def slerp(a, b, t):
-    """From a (t = 0) to b (t = 1), vectors (N, n), along the great circle (Shoemake 1985).
-
-    A straight line would pass through vectors shorter than any that the generator was trained on. Lengths change
-    evenly from one end to the other.
-    """
-    la, lb = (np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    a, b = a / la, b / lb
-    angle = np.arccos(np.clip((a * b).sum(axis=1, keepdims=True), -1, 1))
-    sine = np.sin(angle)
-    along = np.where(sine < 1e-6, (1 - t) * a + t * b,  # the same vector: the formula would divide by zero
-                     (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.maximum(sine, 1e-6))
-    return (((1 - t) * la + t * lb) * along).astype(a.dtype)
 
 
 # -- plot ----------------------------------------------------------------------------------------------------------
@@ -245,7 +226,6 @@ def plot(options):
     rows = folder.rows()
     if not rows:
         raise UserError(f"{folder.metrics} has no rows yet: wait until the training has logged one")
-    config = folder.config
-    steps_per_epoch = math.ceil(config["data"]["size"] / config["batch_size"])
-    plots.save_curves(out, rows, steps_per_epoch, report.title(config))
+    panels, per_epoch = training.panels_of(folder), training.steps_per_epoch(folder.config)
+    plots.save_curves(out, rows, panels, per_epoch, report.title(folder.config))
     print(f"drew {report.counted(len(rows), 'row')} of metrics, up to step {rows[-1]['step']:,}, to {out}")

@@ -1,22 +1,30 @@
 """Data: MNIST, the bundled digits, one's own images. Every data set is a `Dataset` of uint8 images.
 
-`load` is the way in; `find` tells what is on this machine, and `fetch` downloads MNIST.
+`load` is the way in; `find` tells what is on this machine, and `fetch` downloads MNIST. What training takes its
+batches from is a `Source`: a data set is one.
 """
 
 from pathlib import Path
 
 from scratchgan.data import mnist
-from scratchgan.data.dataset import Dataset, content_sha256
+from scratchgan.data.arrays import load_array
+from scratchgan.data.dataset import Dataset, as_source, content_sha256
 from scratchgan.data.digits import load_digits
 from scratchgan.data.download import TIMEOUT, DownloadError
-from scratchgan.data.files import load_path
+from scratchgan.data.folders import load_folder
+from scratchgan.data.idx import IDX_NAME, dimensions, image_files, load_idx
 from scratchgan.data.mnist import fetch, load_mnist
 from scratchgan.data.pixels import check_format, fit, tell_conversion
+from scratchgan.data.source import Pair, Sampler, Source
 from scratchgan.errors import UserError
 
 __all__ = [
     "NAMES",
     "Dataset",
+    "Pair",
+    "Sampler",
+    "Source",
+    "as_source",
     "content_sha256",
     "fetch",
     "find",
@@ -27,23 +35,25 @@ __all__ = [
 ]
 
 NAMES = ("auto", "mnist", "digits")
+PATHS = "a folder of images, an IDX file as MNIST's, a .npy or a .npz file"
 PROBE_SECONDS = 4.0  # how long "auto" waits for a mirror to answer
 
 
 def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT, bars=True):
     """A data set for training, its images uint8 (N, channels, size, size).
 
-    name      "mnist" (the training set), "digits" (bundled), the path of a folder of images or of a .npy or
-              .npz file, or "auto": MNIST if it is here or can be downloaded, else the digits
+    name      "mnist" (the training set), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if it is
+              here or can be downloaded, else the digits
     data_dir  where MNIST is looked for first and downloaded to
     channels  1 (grey), 3 (colour), or None: as the data are, MNIST and the digits grey
-    announce  is called with one line when MNIST is downloaded, when "auto" means the digits, and when images are
-              made grey or get the channels of colour
+    announce  is called with one line when MNIST is downloaded, when "auto" means the digits, when files are passed
+              over, and when images are made grey or get the channels of colour; None: nothing is said
     timeout   seconds without an answer after which a mirror is given up
     bars      whether a terminal shows progress bars while images are downloaded or read
 
-    A file of MNIST's that is here but damaged is an error, also for "auto".
+    A file with a name of MNIST's that is not the original is an error, also for "auto".
     """
+    announce = announce or (lambda line: None)
     check_format(size, channels)
     if name == "auto":
         name = choose(data_dir, announce, timeout, bars)
@@ -57,9 +67,30 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     if not str(name) or not Path(name).expanduser().exists():
         raise UserError(
             f"there is no data set, file or folder {str(name)!r}: give {', '.join(NAMES)}, "
-            "or the path of a folder of images, a .npy or a .npz file"
+            f"or the path of {PATHS}"
         )
     return load_path(name, size, channels, bars, announce)
+
+
+def load_path(path, size=28, channels=1, bars=True, announce=None):
+    """One's own images as `channels` x `size` x `size`, with their labels if there are any.
+
+    `path` is a folder of pictures, its sub-folders the classes (`load_folder`); a folder of IDX files as MNIST's or
+    the file of the images (`load_idx`); or a .npy or .npz file (`load_array`). With None for `channels`: 3 for an
+    array that has 3 or a folder in which any image is in colour, else 1.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if image_files(path):
+            return load_idx(path, size, channels, announce)
+        return load_folder(path, size, channels, bars, announce)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return load_array(path, size, channels, announce)
+    if not path.exists():
+        raise UserError(f"there is no file or folder {path}")
+    if dimensions(path) is not None or IDX_NAME.search(path.name):
+        return load_idx(path, size, channels, announce)
+    raise UserError(f"{path} is not {PATHS}")
 
 
 def choose(data_dir, announce, timeout, bars):
@@ -91,8 +122,8 @@ def resized(dataset, size, channels):
     if images is dataset.images:
         return dataset
     c, h, w = dataset.images.shape[1:]
-    source = f"{dataset.source}, {c}x{h}x{w} made {channels}x{size}x{size}"
-    return Dataset.of(dataset.name, images, dataset.labels, source)
+    origin = f"{dataset.origin}, {c}x{h}x{w} made {channels}x{size}x{size}"
+    return Dataset.of(dataset.name, images, dataset.labels, origin)
 
 
 def find(data_dir=None):

@@ -1,46 +1,78 @@
-"""Batches in random order, as a pure function of (seed, step)."""
+"""Batches of a source, as a pure function of (seed, step)."""
 
-import numpy as np
+import operator
 
 from scratchgan import random
+from scratchgan.errors import UserError
 
 
 class Batches:
-    """The batches of a data set: each epoch visits every image once, in an order of its own.
+    """The batches of a `Source` for one seed. `batch(step)` gives those of any step, in any order.
 
-    `batch(step)` gives images (n, C, H, W), float32 in [-1, 1], and labels (n,) or None. The last batch of an epoch
-    is smaller when the size does not divide. With `flip` each image is mirrored left-right with probability 1/2.
+    Of a data set each epoch visits every example once, in an order of its own; the last batch of an epoch is smaller
+    where the size does not divide, and is left out with `drop_last`. An endless source gives new examples for ever.
+    With `flip` each image is mirrored left-right with probability 1/2. `stream` names the random numbers: two
+    batches of one seed with different names have nothing in common.
     """
 
-    def __init__(self, dataset, batch_size, seed=0, flip=False):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self.dataset, self.batch_size, self.seed, self.flip = dataset, batch_size, seed, flip
-        self.steps_per_epoch = -(-len(dataset) // batch_size)
+    def __init__(self, source, batch_size, seed=0, flip=False, drop_last=False, stream="data"):
+        self.steps_per_epoch = source.steps_per_epoch(batch_size, drop_last)
+        self.source, self.batch_size, self.seed = source, operator.index(batch_size), operator.index(seed)
+        self.flip, self.drop_last, self.stream = flip, drop_last, stream
+        if flip and len(source.sample_shape) != 3:
+            raise UserError(f"{source.name}: only images can be mirrored, not examples of shape "
+                            f"{tuple(source.sample_shape)}: leave flip out")
         self._epoch, self._order = None, None
 
-    def batch(self, step):
+    def batch(self, step, rank=0, ranks=1):
+        """(examples (n, *sample_shape), labels (n,) or None) as the source holds them: images are uint8.
+
+        With `ranks` processes that share each batch: the part of one of them, `share` of all. The parts of all
+        ranks, one after the other, are the batch of a single rank.
+        """
+        step = operator.index(step)
+        rows = self.rows(step)
+        part = share(len(rows), rank, ranks)
+        examples, labels = self.source.take(rows[part], self.seed)
+        if self.flip:
+            u = random.uniform((len(examples), 1), self.seed, f"{self.stream}/flip", step, part.start)
+            mirrored = u[:, 0] < 0.5
+            examples[mirrored] = examples[mirrored, ..., ::-1]
+        return examples, labels
+
+    def rows(self, step):
+        """The numbers of the examples in the batch of a step."""
+        if self.steps_per_epoch is None:
+            return range(step * self.batch_size, (step + 1) * self.batch_size)
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, random.permutation(len(self.dataset), self.seed, "data/order", epoch)
-        rows = self._order[index * self.batch_size:(index + 1) * self.batch_size]
-        images = to_float(self.dataset.images[rows])
-        if self.flip:
-            mirrored = random.uniform((len(rows), 1), self.seed, "data/flip", step)[:, 0] < 0.5
-            images[mirrored] = images[mirrored, ..., ::-1]
-        labels = self.dataset.labels
-        return images, None if labels is None else labels[rows]
+            self._epoch = epoch
+            self._order = random.permutation(self.source.size, self.seed, f"{self.stream}/order", epoch)
+        return self._order[index * self.batch_size:(index + 1) * self.batch_size]
 
 
-def to_float(images):
-    """uint8 0..255 to float32 in [-1, 1]; floats, which are in [-1, 1] already, as they are."""
-    if images.dtype.kind == "f":
-        return images
-    x = np.multiply(images, np.float32(2 / 255), dtype=np.float32)
-    x -= 1
-    return x
+class PairBatches:
+    """Batches of a `Pair`; `batch(step)` gives ((a, b), None).
+
+    Both are of equal size at every step, so the last smaller batch of an epoch is always left out. An epoch is the
+    longer one's; the shorter one begins again.
+    """
+
+    def __init__(self, pair, batch_size, seed=0, flip=False):
+        self.both = [Batches(pair.first, batch_size, seed, flip, True),
+                     Batches(pair.second, batch_size, seed, flip, True, "data/second")]
+        self.source, self.batch_size, self.seed = pair, self.both[0].batch_size, self.both[0].seed
+        self.flip, self.drop_last = flip, True
+        lengths = [each.steps_per_epoch for each in self.both if each.steps_per_epoch is not None]
+        self.steps_per_epoch = max(lengths, default=None)
+
+    def batch(self, step, rank=0, ranks=1):
+        return tuple(each.batch(step, rank, ranks)[0] for each in self.both), None
 
 
-def to_uint8(images):
-    """float in [-1, 1] to uint8 0..255, rounded; what lies outside is clipped."""
-    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
+def share(n, rank, ranks):
+    """The slice of n examples that belongs to a rank: as many as the others', one more or less."""
+    n, rank, ranks = map(operator.index, (n, rank, ranks))
+    if not 0 <= rank < ranks:
+        raise ValueError(f"rank must be from 0 to {ranks - 1}, not {rank}")
+    return slice(n * rank // ranks, n * (rank + 1) // ranks)

@@ -1,34 +1,66 @@
-"""`Dataset`: images and labels in memory, with their checksum and where they came from."""
+"""Sources in memory: `Dataset` of uint8 images, `FloatArray` of anything else."""
 
 import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgan.data.source import Facts, Pair, Source
 from scratchgan.errors import UserError
 
 
+class InMemory(Source):
+    """A source that holds its examples in `images`, and `labels` or None."""
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def size(self):
+        return len(self.images)
+
+    @property
+    def sample_shape(self):
+        return self.images.shape[1:]
+
+    @property
+    def classes(self):
+        """How many classes the labels name (the largest label plus one); 0 without labels."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    def take(self, rows, seed=0):
+        return self.images[rows], None if self.labels is None else self.labels[rows]
+
+    def facts(self):
+        return Facts({**super().facts(), "pixel_means": self.pixel_means})
+
+    def pixel_means(self):
+        """The mean of each value over all examples, of images in [0, 1]; as lists."""
+        means = self.images.mean(axis=0, dtype=np.float64)
+        return (means / 255 if self.images.dtype == np.uint8 else means).tolist()
+
+
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(InMemory):
     """Images and, where there are any, labels.
 
     name    what the data is called: "mnist", "digits", or the name of a file or folder
     images  uint8 (N, C, H, W), 0 is black; C is 1 (grey) or 3 (red, green, blue)
     labels  int64 (N,), 0 and up, or None
     sha256  `content_sha256(images, labels)`, 64 hexadecimal digits
-    source  one line: the path it was read from and whom to credit
+    origin  one line: the path it was read from and whom to credit
     """
 
     name: str
     images: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
     sha256: str
-    source: str
+    origin: str
 
     @classmethod
-    def of(cls, name, images, labels, source):
+    def of(cls, name, images, labels, origin):
         """The data set with its checksum computed."""
-        return cls(name, images, labels, content_sha256(images, labels), source)
+        return cls(name, images, labels, content_sha256(images, labels), origin)
 
     def __post_init__(self):
         images, labels = self.images, self.labels
@@ -48,13 +80,46 @@ class Dataset:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise UserError(f"{self.name}: sha256 must be 64 hexadecimal digits, not {self.sha256!r}")
 
-    def __len__(self):
-        return len(self.images)
 
-    @property
-    def classes(self):
-        """How many classes the labels name (the largest label plus one); 0 without labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+@dataclass(frozen=True, eq=False)
+class FloatArray(InMemory):
+    """Examples float32 (N, ...) in the range of the system that learns from them."""
+
+    name: str
+    images: np.ndarray = field(repr=False)
+    sha256: str
+    origin: str
+    labels: None = None
+
+
+def as_source(data, value_range=(-1, 1)):
+    """What one trains on as a `Source`.
+
+    data   a source, as it is; an array uint8 (N, C, H, W), or float (N, ...) with values in `value_range` (None: any
+           that are finite); a tuple of two, for a `Pair`
+    """
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return Pair(*(as_source(each, value_range) for each in data))
+    if not isinstance(data, np.ndarray):
+        raise UserError(f"The data must be a data set, another Source or a NumPy array, not {type(data).__name__}: see "
+                        "scratchgan.data.load.")
+    origin = "an array in memory"
+    if data.dtype == np.uint8:
+        return Dataset.of("array", data, None, origin)
+    low, high = value_range or (-np.inf, np.inf)
+    if data.dtype.kind != "f" or data.ndim < 2 or not data.size:
+        raise UserError("An array to train on must be uint8 (N, C, H, W) or float (N, ...)"
+                        + (f" with values from {low:g} to {high:g}" if value_range else "")
+                        + f", not {data.dtype} of shape {data.shape}.")
+    examples = np.array(data, np.float32, order="C")
+    if not np.isfinite(examples).all():
+        raise UserError("A float array to train on must not hold values that are NaN or infinite: remove them.")
+    if examples.min() < low or examples.max() > high:
+        raise UserError(f"A float array to train on must have values from {low:g} to {high:g}: scale it, or convert "
+                        "images from 0 to 255 to uint8.")
+    return FloatArray("array", examples, content_sha256(examples), origin)
 
 
 def content_sha256(images, labels=None):

@@ -47,6 +47,7 @@ SPLITS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+LARGEST_SET = 1 << 30  # bytes; a file that decompresses to more is not looked at
 SUBFOLDERS = ("mnist", "", "MNIST/raw")  # the last is where torchvision puts them
 
 
@@ -152,7 +153,8 @@ def locate_in(folders):
     places = [folder / subfolder for folder in folders for subfolder in SUBFOLDERS]
     found = dict.fromkeys(FILES)
     for file in FILES:
-        paths = (place / name for place in places for name in (file, f"{file}.gz"))
+        dotted = file.replace("-idx", ".idx")  # as some archives name them
+        paths = (place / name for place in places for name in (file, f"{file}.gz", dotted, f"{dotted}.gz"))
         found[file] = next((path for path in paths if path.is_file()), None)
     return found
 
@@ -171,11 +173,28 @@ def verify_found(data_dir=None):
 
 
 def read_verified(path, file):
-    """The array in `path`, which must be the original `file`."""
+    """The array in `path`, which must be the original `file`. Nobody is told to delete what may be another data set."""
+    data = read_bytes(path)
     try:
-        return parse_idx(verify(read_bytes(path), path, file), path, FILES[file][0])
+        return parse_idx(verify(data, path, file), path, FILES[file][0])
     except UserError as error:
-        raise UserError(f"{error}: delete it, and `scratchgan data fetch mnist` gets it again") from error
+        if is_another_set(data):
+            raise UserError(
+                f"{path} is not MNIST (its SHA-256 is another: perhaps Fashion-MNIST or another set with MNIST's "
+                f"names, or damaged): to train on it, give {path.parent} as the data; for MNIST, name another folder "
+                "with --data-dir, to `scratchgan data fetch mnist`, too"
+            ) from error
+        raise UserError(f"{error}: move it elsewhere, and `scratchgan data fetch mnist` gets it again") from error
+
+
+def is_another_set(data):
+    """Whether this is a whole file in MNIST's format that is none of MNIST's."""
+    try:
+        content = decompress(data, "it", LARGEST_SET)
+        parse_idx(content, "it")
+    except UserError:
+        return False
+    return hashlib.sha256(content).hexdigest() not in [sha256 for _, sha256 in FILES.values()]
 
 
 def verify(data, name, file):

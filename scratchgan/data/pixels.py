@@ -31,7 +31,16 @@ def is_colour(picture):
     if picture.mode == "P":
         red, green, blue = (picture.getpalette("RGB")[band::3] for band in range(3))
         return not red == green == blue
+    if raw_mode(picture).startswith("LA"):  # grey and alpha of 16 bits, which Pillow opens as RGBA
+        return False
     return picture.mode not in GREY_MODES and not picture.mode.startswith("I;16")
+
+
+def raw_mode(picture):
+    """How the pixels of a Pillow image stand in its file, "I;16B" for instance; "" where that is unknown or read."""
+    for _, _, _, how in getattr(picture, "tile", None) or ():
+        return how if isinstance(how, str) else str(how[0]) if how else ""
+    return ""
 
 
 def fit(images, size, channels):

@@ -1,196 +1,186 @@
-"""The game: one alternating step of discriminator and generator, written out."""
+"""`Game`: a generator and a discriminator in alternating steps, written out."""
 
 import math
-from collections.abc import Mapping
-from contextlib import nullcontext
 
 import numpy as np
 
-from scratchgan import backend, kernels, random
+from scratchgan import backend
+from scratchgan.gan import objectives, passes
+from scratchgan.gan.checks import check_batch, check_game, checked_labels
+from scratchgan.gan.health import Won
+from scratchgan.gan.latent import whole
+from scratchgan.gan.shown import ShownGame
+from scratchgan.system import Metrics
 
-# Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
-# own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
-PIXELS_TOGETHER = 1 << 17
-# Numbers of noise up to which several steps' are drawn together.
-NUMBERS_AHEAD = 1 << 15
 # Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
 SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
-class Metrics(Mapping):
-    """Numbers of one step, read-only. A value is computed (and waited for) when it is first read."""
-
-    def __init__(self, **values):
-        self._values = values
-
-    def __getitem__(self, name):
-        if callable(self._values[name]):
-            self._values[name] = float(self._values[name]())
-        return self._values[name]
-
-    def __iter__(self):
-        return iter(self._values)
-
-    def __len__(self):
-        return len(self._values)
-
-    def __repr__(self):
-        return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
-
-
-class Game:
+class Game(ShownGame):
     """A generator and a discriminator that train against each other.
 
-    generator      z (N, *z_shape) -> N images in [-1, 1]
-    discriminator  N images, shaped as the generator makes them -> N scores, of any shape (N, 1, ...)
-    objective      what the scores are worth to each player: see `scratchgan.gan.objectives`
-    z_dim          how many numbers one z has
-    image_shape    (C, H, W) of one image; batches and samples have this shape, whatever the networks use
-    z_shape        the shape of one z for the generator: (z_dim,) by default, (z_dim, 1, 1) for a convolution
-    joint_batch    whether D's own step sees real and fake in one batch of 2N. Where no layer couples samples, draws
-                   or has buffers this is the same as one after the other, and faster. Batch normalisation couples
-                   them, by statistics
-                   - of each batch alone with False, DCGAN's published step: D's running statistics follow three
-                     batches a step, the real, the fake, and the fake again when G learns from it (small batches
-                     go through D in one pass all the same, each with its own statistics);
-                   - of both together with True: then D normalises fake samples in its own step by other statistics
-                     than when G learns from it.
-                   None: True where no layer of D couples samples, else False.
+    generator      z (N, *z_shape) -> N samples
+    discriminator  N samples, shaped as the generator makes them -> N scores or maps of scores, before any sigmoid
+    objective      what each player minimises: a row of `scratchgan.gan.objectives`, or its name
+    latent         what z is: a `Latent`
+    sample_shape   (C, H, W) of one image; batches and samples have this shape, whatever the networks use
+    n_critic       D's steps for each one of G's
+    simultaneous   whether G's gradient is taken from the same state as D's, not from D after its update
+    augmentation   what D sees in place of samples: `Augmentation`s
+    penalties      further terms of D's loss: `Penalty`s
+    updates_d, updates_g   what follows an update of a player: `Update`s
+    conditional    whether the networks take labels beside z and samples: (z, labels), (samples, labels)
+    value_range    (low, high) of the samples' values; None for points
+    joint_batch    whether D's own step sees real and fake in one batch of 2N: see `scratchgan.gan.passes`. None: where
+                   no layer of D couples samples
     """
 
-    def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, z_dim, image_shape,
-                 z_shape=None, joint_batch=None, seed=0):
-        self.generator, self.discriminator, self.objective = generator, discriminator, objective
+    def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, latent, sample_shape,
+                 n_critic=1, simultaneous=False, augmentation=(), penalties=(), updates_d=(), updates_g=(),
+                 conditional=False, value_range=(-1, 1), joint_batch=None, seed=0):
+        self.generator, self.discriminator = generator, discriminator
+        self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
-        self.z_dim, self.image_shape, self.seed = z_dim, tuple(image_shape), seed
-        self.z_shape = (z_dim,) if z_shape is None else tuple(z_shape)
-        if math.prod(self.z_shape) != z_dim:
-            raise ValueError(f"Game: z_shape {self.z_shape} does not hold z_dim = {z_dim} numbers")
-        coupled = any(layer.couples_samples for _, layer in discriminator.walk())
-        self.joint_batch = not coupled if joint_batch is None else joint_batch
-        self.steps = 0
-        self._ahead = None, range(0), None  # noise of the next steps: its kind, the steps, the numbers
-        self.recipe = None  # what built the game, for the record of a run
+        self.latent = latent
+        self.sample_shape = tuple([whole(n, "Game: a size in sample_shape", 1) for n in sample_shape])
+        self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
+        self.augmentation, self.penalties = tuple(augmentation), tuple(penalties)
+        self.updates = {"discriminator": tuple(updates_d), "generator": tuple(updates_g)}
+        self.conditional, self.value_range = conditional, value_range
+        self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
+        self.seed = whole(seed, "Game: seed")
+        self.won = Won()
+        check_game(self)
 
     @property
     def networks(self):
-        return {"generator": self.generator, "discriminator": self.discriminator}
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        for part in (*self.updates["generator"], *self.updates["discriminator"]):
+            networks |= part.networks
+        return networks
 
     @property
     def optimizers(self):
         return {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
 
     @property
+    def panels(self):
+        return {"loss": ("loss_d", "loss_g"), f"mean {self.objective.says_what}": ("d_real", "d_fake", "d_fake_after")}
+
+    def warnings(self, row):
+        return [Won.SENTENCE] if self.objective.score == "logit" and self.won(row) else []
+
+    @property
     def device(self):
         return self.generator.device
 
-    def noise(self, n, seed, purpose, step=0, first=0):
-        """z ~ N(0, 1), (n, z_dim)."""
-        return random.normal((n, self.z_dim), seed, purpose, step, first, self.generator.dtype, self.device)
+    @property
+    def sampler(self):
+        """The network that samples are made with: the moving average of G where there is one."""
+        return self.networks.get("average", self.generator)
 
-    def step_noise(self, n):
-        """noise(n, self.seed, "noise", self.steps), with that of the steps after it drawn ahead."""
-        kind = n, self.seed, self.generator.dtype, self.device
-        drawn, steps, numbers = self._ahead
-        if drawn != kind or self.steps not in steps:
-            steps = range(self.steps, self.steps + max(1, NUMBERS_AHEAD // (n * self.z_dim)))
-            numbers = random.normals(steps, (n, self.z_dim), self.seed, "noise", *kind[2:])
-            self._ahead = kind, steps, numbers
-        return numbers[self.steps - steps.start]
+    # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):
-        """One step of D, then one of G, on a batch of real images (N, *image_shape) in [-1, 1].
+        """D learns from this batch of real samples; every n_critic-th time G learns from D."""
+        self.draw_from(self.steps)                            # masks and noise are functions of (seed, step)
+        real, labels = self.prepared(batch, labels)           # on the device, in the networks' range
+        g_learns = (self.steps + 1) % self.n_critic == 0
+        fake = self.made(len(real), labels)                   # a constant for D; G's caches wait for G's turn
+        scores, metrics = self.discriminator_gradient(real, fake, labels)
+        if g_learns and self.simultaneous:                    # both gradients from one state: D's pass just made
+            metrics |= self.generator_gradient(real, fake, labels, scores)
+        self.update("discriminator")                          # reduce, optimizer, what follows an update
+        if g_learns and not self.simultaneous:
+            if self.n_critic > 1:
+                fake = self.made(len(real), labels, "noise/g")
+            metrics |= self.generator_gradient(real, fake, labels)
+        if g_learns:
+            self.update("generator")
+        self.steps += 1                                       # counts D's steps; schedules and half-lives do, too
+        return Metrics(metrics)
 
-        G's samples serve both: D learns from them, then judges them again with its new weights for G to learn from.
+    def draw_from(self, step):
+        """Have all that is random in this step drawn as a function of (seed, step)."""
+        parts = {f"augmentation.{i}": part for i, part in enumerate(self.augmentation)}
+        for name, network in (self.networks | parts).items():
+            network.set_step(self.seed, step, name)
+
+    def made(self, n, labels=None, purpose="noise"):
+        """n samples of G, of noise of this step."""
+        G = self.generator
+        z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
+        return G.forward(passes.given(self.latent.shaped(z), labels))
+
+    def seen(self, x):
+        """What D sees of samples x."""
+        for part in self.augmentation:
+            x = part.forward(x)
+        return x
+
+    def discriminator_gradient(self, real, fake, labels=None):
+        """D's grad = d loss_d / d theta_D, penalties included; none of it reaches G. Returns D's scores and metrics."""
+        D, objective = self.discriminator, self.objective
+        D.zero_grad()
+        real, fake = self.seen(real.reshape(fake.shape)), self.seen(fake)
+        scores = passes.learn(D, objective, real, fake, labels, self.joint_batch)
+        terms = [penalty.gradient(D, real, fake, labels) for penalty in self.penalties]
+        return scores, {"loss_d": lambda: sum(terms, objective.loss_d(scores.real, scores.fake)),
+                        "d_real": lambda: objective.says(scores.real).mean(),
+                        "d_fake": lambda: objective.says(scores.fake).mean()}
+
+    def generator_gradient(self, real, fake, labels=None, scores=None):
+        """G's grad = d loss_g / d theta_G, through D's last pass, that over the fakes; D's own grad stays as it is.
+
+        `scores` of a pass just made are those of a simultaneous step; without, D scores the fakes now.
         """
         G, D, objective = self.generator, self.discriminator, self.objective
-        real = self.checked(batch)
-        n, xp = len(real), G.xp
-        scores = xp.empty((3, n, 1), G.dtype)  # real, fake, and fake after D's update
-        for name, network in self.networks.items():
-            network.set_step(self.seed, self.steps, name)
-        with G.workspace(), D.workspace(beside=G):
-            fake = self.made(G, self.step_noise(n))
-            real = real.reshape(fake.shape)
+        metrics = {}
+        if scores is None:
+            of_real = passes.scores(D, self.seen(real.reshape(fake.shape)), labels) if objective.paired else None
+            scores = passes.Scores(of_real, passes.scores(D, self.seen(fake), labels))
+            metrics["d_fake_after"] = lambda: objective.says(scores.fake).mean()
+        dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint, labels)
+        for part in reversed(self.augmentation):
+            dx = part.backward(dx, "input")
+        G.zero_grad()
+        G.backward(dx, "params")
+        return {"loss_g": lambda: objective.loss_g(scores.fake, scores.real), **metrics}
 
-            # D learns which are real. Its gradient does not go on to G.
-            D.zero_grad()
-            if self.one_pass(real):
-                both = D.empty_along("both", (2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake))
-                both[:n], both[n:] = real, fake
-                with nullcontext() if self.joint_batch else D.in_batches(2):
-                    judged = D.forward(both)
-                scores[:2] = judged.reshape(2, n, 1)
-                dscores = xp.concatenate([objective.grad_real(scores[0]), objective.grad_fake(scores[1])])
-                D.backward(dscores.reshape(judged.shape), "params")
-            else:  # the backward pass of the real ones comes before the fake ones take over D's caches
-                for i, images, grad in ((0, real, objective.grad_real), (1, fake, objective.grad_fake)):
-                    judged = D.forward(images)
-                    scores[i] = judged.reshape(n, 1)
-                    D.backward(grad(scores[i]).reshape(judged.shape), "params")
-            self.optimizer_d.step()
+    def update(self, player):
+        """One step of the player's optimizer, along the mean gradient of all ranks, and what follows it."""
+        network, optimizer = self.networks[player], self.optimizers[player]
+        gradient = self.reduce(network.grad)
+        if gradient is not network.grad:
+            network.grad[...] = gradient
+        optimizer.step()
+        for part in self.updates[player]:
+            part.after(network, self.steps + 1, 1 if player == "discriminator" else self.n_critic)
 
-            # G: the gradient of its loss comes through the new D, whose own parameters need none.
-            judged = D.forward(fake)
-            scores[2] = judged.reshape(n, 1)
-            dfake = D.backward(objective.grad_g(scores[2]).reshape(judged.shape), "input")
-            G.zero_grad()
-            G.backward(dfake, "params")
-            self.optimizer_g.step()
-        self.steps += 1
-        return self.metrics(*scores)
+    def prepared(self, batch, labels=None):
+        """The batch on the networks' device, in their dtype and range; its labels, None unless they take some."""
+        check_batch(self, batch)
+        real = backend.to_device(batch, self.device).astype(self.generator.dtype, copy=False)
+        if batch.dtype == np.uint8:
+            low, high = self.value_range
+            real = real * ((high - low) / 255) + low
+        return real, checked_labels(self, len(real), labels)
 
-    def one_pass(self, real):
-        """Whether real and fake go through D together: joint, or kept apart by its layers in a small batch."""
-        if self.joint_batch or 2 * real.size // self.image_shape[0] > PIXELS_TOGETHER:
-            return self.joint_batch
-        return all(layer.knows_batches or not (layer.couples_samples or layer.buffers)
-                   for _, layer in self.discriminator.walk())
-
-    def made(self, generator, z):
-        """What this generator (G or a twin) makes of noise z (n, z_dim)."""
-        return generator.forward(z.reshape(-1, *self.z_shape))
-
-    def metrics(self, real, fake, after):
-        """From D's scores of the real and the fake batch, and of the fake one after D's update."""
-        return Metrics(loss_d=lambda: self.objective.loss_d(real, fake),
-                       loss_g=lambda: self.objective.loss_g(after),
-                       d_real=lambda: self.probability(real).mean(),
-                       d_fake=lambda: self.probability(fake).mean(),
-                       d_fake_after=lambda: self.probability(after).mean())
-
-    def probability(self, scores):
-        """What D makes of its scores: the probability of being real for a logit, else the score itself."""
-        return kernels.sigmoid(scores) if self.objective.score == "logit" else scores
+    # -- samples -----------------------------------------------------------------------------------------------------
 
     def sample(self, n, seed=0, labels=None):
-        """n images (n, *image_shape) in [-1, 1], float32, on the host. The same seed gives the same noise."""
-        return self.generate(backend.to_host(self.noise(n, seed, "sample")))
+        """n samples (n, *sample_shape), float32, in the value range, on the host. One seed, one set of noise."""
+        return self.generate(self.latent.draw(n, seed, "sample"), labels)
 
-    def generate(self, z):
-        """The images of given noise z (n, z_dim): float32 in [-1, 1], on the host. Leaves the networks as they are."""
-        G = self.generator.twin().eval()
-        images = np.empty((len(z), *self.image_shape), np.float32)
-        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.image_shape[1:])))
-        with G.workspace():
-            for start in range(0, len(z), count):
-                part = slice(start, start + count)
-                made = self.made(G, backend.to_device(z[part], self.device))
-                images[part] = backend.to_host(made).reshape(-1, *self.image_shape)
-        return images
-
-    def checked(self, batch):
-        if not backend.is_array(batch) or batch.dtype.kind != "f":
-            raise TypeError("Game.step: expected a float array of images in [-1, 1], got "
-                            f"{batch.dtype if backend.is_array(batch) else type(batch).__name__}")
-        if batch.ndim != 1 + len(self.image_shape) or batch.shape[1:] != self.image_shape or not len(batch):
-            raise ValueError(f"Game.step: expected a batch of shape (N, {', '.join(map(str, self.image_shape))}), "
-                             f"got {tuple(batch.shape)}")
-        return backend.to_device(batch.astype(self.generator.dtype, copy=False), self.device)
-
-    def state_dict(self):
-        """What is neither in the networks nor in the optimizers: plain numbers."""
-        return {"steps": self.steps, "seed": self.seed}
-
-    def load_state_dict(self, state):
-        self.steps, self.seed = int(state["steps"]), int(state["seed"])
+    def generate(self, z, labels=None):
+        """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
+        G, z = self.sampler.twin().eval(), self.latent.shaped(z)
+        labels = checked_labels(self, len(z), labels)
+        samples = np.empty((len(z), *self.sample_shape), np.float32)
+        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
+        for start in range(0, len(z), count):
+            part = slice(start, start + count)
+            noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
+            x = G.forward(passes.given(noise, None if labels is None else labels[part]))
+            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
+        return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)

@@ -1,56 +1,162 @@
-"""What the two players minimise: pure functions of D's scores.
+"""Objectives: what D and G minimise, as a table. Nothing else in the engine knows these formulas.
 
-`real` = D(x) and `fake` = D(G(z)) are arrays of scores (N, 1), before any sigmoid. An objective gives each loss (a
-mean over the batch) and its gradient on the scores; nothing else in the engine knows the formula. `score` says what
-a score is: "logit" (sigmoid(score) is the probability of being real), "real" (any number) or "energy" (>= 0).
+A `Term` is a function of one score s = D(.), before any sigmoid, with its derivative. A row of the table names three:
+
+    loss_d = scale_d (mean real(D(x)) + mean fake(D(G(z))))        loss_g = mean g(D(G(z)))
+
+A mean is over all scores there are, so that the gradient on a score is slope / (number of scores): both are written
+once, in `Objective`. In a paired row the terms act on differences of the scores of a real sample and of a fake one:
+
+    loss_d = scale_d mean real(D(x) - D(G(z)))                     loss_g = mean g(D(G(z)) - D(x))
+
+A new objective is a row more in `TABLE`.
 """
 
-from scratchgan import kernels
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scratchgan import settings
+from scratchgan.backend import array_module
+from scratchgan.kernels import sigmoid, softplus
 
 
-class NonSaturating:
-    """Goodfellow et al. 2014, section 3, with the generator's loss that does not saturate. With s = softplus:
+@dataclass(frozen=True)
+class Term:
+    """A function of scores, elementwise, and its derivative: both analytic, as they are run on complex values, too."""
 
-        loss_d = scale_d (-E log D(x) - E log(1 - D(G(z)))) = scale_d (E s(-real) + E s(fake))
-        loss_g = -E log D(G(z))                             = E s(-fake)
+    value: Callable
+    slope: Callable
 
-    scale_d = 1 is the sum, 0.5 the mean of D's two terms (the original code's choice and the tutorial's).
+
+def negative(term):
+    return Term(lambda s: -term.value(s), lambda s: -term.slope(s))
+
+
+def ones(s):
+    return array_module(s).ones_like(s)
+
+
+def positive(x):
+    """max(0, x)."""
+    return array_module(x).where(x.real > 0, x, array_module(x).zeros_like(x))
+
+
+def step(x):
+    """Its derivative: 1 where x > 0, else 0."""
+    return (x.real > 0).astype(x.dtype)
+
+
+# p = sigmoid(s) is the probability that D gives a sample of being real; no logarithm of 0 at any s.
+LOG_REAL = Term(lambda s: softplus(-s), lambda s: -sigmoid(-s))           # -log p
+LOG_FAKE = Term(lambda s: softplus(s), lambda s: sigmoid(s))              # -log(1 - p)
+SCORE = Term(lambda s: s, ones)                                           # s
+ABOVE = Term(lambda s: positive(1 - s), lambda s: -step(1 - s))           # max(0, 1 - s): s should be 1 or more
+BELOW = Term(lambda s: positive(1 + s), lambda s: step(1 + s))            # max(0, 1 + s): s should be -1 or less
+NEAR_ONE = Term(lambda s: (s - 1) ** 2 / 2, lambda s: s - 1)              # (s - 1)^2 / 2
+NEAR_ZERO = Term(lambda s: s ** 2 / 2, lambda s: s)                       # s^2 / 2
+
+
+def margin(m):
+    """max(0, m - s)."""
+    return Term(lambda s: positive(m - s), lambda s: -step(m - s))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A row: terms of the two losses, and what a score is.
+
+    real, fake  D's terms on the scores of real samples and of fake ones (fake: None in a paired row)
+    g           G's term on the scores of fake samples
+    score       "logit" (sigmoid(score) is the probability of being real), "real" (any number), "energy" (>= 0)
+    paired      whether terms act on differences of the scores of real and fake number i. Then G's step scores the real
+                batch with the new D, too, and the gradient of D's last bias is zero by nature
+    scale_d     1 for the sum of D's two terms, 0.5 for their mean
+    source      who published it
     """
 
-    score = "logit"
+    name: str
+    real: Term
+    fake: Term | None
+    g: Term
+    score: str
+    source: str
+    paired: bool = False
+    scale_d: float = 1.0
 
-    def __init__(self, scale_d=1.0):
-        self.scale_d = scale_d
+    @property
+    def says_what(self):
+        return {"logit": "probability of being real", "real": "score", "energy": "energy"}[self.score]
+
+    def says(self, scores):
+        """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
+        return sigmoid(scores) if self.score == "logit" else scores
 
     def loss_d(self, real, fake):
-        return self.scale_d * (kernels.softplus(-real).mean() + kernels.softplus(fake).mean())
+        if self.paired:
+            return self.scale_d * self.real.value(real - fake).mean()
+        return self.scale_d * (self.real.value(real).mean() + self.fake.value(fake).mean())
+
+    def loss_g(self, fake, real=None):
+        return self.g.value(fake - real if self.paired else fake).mean()
+
+    def grad_d(self, real, fake):
+        """(d loss_d / d real, d loss_d / d fake)."""
+        if self.paired:
+            dreal = gradient(self.real, real - fake, self.scale_d)
+            return dreal, -dreal
+        return self.grad_real(real), self.grad_fake(fake)
 
     def grad_real(self, real):
-        """d loss_d / d real."""
-        return -self.scale_d / real.size * kernels.sigmoid(-real)
+        """d loss_d / d real, where real and fake have terms of their own."""
+        return gradient(self.real, real, self.scale_d)
 
     def grad_fake(self, fake):
-        """d loss_d / d fake."""
-        return self.scale_d / fake.size * kernels.sigmoid(fake)
+        """d loss_d / d fake, where real and fake have terms of their own."""
+        return gradient(self.fake, fake, self.scale_d)
 
-    def loss_g(self, fake):
-        return kernels.softplus(-fake).mean()
-
-    def grad_g(self, fake):
+    def grad_g(self, fake, real=None):
         """d loss_g / d fake."""
-        return -1 / fake.size * kernels.sigmoid(-fake)
+        return gradient(self.g, fake - real if self.paired else fake)
 
 
-class Minimax(NonSaturating):
-    """The same game with the generator of its value function (Goodfellow et al. 2014, eq. 1):
+def gradient(term, s, scale=1.0):
+    """d(scale mean value(s)) / ds = scale / n slope(s)."""
+    return scale / s.size * term.slope(s)
 
-        loss_g = E log(1 - D(G(z))) = -E s(fake)
 
-    Its gradient vanishes where D is sure that the samples are fake: sigmoid(fake) -> 0.
-    """
+GOODFELLOW = "Goodfellow et al. 2014"
+TABLE = {row.name: row for row in (
+    #         name                 real        fake       g                   score     source
+    Objective("non-saturating",    LOG_REAL,   LOG_FAKE,  LOG_REAL,           "logit",  f"{GOODFELLOW}, section 3"),
+    Objective("minimax",           LOG_REAL,   LOG_FAKE,  negative(LOG_FAKE), "logit",  f"{GOODFELLOW}, eq. 1"),
+    Objective("wasserstein",       negative(SCORE), SCORE, negative(SCORE),   "real",   "Arjovsky et al. 2017"),
+    Objective("least-squares",     NEAR_ONE,   NEAR_ZERO, NEAR_ONE,           "real",   "Mao et al. 2017"),
+    Objective("hinge",             ABOVE,      BELOW,     negative(SCORE),    "real",   "Lim and Ye 2017"),
+    Objective("energy-margin",     SCORE,      margin(1), SCORE,              "energy", "Zhao et al. 2017"),
+    Objective("relativistic",      LOG_REAL,   None,      LOG_REAL,           "real",   "Jolicoeur-Martineau 2019",
+              paired=True),
+)}
 
-    def loss_g(self, fake):
-        return -kernels.softplus(fake).mean()
+OBJECTIVE = settings.Setting("objective", "non-saturating", "what the two players minimise", settings.choice(*TABLE))
 
-    def grad_g(self, fake):
-        return -1 / fake.size * kernels.sigmoid(fake)
+
+def get(name, scale_d=1.0):
+    """The row of this name; `ValueError` listing the names if there is none."""
+    if name not in TABLE:
+        raise ValueError(f"Unknown objective {name!r}: choose one of {', '.join(TABLE)}")
+    return replace(TABLE[name], scale_d=scale_d)
+
+
+def NonSaturating(scale_d=1.0):
+    """The row "non-saturating": G minimises -log D(G(z)), whose gradient stays large where D is sure."""
+    return get("non-saturating", scale_d)
+
+
+def Minimax(scale_d=1.0):
+    """The row "minimax": G minimises log(1 - D(G(z))), whose gradient vanishes where D is sure."""
+    return get("minimax", scale_d)
+
+
+def EnergyMargin(m=1.0, scale_d=1.0):
+    """The row "energy-margin" with this margin, up to which D raises the energy of fakes."""
+    return replace(get("energy-margin", scale_d), fake=margin(m))

@@ -31,23 +31,26 @@ def choices():
     return [*layer_cases(), *loss_cases(), *objective_cases(), *_recipes().names()]
 
 
-def run(names=None, input_shape=None):
+def run(names=None, input_shape=None, **of_targets):
     """Check what is in the package by name, or `module:Name` targets; everything without names. [Report, ...]
 
     A target is a Layer or Loss class that can be made without arguments, an instance, or a function that returns
-    one; its module is importable from the current directory. `input_shape`, batch first, is for targets.
+    one; its module is importable from the current directory. `input_shape`, batch first, and other arguments of
+    `check_layer` (zero, batch_of_one) are for targets.
     `UserError`, before anything is checked, for what is unknown or cannot be checked.
     """
-    every = [checks(name, input_shape) for name in (names or choices())]
+    every = [checks(name, input_shape, **of_targets) for name in (names or choices())]
     return [check() for of_one_name in every for check in of_one_name]
 
 
-def checks(name, input_shape=None):
+def checks(name, input_shape=None, **of_targets):
     """Functions without arguments that each make one check of what this name stands for and return its report."""
     if ":" in name:
-        return [_target_check(name, input_shape)]
-    if input_shape is not None:
-        raise UserError(f"An input shape is for targets of your own, as in package.module:Name, not for {name!r}.")
+        return [_target_check(name, input_shape, of_targets)]
+    if input_shape is not None or of_targets:
+        option = "--zero" if "zero" in of_targets else "--no-batch-of-one"
+        what = option if input_shape is None else "An input shape"
+        raise UserError(f"{what} is for targets of your own, as in package.module:Name, not for {name!r}.")
     for cases, check in ((layer_cases(), check_case), (loss_cases(), check_loss_case),
                          (objective_cases(), check_objective_case)):
         if name in cases:
@@ -77,16 +80,16 @@ def check_recipe(name, part, seed=0):
     """The "generator", "discriminator" or "game" of a recipe, its networks small if it says how, on a small batch."""
     recipe = _recipes().get(name)
     game = recipe.build(seed=seed, device="cpu", **recipe.small)
-    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.image_shape)).astype(np.float32)
+    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.sample_shape)).astype(np.float32)
     if part == "game":
         return check_game(game, images, name=f"{name}: game")
-    x = game.noise(GAME_BATCH, seed, "gradcheck").reshape(-1, *game.z_shape)
+    x = game.latent.shaped(game.latent.draw(GAME_BATCH, seed, "gradcheck"))
     if part == "discriminator":
         x = images.reshape(game.generator.twin().forward(x).shape)
     return check_network(game.networks[part], x, name=f"{name}: {part}")
 
 
-def _target_check(name, input_shape):
+def _target_check(name, input_shape, arguments):
     target = _resolve(name)
     if isinstance(target, losses.Loss):
         shape = SHAPE if input_shape is None else tuple(input_shape)
@@ -95,8 +98,10 @@ def _target_check(name, input_shape):
     if shape is None:
         raise UserError(f"The input shape of {name} is not known: give --input-shape, batch first, or define its "
                         "attribute input_shape.")
-    check = check_layer if target.theta.size <= SMALL else check_network
-    return partial(check, target, input_shape=shape, name=f"{name}, x {tuple(shape)}")
+    check = check_layer
+    if target.theta.size > SMALL:
+        check, arguments = check_network, {key: value for key, value in arguments.items() if key != "batch_of_one"}
+    return partial(check, target, input_shape=shape, name=f"{name}, x {tuple(shape)}", **arguments)
 
 
 def _resolve(name):

@@ -9,10 +9,10 @@ from threadpoolctl import threadpool_limits  # to one thread: a few rows are too
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.layers import EXACT, prepared
-from scratchgan.gradcheck.oracles import host
-from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, pristine, twin_of
+from scratchgan.gradcheck.oracles import host, is_rounding
+from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, pristine, same_bits, twin_of
 from scratchgan.gradcheck.properties import check_properties
-from scratchgan.gradcheck.report import COMPLEX_STEP, Report
+from scratchgan.gradcheck.report import COMPLEX_STEP, ZERO, Report
 
 SINGLE = 1e-4     # float32 against float64, through several layers
 DIRECTIONS = 8    # a tensor
@@ -39,9 +39,11 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
         base = pristine(base, like=real)
         twin, complex_x = complex_copy(base), x.astype(np.complex128)
         at = {"x": complex_x, **named_params(twin)}
-        for tensor, gradient in passed.gradients().items():
+        gradients = passed.gradients()
+        scale = max(float(np.linalg.norm(gradient)) for gradient in gradients.values())
+        for tensor, gradient in gradients.items():
             check_directions(report, tensor, gradient, lambda: forward(twin, complex_x, seed), at[tensor],
-                             report.inputs["dy"], rng, directions, entries, tensor in zero)
+                             report.inputs["dy"], rng, directions, entries, scale=scale, zero=tensor in zero)
         check_properties(report, base, x, dy, passed, seed, SINGLE)
     return report
 
@@ -51,90 +53,110 @@ def complex_copy(network):
     return copy.deepcopy(network).to(dtype="complex128").twin()
 
 
-def check_directions(report, tensor, gradient, run, array, dy, rng, directions, entries, zero=False):
-    """The rows of one tensor; `array` holds its complex values, which `run()` reads."""
-    norm, worst, where, seen = float(np.linalg.norm(gradient)), -1.0, None, False
+def check_directions(report, tensor, gradient, run, array, dy, rng, directions, entries, *, scale, zero=False,
+                     may_be_zero=False):
+    """The rows of one tensor; `array` holds its complex values, which `run()` reads.
 
-    def look(difference, length, at):
-        nonlocal worst, where
-        error = abs(difference) / (norm * length) if norm > 0 else np.inf if difference else 0.0
-        if not error <= worst:
-            worst, where = float(error), at
-
-    for k in range(directions):
-        v = rng.standard_normal(gradient.shape)
-        exact = oracles.along(run, array, dy, v)
-        seen = seen or exact != 0
-        look(float((gradient * v).sum()) - exact, float(np.linalg.norm(v)), f"direction {k}")
+    scale        the largest norm of a gradient beside this one: what "zero up to rounding" is measured by
+    zero         whether the gradient is said to be zero by nature; `may_be_zero`: whether it may be
+    """
     flat = np.arange(gradient.size) if gradient.size <= entries else rng.choice(gradient.size, entries, replace=False)
     chosen = [tuple(int(i) for i in np.unravel_index(k, gradient.shape)) for k in flat]
+    looks = []  # (what the gradient says, the derivative, length of the direction, which)
+    for k in range(directions):
+        v = rng.standard_normal(gradient.shape)
+        looks.append((float((gradient * v).sum()), oracles.along(run, array, dy, v), float(np.linalg.norm(v)),
+                      f"direction {k}"))
     for entry, exact in zip(chosen, oracles.complex_step(run, array, dy, chosen), strict=True):
-        look(float(gradient[entry]) - exact, 1.0, entry)
+        looks.append((float(gradient[entry]), exact, 1.0, entry))
+
+    seen = any(exact != 0 for _, exact, _, _ in looks)
+    norm = float(np.linalg.norm(gradient))
+    tiny = is_rounding([norm, *(exact / length for _, exact, length, _ in looks)], scale)
+    if tiny and (zero or seen or may_be_zero):
+        report.add(tensor, "gradient is zero" if zero else ZERO, True)
+        return
+    worst, where = 0.0, None
+    for said, exact, length, at in looks:
+        difference = abs(said - exact)
+        error = difference / (norm * length) if norm > 0 else np.inf if difference else 0.0
+        if where is None or not error <= worst:
+            worst, where = float(error), at
     report.add(tensor, COMPLEX_STEP, worst <= EXACT, error=worst, tolerance=EXACT, where=where)
     report.add(tensor, "gradient is zero" if zero else "gradient is not all zero", seen != zero,
                "the true gradient is not zero" if zero else "the true gradient is zero: nothing was checked")
 
 
-def check_game(game, real, *, steps=3, seed=0, directions=DIRECTIONS, entries=ENTRIES, name=None):
-    """Check both players' gradients in a game, as one of its training steps computes them. Returns a `Report`.
+def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTIONS, entries=ENTRIES, name=None, zero=()):
+    """Check both players' gradients in a game, as `Game` computes them for its steps. Returns a `Report`.
 
-    A float64 copy of the game trains for `steps` steps on `real` (N, *image_shape), then makes one more, whose
-    gradients are compared with complex-step derivatives of the objective, as in `check_network`:
+    A float64 copy of the game trains for `steps` steps on `real` (N, *sample_shape). Then the gradients that
+    `discriminator_gradient` and `generator_gradient` leave are compared with complex-step derivatives of the losses
+    that they tell, as in `check_network`:
 
-        loss_d(D(real), D(G(z)))  with respect to D's parameters, G's fixed
-        loss_g(D'(G(z)))          with respect to G's parameters, through D after its update, D' fixed
+        loss_d(D(real), D(G(z))), penalties included, with respect to D's parameters, G's fixed
+        loss_g(D(G(z)))                               with respect to G's parameters, D's fixed
 
-    Tensors are named "discriminator.0.weight", "generator.0.weight". The game itself stays as it is.
+    Neither may touch the other player's gradient. Tensors are named "discriminator.0.weight", "generator.0.weight".
+    The game itself stays as it is.
     """
     game = _in_float64(game)
     report = Report(name or "game", seed, {"real": host(real)})
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         for _ in range(steps):
-            game.step(real)
-        before = copy.deepcopy(game)
-        game.step(real)
-        grads = {"discriminator": named_grads(game.discriminator), "generator": named_grads(game.generator)}
-        losses = _Losses(before, game, real)
-        rng, one = np.random.default_rng(seed), np.float64(1)
-        for player, run in (("discriminator", losses.loss_d), ("generator", losses.loss_g)):
-            arrays = named_params(losses.complex[player])
-            for tensor, gradient in grads[player].items():
-                check_directions(report, f"{player}.{tensor}", gradient, run, arrays[tensor], one, rng,
-                                 directions, entries)
+            game.step(real, labels)
+        rng = np.random.default_rng(seed)
+        for player, loss in (("discriminator", _loss_d), ("generator", _loss_g)):
+            _check_player(report, game, player, lambda game, loss=loss: loss(game, real, labels), rng, directions,
+                          entries, zero)
     return report
 
 
-class _Losses:
-    """The two losses of one step of a game as functions of complex parameters."""
+def _check_player(report, game, player, loss, rng, directions, entries, zero):
+    """The rows of one player's parameters; loss(game) gives its loss, and its gradient in the network's `grad`."""
+    ours = _with_networks(game, lambda network: network.twin())
+    _, alone = loss(ours)
+    report.add(player, "leaves the other player's gradient alone", alone, "it changes the other player's gradient")
+    grads = named_grads(ours.networks[player])
+    scale = max((float(np.linalg.norm(gradient)) for gradient in grads.values()), default=0.0)
+    report.add(player, "some gradient is not zero", scale > 0, "every gradient of this player is zero")
+    # The player's parameters are moved, complex; the other network only passes complex values on.
+    own = game.networks[player]
+    moved = _with_networks(game, lambda network: complex_copy(network) if network is own
+                           else network.twin("complex128"))
+    arrays = named_params(moved.networks[player])
+    for tensor, gradient in grads.items():
+        key = f"{player}.{tensor}"
+        check_directions(report, key, gradient, lambda: loss(moved)[0], arrays[tensor], np.float64(1), rng, directions,
+                         entries, scale=scale, zero=key in zero, may_be_zero=True)
 
-    def __init__(self, before, after, real):
-        G, D, self.objective, self.made = before.generator, before.discriminator, before.objective, before.made
-        self.seed, self.step = before.seed, before.steps
-        self.z = before.noise(len(real), self.seed, "noise", self.step)
-        self.complex = {"discriminator": complex_copy(D), "generator": complex_copy(G)}
-        fake = self.made(self.draw(G.twin(), "generator"), self.z)
-        real = before.checked(real).reshape(fake.shape)
-        self.batches = [G.xp.concatenate([real, fake])] if before.one_pass(real) else [real, fake]  # as D sees them
-        self.kinds = 2 if before.one_pass(real) and not before.joint_batch else 1  # in each of these, kept apart
-        # D after its update, just after it saw the batch: its next pass draws the masks of the pass that G learns from.
-        self.judge = self.draw(after.discriminator.twin("complex128"), "discriminator")
-        for images in self.batches:
-            self.judge.forward(images)
 
-    def draw(self, network, name):
-        network.set_step(self.seed, self.step, name)
-        return network
+def _with_networks(game, change):
+    """The game with other networks in place of its own."""
+    game = copy.copy(game)
+    game.generator, game.discriminator = change(game.generator), change(game.discriminator)
+    return game
 
-    def loss_d(self):
-        D = self.draw(self.complex["discriminator"], "discriminator")
-        with D.in_batches(self.kinds):
-            scores = D.xp.concatenate([D.forward(images).reshape(-1, 1) for images in self.batches])
-        return self.objective.loss_d(scores[:len(self.z)], scores[len(self.z):])
 
-    def loss_g(self):
-        fake = self.made(self.draw(self.complex["generator"], "generator"), self.z.astype(np.complex128))
-        return self.objective.loss_g(self.judge.twin("complex128").forward(fake))
+def _loss_d(game, batch, labels):
+    """(loss_d at the game's next step, whether G's gradient stayed as it is); the gradient is in D's grad."""
+    game.draw_from(game.steps)
+    real, labels = game.prepared(batch, labels)
+    fake, others = game.made(len(real), labels), game.generator.grad.copy()
+    _, metrics = game.discriminator_gradient(real, fake, labels)
+    return metrics["loss_d"](), same_bits(game.generator.grad, others)
+
+
+def _loss_g(game, batch, labels):
+    """(loss_g at the game's next step, with D as it is, whether D's gradient stayed); the gradient is in G's grad."""
+    game.draw_from(game.steps)
+    real, labels = game.prepared(batch, labels)
+    fake = game.made(len(real), labels)
+    scores = game.discriminator_gradient(real, fake, labels)[0] if game.simultaneous else None
+    others = game.discriminator.grad.copy()
+    metrics = game.generator_gradient(real, fake, labels, scores)
+    return metrics["loss_g"](), same_bits(game.discriminator.grad, others)
 
 
 def _in_float64(game):

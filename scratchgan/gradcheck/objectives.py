@@ -4,43 +4,64 @@ import numpy as np
 
 from scratchgan.gradcheck.layers import AGREEMENT, AGREES, EXACT, SINGLE, entry_rows
 from scratchgan.gradcheck.oracles import DIFFERENCE, H, host
-from scratchgan.gradcheck.passes import plain
 from scratchgan.gradcheck.properties import NOT_ANALYTIC, SECOND, second_order_error
 from scratchgan.gradcheck.report import COMPLEX_STEP, FLOAT32, Report
+from scratchgan.kernels import plain
 
-SCORES = 5
-GRADIENTS = {"real": "loss_d", "fake": "loss_d", "g": "loss_g"}  # a gradient's name: the loss that it is of
+SHAPE = (4, 1, 2)  # maps of two scores
+# A gradient's name: (the loss that it is of, the scores that it is on).
+GRADIENTS = {"real": ("loss_d", "real"), "fake": ("loss_d", "fake"), "fake for G": ("loss_g", "fake")}
 
 
-def check_objective(objective, *, scores=SCORES, seed=0, name=None):
-    """Check d loss_d / d real, d loss_d / d fake and d loss_g / d fake ("real", "fake", "g"). Returns a `Report`.
+def check_objective(objective, *, shape=SHAPE, seed=0, name=None):
+    """Check what an objective, such as a row of `scratchgan.gan.objectives.TABLE`, gives as gradients. A `Report`.
 
-    objective  an object with loss_d(real, fake), loss_g(fake) and their gradients, as in `scratchgan.gan.objectives`
-    scores     of real samples and of fake ones, as many of each, random from `seed`
-
+    d loss_d / d real, d loss_d / d fake and d loss_g / d fake at random scores of this shape, a few of them far from 0.
     The oracles and tolerances are those of `check_layer`. Checked besides: that gradients are analytic, and dtypes.
     """
     rng = np.random.default_rng(seed)
-    given = {what: (2 * rng.standard_normal((scores, 1))).astype(np.float32).astype(np.float64)
-             for what in ("real", "fake")}
-    name = name or f"{getattr(objective, 'name', type(objective).__name__)}, {scores} scores of each"
-    report = Report(name, seed, given)
-    with report.guard("the gradients"):
+    given = {what: np.array(2 * rng.standard_normal(shape), np.float32).astype(np.float64) for what in ("real", "fake")}
+    given["real"].flat[[0, -1]], given["fake"].flat[[0, -1]] = (15, -13), (-12, 14)
+    report = Report(name or f"objective {objective.name}", seed, given)
+    with report.guard("losses and gradients"):
         _check(report, objective, given, rng)
     return report
 
 
 def _check(report, objective, given, rng):
     ours, derivatives = _gradients(objective, **given), {}
-    for tensor, loss in GRADIENTS.items():
-        if ours[tensor].shape != given["real"].shape:
+    for tensor, (loss, moved) in GRADIENTS.items():
+        if ours[tensor].shape != given[moved].shape:
             report.add(tensor, "shape of the gradient", False, f"got shape {ours[tensor].shape}")
             return
-        arrays = {kind: {what: array.astype(dtype) for what, array in given.items()}
+        points = {kind: {what: array.astype(dtype) for what, array in given.items()}
                   for kind, dtype in (("complex", np.complex128), ("real", np.float64))}
-        at = {kind: arrays[kind]["real" if tensor == "real" else "fake"] for kind in arrays}
-        derivatives[tensor] = entry_rows(report, tensor, ours[tensor], lambda kind, loss=loss, arrays=arrays:
-                                         _losses(objective, **arrays[kind])[loss], at, np.float64(1), 1.0)
+        at = {kind: point[moved] for kind, point in points.items()}
+        derivatives[tensor] = entry_rows(report, tensor, ours[tensor], lambda kind, loss=loss, points=points:
+                                         _losses(objective, **points[kind])[loss], at, np.float64(1), 1.0)
+    _check_alone(report, objective, given, ours)
+    _check_second_order(report, objective, given, ours, rng)
+    _check_single(report, objective, given, ours)
+    report.case = "plain"
+    with plain():
+        for tensor, gradient in _gradients(objective, **given).items():
+            report.compare(tensor, COMPLEX_STEP, gradient, derivatives[tensor], EXACT)
+        by_formulas = _losses(objective, **given)
+    for loss, value in _losses(objective, **given).items():
+        report.compare(loss, AGREES, by_formulas[loss], value, AGREEMENT)
+    report.case = ""
+
+
+def _check_alone(report, objective, given, ours):
+    """Where real and fake have terms of their own, each gradient is the same from one alone."""
+    if not objective.paired:
+        for tensor, gradient in (("real", objective.grad_real), ("fake", objective.grad_fake)):
+            report.add(tensor, "the same by itself", np.array_equal(gradient(given[tensor]), ours[tensor]),
+                       f"grad_{tensor} and grad_d differ")
+
+
+def _check_second_order(report, objective, given, ours, rng):
+    """The gradients are analytic in the scores."""
     v = {what: rng.standard_normal(array.shape) for what, array in given.items()}
     above, below, got = (_gradients(objective, **{what: given[what] + h * v[what] for what in given})
                          for h in (DIFFERENCE, -DIFFERENCE, 1j * H))
@@ -49,16 +70,6 @@ def _check(report, objective, given, rng):
                                             DIFFERENCE)
         report.add(tensor, "analytic backward", error <= SECOND, error=error, tolerance=SECOND, skipped=skipped,
                    detail=NOT_ANALYTIC)
-    _check_single(report, objective, given, ours)
-    if plain is not None:
-        report.case = "plain"
-        with plain():
-            for tensor, gradient in _gradients(objective, **given).items():
-                report.compare(tensor, COMPLEX_STEP, gradient, derivatives[tensor], EXACT)
-            by_formulas = _losses(objective, **given)
-        for loss, value in _losses(objective, **given).items():
-            report.compare(loss, AGREES, by_formulas[loss], value, AGREEMENT)
-        report.case = ""
 
 
 def _check_single(report, objective, given, ours):
@@ -70,9 +81,9 @@ def _check_single(report, objective, given, ours):
 
 
 def _gradients(objective, real, fake):
-    return {"real": host(objective.grad_real(real)), "fake": host(objective.grad_fake(fake)),
-            "g": host(objective.grad_g(fake))}
+    dreal, dfake = objective.grad_d(real, fake)
+    return {"real": host(dreal), "fake": host(dfake), "fake for G": host(objective.grad_g(fake, real))}
 
 
 def _losses(objective, real, fake):
-    return {"loss_d": objective.loss_d(real, fake), "loss_g": objective.loss_g(fake)}
+    return {"loss_d": objective.loss_d(real, fake), "loss_g": objective.loss_g(fake, real)}

@@ -6,10 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchgan import kernels
 from scratchgan.gradcheck.oracles import host, is_rounding
-
-plain = getattr(kernels, "plain", None)
 
 
 @dataclass
@@ -38,19 +35,20 @@ class Pass:
 
 def named_params(layer):
     """State-dict key -> parameter."""
-    return {f"{prefix}{name}": value for prefix, sub in layer.walk() for name, value in sub.params.items()}
+    return {f"{prefix}{name}": value for prefix, sub in layer.named_layers() for name, value in sub.params.items()}
 
 
 def named_grads(layer):
     """State-dict key -> copy of the gradient on the host."""
-    return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.walk() for name in sub.params}
+    return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.named_layers()
+            for name in sub.params}
 
 
 def pristine(layer, like=None):
     """A copy that has made no pass; with the buffers of `like`, which has."""
     clone = copy.deepcopy(layer)
     if like is not None:
-        for (_, mine), (_, its) in zip(clone.walk(), like.walk(), strict=True):
+        for (_, mine), (_, its) in zip(clone.named_layers(), like.named_layers(), strict=True):
             mine.buffers = {name: value.copy() for name, value in its.buffers.items()}
     return clone
 

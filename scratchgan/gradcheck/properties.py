@@ -120,12 +120,12 @@ def check_unchanged(report, layer, x, dy, passed, seed):
 
 
 def check_fresh(report, layer, x, dy, passed, seed):
-    """Results share no memory with what the caller gave, and a later pass does not write into them."""
+    """Results are nobody else's, and a later pass does not write into them. Views are fine: y of x, dx of dy."""
     share = array_module(x).may_share_memory
     twin, x, dy = twin_of(layer), x.copy(), dy.copy()
     got = one_pass(twin, x, dy, seed, protect=False)
-    for result, name in ((got.y, "y"), (got.dx, "dx")):
-        for other, what in ((x, "x"), (dy, "dy"), (twin.theta, "the parameters")):
+    for result, name, others in ((got.y, "y", {"dy": dy}), (got.dx, "dx", {"x": x, "y": got.y})):
+        for what, other in {**others, "the parameters": twin.theta}.items():
             if result.size and other.size and hasattr(result, "base"):
                 report.add(name, f"fresh, not {what}", not share(result, other), f"it shares memory with {what}")
     y, dx = host(got.y).copy(), host(got.dx).copy()
@@ -166,10 +166,10 @@ def check_twin(report, layer, x, dy, passed, seed):
 def check_buffers(report, layer, x, dy, passed, seed):
     """Neither a twin nor eval mode writes buffers."""
     for twin, mode in ((twin_of(layer), "a twin"), (copy.deepcopy(layer).eval(), "eval mode")):
-        before = {f"{prefix}{name}": host(value).copy() for prefix, sub in twin.walk()
+        before = {f"{prefix}{name}": host(value).copy() for prefix, sub in twin.named_layers()
                   for name, value in sub.buffers.items()}
         one_pass(twin, x, dy, seed)
-        after = {f"{prefix}{name}": value for prefix, sub in twin.walk() for name, value in sub.buffers.items()}
+        after = {f"{prefix}{name}": value for prefix, sub in twin.named_layers() for name, value in sub.buffers.items()}
         for name, value in before.items():
             report.add(name, f"buffer in {mode}", same_bits(after[name], value), f"{mode} must not write it")
 

@@ -31,7 +31,7 @@ def _names(torch, layer):
 
 def module_like(layer):
     """PyTorch's module for a layer of the package, its state loaded; None where there is none."""
-    of_package = all(type(sub).__module__.startswith("scratchgan.layers.") for _, sub in layer.walk())
+    of_package = all(type(sub).__module__.startswith("scratchgan.layers.") for _, sub in layer.named_layers())
     if not installed() or not of_package or DRAWS in repr(layer):
         return None
     import torch

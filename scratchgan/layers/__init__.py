@@ -2,12 +2,14 @@
 
 from scratchgan.layers.activations import LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from scratchgan.layers.base import Layer
+from scratchgan.layers.batch_norm import BatchNorm1d, BatchNorm2d
 from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
+from scratchgan.layers.instance_norm import InstanceNorm2d
 from scratchgan.layers.layer_norm import LayerNorm
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
-from scratchgan.layers.normalisation import BatchNorm1d, BatchNorm2d, InstanceNorm2d
+
 from scratchgan.layers.pooling import AvgPool2d, MaxPool2d, Upsample
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten

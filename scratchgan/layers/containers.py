@@ -9,41 +9,47 @@ class Sequential(Layer):
     State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
     """
 
-    chain = True
-
     def __init__(self, *layers):
         super().__init__()
         self.add_layers({str(index): layer for index, layer in enumerate(layers)})
 
     def forward(self, x):
-        if not self.layers:
-            return self.own(x)
         for layer in self.layers.values():
             x = layer.forward(x)
         return x
 
     def backward(self, dy, wrt="all"):
         if wrt not in WRT:
-            raise ValueError(f'Sequential: wrt must be "all", "input" or "params", not {wrt!r}')
-        if not self.layers:
-            return None if wrt == "params" else self.own(dy)
-        if wrt == "input":
-            for layer in reversed(self.layers.values()):
-                dy = layer.backward(dy, "input")
-            return dy
-        # Below the first layer with parameters nothing needs a gradient unless dx is asked for.
-        layers, stop = list(self.layers.values()), 0
-        while wrt == "params" and stop < len(layers) - 1 and not layers[stop].theta.size:
-            stop += 1
-        for i in range(len(layers) - 1, stop - 1, -1):
-            dy = layers[i].backward(dy, "params" if wrt == "params" and i == stop else "all")
-        return dy
+            raise ValueError(f'{type(self).__name__}: wrt must be "all", "input" or "params", not {wrt!r}')
+        layers, last = list(self.layers.values()), 0
+        while wrt == "params" and last < len(layers) - 1 and not layers[last].theta.size:
+            last += 1  # below the first layer with parameters nothing needs a gradient
+        for layer in reversed(layers[last:]):
+            first = layer is layers[last]
+            dy = layer.backward(dy, "params" if wrt == "params" and first else "input" if wrt == "input" else "all")
+        return None if wrt == "params" else dy
+
+    def append(self, layer):
+        """Take one more layer in, at the end. Returns self."""
+        self.add_layer(str(len(self.layers)), layer)
+        return self
 
     def __len__(self):
         return len(self.layers)
 
     def __getitem__(self, index):
-        return list(self.layers.values())[index]
+        """A layer; of a slice, a `Sequential` of the very same layers, which go on belonging to this network."""
+        layers = list(self.layers.values())
+        if not isinstance(index, slice):
+            return layers[index]
+        start, stop, step = index.indices(len(layers))
+        if step != 1:
+            raise ValueError(f"{type(self).__name__}: a slice must take neighbours, not each {step}th layer")
+        part, before = Sequential(), sum(layer.theta.size for layer in layers[:start])
+        vars(part)["layers"] = {str(i): layer for i, layer in enumerate(layers[start:stop])}
+        here = slice(before, before + sum(layer.theta.size for layer in part))
+        part._theta, part._grad, part._owned = self._theta[here], self._grad[here], True
+        return part
 
     def __iter__(self):
         return iter(self.layers.values())

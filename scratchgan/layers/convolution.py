@@ -3,18 +3,25 @@
 Both are made of one trilinear sum. With x (N, C, H, W), y (N, O, OH, OW), a weight w (O, C, kH, kW), and the
 stride s, dilation d and padding p of each direction,
 
-    S = sum over n, o, c, i, j, r, q of   y[n, o, i, j]  w[o, c, r, q]  x[n, c, s i + d r - p, s j + d q - p]
+    S(y, w, x) = sum over n, o, c, i, j, r, q of   y[n, o, i, j]  w[o, c, r, q]  x[n, c, s i + d r - p, s j + d q - p]
 
-where x is zero outside (with groups, o and c are of one group). S is linear in each of the three, and the factor of
-one is what it is multiplied with, its partial derivative. Convolution is y = dS/dy. With dy = dL/dy a change of x or w
-changes L by sum dy (change of y), which is the change of S(dy, w, x): so dL/dx = dS/dx and dL/dw = dS/dw, with dy in
-the place of y. The transpose is x = dS/dx, and its gradients are the other two. `Taps` has the three factors,
-`scratchgan.kernels` the same three faster.
+where x is zero outside (with groups, o and c are of one group). S is linear in each of the three, so the factor of
+one, all that it is multiplied with, is the partial derivative of S with respect to it. Convolution is
+
+    y = dS/dy                 the factor of y
+
+With dy = dL/dy, a change of x or w changes L by sum dy (change of y), which is the change of S(dy, w, x). So
+
+    dx = dL/dx = dS/dx        the factor of x, with dy in the place of y
+    dw = dL/dw = dS/dw        the factor of w, likewise
+
+The transposed convolution is x = dS/dx, and its gradients are the other two factors. `Taps` computes all three.
 """
 
-import functools
 import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from scratchgan import initializers, kernels
 from scratchgan.backend import array_module
@@ -31,35 +38,60 @@ class Geometry:
     dilation: tuple
     groups: int
 
-    def small(self, size):
+    def output_size(self, size):
         """The size of y for an x of this size."""
         return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d
                      in zip(size, self.kernel, self.stride, self.padding, self.dilation))
 
-    def large(self, size, extra=(0, 0)):
+    def input_size(self, size, extra=(0, 0)):
         """The smallest size of x for a y of this size, and `extra`."""
         return tuple((n - 1) * s - sum(p) + d * (k - 1) + 1 + e for n, k, s, p, d, e
                      in zip(size, self.kernel, self.stride, self.padding, self.dilation, extra))
 
 
 class Taps:
-    """The three sums, tap by tap: the kernel's entry (r, q) joins every y[i, j] to one x.
+    """The three factors, tap by tap: the kernel's entry (r, q) joins every y[i, j] to one x.
 
-    The channels may fall into groups, each output seeing only its own: w is (O, C / groups, kH, kW).
+    weight (O, C / groups, kH, kW), each output seeing only the channels of its group; x_shape and y_shape of what
+    comes. Faster ways to the same: `scratchgan.kernels.numpy.convolution`.
     """
 
-    x_axes = y_axes = (0, 2, 3, 1)  # x and y come in this order of memory: channels last
+    def __init__(self, geometry, weight, x_shape, y_shape):
+        self.geometry, self.weight, self.x_shape, self.y_shape = geometry, weight, x_shape, y_shape
 
-    def __init__(self, geometry, weight):
-        self.geometry, self.weight = geometry, weight
+    def forward(self, x):
+        """y[n, o, i, j] = sum_{c, r, q} w[o, c, r, q] x[n, c, s i + d r - p, s j + d q - p]."""
+        padded, y = self.padded(x), 0
+        for r, q, rows, columns in self.taps():
+            y = y + self.tap_weight(r, q) @ self.grouped(padded[:, :, rows, columns])
+        return y.reshape(self.y_shape)
 
-    def taps(self, x_size, y_size):
-        """(r, q, where x padded has what the tap (r, q) sees), the slices of its last two axes."""
+    def input_gradient(self, dy):
+        """dx[n, c, s i + d r - p, s j + d q - p] += sum_o w[o, c, r, q] dy[n, o, i, j], for every r, q, i, j."""
+        (top, bottom), (left, right) = self.geometry.padding
+        n, c, h, w = self.x_shape
+        dtype = np.result_type(self.weight.dtype, dy.dtype)
+        padded = array_module(dy).zeros((n, c, top + h + bottom, left + w + right), dtype)
+        for r, q, rows, columns in self.taps():
+            seen = padded[:, :, rows, columns]
+            seen += (self.tap_weight(r, q).swapaxes(1, 2) @ self.grouped(dy)).reshape(seen.shape)
+        return padded[:, :, top:top + h, left:left + w]
+
+    def weight_gradient(self, x, dy):
+        """dw[o, c, r, q] = sum_{n, i, j} dy[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p]."""
+        padded, dw = self.padded(x), {}
+        for r, q, rows, columns in self.taps():
+            seen = self.grouped(padded[:, :, rows, columns])
+            dw[r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])
+        return array_module(x).stack(list(dw.values()), axis=-1).reshape(self.weight.shape)
+
+    def taps(self):
+        """(r, q, rows, columns): an entry of the kernel, and the slices of x, padded, that it sees."""
         g = self.geometry
         for r in range(g.kernel[0]):
             for q in range(g.kernel[1]):
-                yield r, q, tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s
-                                  in zip((r, q), g.dilation, y_size, g.stride))
+                yield r, q, *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s
+                              in zip((r, q), g.dilation, self.y_shape[2:], g.stride))
 
     def padded(self, x):
         return array_module(x).pad(x, ((0, 0), (0, 0), *self.geometry.padding))
@@ -74,104 +106,58 @@ class Taps:
         o, c = self.weight.shape[:2]
         return self.weight[:, :, r, q].reshape(self.geometry.groups, o // self.geometry.groups, c)
 
-    def correlate(self, x, y):
-        """y[n, o, i, j] = sum_{c, r, q} w[o, c, r, q] x[n, c, s i + d r - p, s j + d q - p], written into y."""
-        y.fill(0)
-        padded = self.padded(x)
-        for r, q, (rows, columns) in self.taps(x.shape[2:], y.shape[2:]):
-            seen = self.grouped(padded[:, :, rows, columns])
-            y += (self.tap_weight(r, q) @ seen).reshape(y.shape)
-        return y
 
-    def spread(self, y, x):
-        """x[n, c, s i + d r - p, s j + d q - p] = sum of w[o, c, r, q] y[n, o, i, j], written into x."""
-        (top, bottom), (left, right) = self.geometry.padding
-        n, c, h, w = x.shape
-        padded = array_module(x).zeros((n, c, h + top + bottom, w + left + right), x.dtype)
-        grouped = self.grouped(y)
-        for r, q, (rows, columns) in self.taps(x.shape[2:], y.shape[2:]):
-            seen = padded[:, :, rows, columns]
-            seen += (self.tap_weight(r, q).swapaxes(1, 2) @ grouped).reshape(seen.shape)
-        x[...] = padded[:, :, top:top + h, left:left + w]
-        return x
+@kernels.formula
+def convolution(geometry, weight, x_shape, y_shape):
+    """The three factors for these shapes, as `Taps` has them."""
+    return Taps(geometry, weight, x_shape, y_shape)
 
-    def weigh(self, x, y, w, add=False):
-        """w[o, c, r, q] = sum_{n, i, j} y[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p], into w or added to it."""
-        if not add:
-            w.fill(0)
-        padded, grouped = self.padded(x), self.grouped(y)
-        for r, q, (rows, columns) in self.taps(x.shape[2:], y.shape[2:]):
-            seen = self.grouped(padded[:, :, rows, columns])
-            w[:, :, r, q] += (grouped @ seen.swapaxes(2, 3)).sum(axis=0).reshape(w.shape[:2])
+
+@kernels.formula
+def channel_sums(dy):
+    """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64."""
+    return dy.sum(axis=(0, 2, 3), dtype=np.result_type(dy.dtype, np.float64))
 
 
 class _Convolution(Layer):
-    """What `Conv2d` and `ConvTranspose2d` share: checks, the bias, and the way to the three sums."""
+    """What `Conv2d` and `ConvTranspose2d` share: arguments, shapes, the bias."""
 
-    def __init__(self, in_channels, out_channels, geometry, bias, weight_shape, weight_init, bias_init):
+    piecewise_linear = True
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, weight_shape,
+                 weight_init, bias_init):
         super().__init__()
-        self.in_channels, self.out_channels, self.geometry = in_channels, out_channels, geometry
-        default = initializers.fan_in_uniform(weight_shape[1] * math.prod(geometry.kernel))
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.geometry = _geometry(self)
+        weight_shape = (*weight_shape(groups), *self.geometry.kernel)
+        default = initializers.fan_in_uniform(math.prod(weight_shape[1:]))
         # Memory holds the channels of x before those of y, which is how the products of the fast kernels read them.
         self.add_parameter("weight", (weight_shape, weight_init or default), storage=(2, 3, 1, 0))
         if bias:
             self.add_parameter("bias", ((out_channels,), bias_init or default))
 
-    def batched(self, x):
-        """x as (N, C, H, W); `ValueError` for another shape."""
-        self.check_input(x)
-        if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
-            raise ValueError(f"{type(self).__name__}: expected input of shape (N, {self.in_channels}, H, W) or "
-                             f"({self.in_channels}, H, W), got {tuple(x.shape)}")
-        return x if x.ndim == 4 else x[None]
-
-    def checked_size(self, x, size):
-        if min(size) < 1 or min(x.shape[2:]) < 1:
-            raise ValueError(f"{type(self).__name__}: an input of size {tuple(x.shape[2:])} would give an output of "
-                             f"size {size}: a kernel of {self.geometry.kernel} with padding {self.geometry.padding} "
+    def shapes(self, x, size):
+        """The shapes of input and output, both with N; `size` gives the output's (H, W) from the input's."""
+        fits = x.ndim in (3, 4) and x.shape[-3] == self.in_channels
+        self.expect(fits, x, f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)")
+        y_size = size(x.shape[-2:])
+        if min(y_size) < 1 or min(x.shape[-2:]) < 1:
+            raise ValueError(f"{type(self).__name__}: an input of size {tuple(x.shape[-2:])} would give an output of "
+                             f"size {y_size}: a kernel of {self.geometry.kernel} with padding {self.geometry.padding} "
                              "does not fit")
-        return len(x), self.out_channels, *size
+        n = len(x) if x.ndim == 4 else 1
+        return (n, *x.shape[-3:]), (n, self.out_channels, *y_size)
 
-    def sums(self, x_shape, y_shape, like):
-        """The three sums for these shapes and arrays like this one: a fast kernel where there is one, else `Taps`.
-
-        A complex twin may get a complex gradient for a real input, which the fast ones are not for.
-        """
-        weight, fast = self.params["weight"], None
-        if self._grad.dtype == weight.dtype:
-            fast = kernels.fast_convolution(self.geometry, weight, x_shape, y_shape, like)
-        return fast or Taps(self.geometry, weight)
-
-    def finished(self, y, x):
-        """y with the bias, unbatched if x was."""
+    def biased(self, y, ndim):
+        """y with the bias, without N where the input had none."""
         if "bias" in self.params:
-            y += self.params["bias"].reshape(-1, 1, 1)
-        return y if x.ndim == 4 else y[0]
+            y += self.params["bias"].reshape(-1, 1, 1)                          # + b
+        return y if ndim == 4 else y[0]
 
-    def incoming(self, dy, wrt):
-        """(x and dy as batches, the sums) of the last forward pass; db is done."""
-        x, y_shape, sums = self.kept()
-        self.check_gradient(dy, y_shape if x.ndim == 4 else y_shape[1:], self.result_dtype(x), wrt)
-        if x.ndim == 3:
-            x, dy = x[None], dy[None]
-        if wrt != "input" and "bias" in self.params:
-            self.accumulate("bias", kernels.channel_sums(dy))
-        return x, dy, sums
-
-    def room(self, slot, shape, like, axes):
-        """Memory for y or dx, its axes in the order that the sums write best."""
-        return self.empty_along(slot, shape, self.result_dtype(like), axes)
-
-    def __repr__(self):
-        g, pairs = self.geometry, {}
-        padding = tuple(before for before, _ in g.padding)
-        pairs["stride"], pairs["padding"] = g.stride, padding if padding == tuple(p[1] for p in g.padding) else "same"
-        pairs["output_padding"], pairs["dilation"] = getattr(self, "output_padding", (0, 0)), g.dilation
-        usual = {"stride": (1, 1), "dilation": (1, 1)}
-        words = [f"{name}={_short(value)}" for name, value in pairs.items() if value != usual.get(name, (0, 0))]
-        words += [f"groups={g.groups}"] * (g.groups > 1) + ["bias=False"] * ("bias" not in self.params)
-        return (f"{type(self).__name__}"
-                f"({', '.join([str(self.in_channels), str(self.out_channels), _short(g.kernel), *words])})")
+    def accumulate_bias(self, dy):
+        if "bias" in self.params:
+            self.accumulate("bias", self.ops().channel_sums(batched(dy)))       # db
 
 
 class Conv2d(_Convolution):
@@ -180,7 +166,7 @@ class Conv2d(_Convolution):
     x (N, in_channels, H, W) or (in_channels, H, W), W (out_channels, in_channels / groups, kH, kW), b (out_channels,);
     OH = floor((H + 2 p - d (kH - 1) - 1) / s) + 1. By the sum S at the head of this file, with dy for y,
 
-        dx = the factor of x (`spread`)      dW = the factor of w (`weigh`)      db[o] = sum_{n, i, j} dy[n, o, i, j]
+        dx = the factor of x in S(dy, W, x)      dW = the factor of W      db[o] = sum_{n, i, j} dy[n, o, i, j]
 
     kernel_size, stride, padding and dilation are numbers or pairs; padding may be "same" (with stride 1: the output
     as large as the input, an odd zero going after it) or "valid" (none). Weight and bias start from U(-1/sqrt(f),
@@ -190,34 +176,33 @@ class Conv2d(_Convolution):
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, *,
                  weight_init=None, bias_init=None):
-        geometry = _geometry("Conv2d", in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        super().__init__(in_channels, out_channels, geometry, bias,
-                         (out_channels, in_channels // groups, *geometry.kernel), weight_init, bias_init)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+                         lambda groups: (out_channels, in_channels // groups), weight_init, bias_init)
 
     def forward(self, x):
-        images = self.batched(x)
-        y_shape = self.checked_size(images, self.geometry.small(images.shape[2:]))
-        sums = self.sums(images.shape, y_shape, x)
-        self.cache = x, y_shape, sums  # dW needs x
-        return self.finished(sums.correlate(images, self.room("y", y_shape, x, sums.y_axes)), x)
+        ops = self.ops(x)
+        x_shape, y_shape = self.shapes(x, self.geometry.output_size)
+        convolution = ops.convolution(self.geometry, self.params["weight"], x_shape, y_shape)
+        y = self.biased(convolution.forward(batched(x)), x.ndim)
+        return self.keep(y, x, convolution)
 
     def backward(self, dy, wrt="all"):
-        images, dy_images, sums = self.incoming(dy, wrt)
-        dx = None if wrt == "params" else sums.spread(dy_images, self.room("dx", images.shape, dy, sums.x_axes))
+        x, convolution = self.kept(dy, wrt)
         if wrt != "input":
-            self.accumulate_into("weight", functools.partial(sums.weigh, images, dy_images))
-        return dx if dx is None or dy.ndim == 4 else dx[0]
+            self.accumulate("weight", convolution.weight_gradient(batched(x), batched(dy)))     # dW
+            self.accumulate_bias(dy)                                                            # db
+        return None if wrt == "params" else convolution.input_gradient(batched(dy)).reshape(x.shape)  # dx
 
 
 class ConvTranspose2d(_Convolution):
-    """Every input is spread over kH x kW outputs, y's factor and x's in the sum S exchanging their parts:
+    """Every input is spread over kH x kW outputs, y and x in the sum S exchanging their parts:
 
         y[n, o, s i + d r - p, s j + d q - p] = b[o] + sum of x[n, c, i, j] W[c, o, r, q]
 
     x (N, in_channels, H, W) or (in_channels, H, W), W (in_channels, out_channels / groups, kH, kW), b (out_channels,);
     OH = (H - 1) s - 2 p + d (kH - 1) + 1 + output_padding. It is `Conv2d`'s gradient on its input, so that
 
-        dx = that convolution of dy (`correlate`)    dW = `weigh` of dy and x    db[o] = sum_{n, i, j} dy[n, o, i, j]
+        dx = that convolution of dy      dW = the factor of W in S(x, W, dy)      db[o] = sum_{n, i, j} dy[n, o, i, j]
 
     Arguments as in PyTorch; weight and bias start from U(-1/sqrt(f), 1/sqrt(f)), f = out_channels / groups kH kW.
     (Zeiler et al. 2010, "Deconvolutional networks"; Dumoulin and Visin 2016, chapter 4.)
@@ -227,40 +212,46 @@ class ConvTranspose2d(_Convolution):
                  bias=True, dilation=1, *, weight_init=None, bias_init=None):
         if isinstance(padding, str):
             raise ValueError(f"ConvTranspose2d: padding must be a number or a pair, not {padding!r}")
-        geometry = _geometry("ConvTranspose2d", in_channels, out_channels, kernel_size, stride, padding, dilation,
-                             groups)
-        self.output_padding = _pair("ConvTranspose2d", "output_padding", output_padding, 0)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+                         lambda groups: (in_channels, out_channels // groups), weight_init, bias_init)
+        self.output_padding = output_padding
+        self.extra = pair("ConvTranspose2d", "output_padding", output_padding, 0)
         if any(extra >= max(s, d) for extra, s, d
-               in zip(self.output_padding, geometry.stride, geometry.dilation)):
-            raise ValueError(f"ConvTranspose2d: output_padding {self.output_padding} must be smaller than the stride "
-                             f"{geometry.stride} or the dilation {geometry.dilation}")
-        super().__init__(in_channels, out_channels, geometry, bias,
-                         (in_channels, out_channels // groups, *geometry.kernel), weight_init, bias_init)
+               in zip(self.extra, self.geometry.stride, self.geometry.dilation)):
+            raise ValueError(f"ConvTranspose2d: output_padding {self.extra} must be smaller than the stride "
+                             f"{self.geometry.stride} or the dilation {self.geometry.dilation}")
 
     def forward(self, x):
-        images = self.batched(x)
-        y_shape = self.checked_size(images, self.geometry.large(images.shape[2:], self.output_padding))
-        sums = self.sums(y_shape, images.shape, x)
-        self.cache = x, y_shape, sums  # dW needs x
-        return self.finished(sums.spread(images, self.room("y", y_shape, x, sums.x_axes)), x)
+        ops = self.ops(x)
+        x_shape, y_shape = self.shapes(x, lambda size: self.geometry.input_size(size, self.extra))
+        convolution = ops.convolution(self.geometry, self.params["weight"], y_shape, x_shape)
+        y = self.biased(convolution.input_gradient(batched(x)), x.ndim)
+        return self.keep(y, x, convolution)
 
     def backward(self, dy, wrt="all"):
-        images, dy_images, sums = self.incoming(dy, wrt)
-        dx = None if wrt == "params" else sums.correlate(dy_images, self.room("dx", images.shape, dy, sums.y_axes))
+        x, convolution = self.kept(dy, wrt)
         if wrt != "input":
-            self.accumulate_into("weight", functools.partial(sums.weigh, dy_images, images))
-        return dx if dx is None or dy.ndim == 4 else dx[0]
+            self.accumulate("weight", convolution.weight_gradient(batched(dy), batched(x)))     # dW
+            self.accumulate_bias(dy)                                                            # db
+        return None if wrt == "params" else convolution.forward(batched(dy)).reshape(x.shape)   # dx
 
 
-def _geometry(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups):
-    for what, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+def batched(x):
+    """x as (N, C, H, W)."""
+    return x if x.ndim == 4 else x[None]
+
+
+def _geometry(layer):
+    name, padding = type(layer).__name__, layer.padding
+    for what in ("in_channels", "out_channels", "groups"):
+        value = getattr(layer, what)
         if not hasattr(value, "__index__") or value < 1:
             raise ValueError(f"{name}: {what} must be a whole number, 1 or more, not {value!r}")
-    if in_channels % groups or out_channels % groups:
-        raise ValueError(f"{name}: in_channels {in_channels} and out_channels {out_channels} must be multiples of "
-                         f"groups {groups}")
-    kernel, stride = _pair(name, "kernel_size", kernel_size, 1), _pair(name, "stride", stride, 1)
-    dilation = _pair(name, "dilation", dilation, 1)
+    if layer.in_channels % layer.groups or layer.out_channels % layer.groups:
+        raise ValueError(f"{name}: in_channels {layer.in_channels} and out_channels {layer.out_channels} must be "
+                         f"multiples of groups {layer.groups}")
+    kernel, stride, dilation = (pair(name, what, getattr(layer, what), 1)
+                                for what in ("kernel_size", "stride", "dilation"))
     if padding == "same":
         if stride != (1, 1):
             raise ValueError(f'{name}: padding="same" needs stride 1, not {stride}')
@@ -269,18 +260,13 @@ def _geometry(name, in_channels, out_channels, kernel_size, stride, padding, dil
     elif isinstance(padding, str) and padding != "valid":
         raise ValueError(f'{name}: padding must be a number, a pair, "same" or "valid", not {padding!r}')
     else:
-        around = tuple((p, p) for p in _pair(name, "padding", 0 if padding == "valid" else padding, 0))
-    return Geometry(kernel, stride, around, dilation, groups)
+        around = tuple((p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0))
+    return Geometry(kernel, stride, around, dilation, layer.groups)
 
 
-def _pair(name, what, value, low):
+def pair(name, what, value, low):
     """A number or a pair of them as a pair of ints, each `low` or more."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(hasattr(n, "__index__") and n >= low for n in pair):
         raise ValueError(f"{name}: {what} must be a whole number or a pair of them, {low} or more, not {value!r}")
     return tuple(int(n) for n in pair)
-
-
-def _short(pair):
-    """(3, 3) as "3", (3, 2) as it is."""
-    return str(pair[0]) if isinstance(pair, tuple) and pair[0] == pair[1] else repr(pair)

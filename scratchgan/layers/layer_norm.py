@@ -1,39 +1,24 @@
-"""Normalisation of each sample by itself to mean 0 and variance 1."""
+"""Layer normalisation."""
 
 import numpy as np
 
-from scratchgan import initializers
-from scratchgan.backend import array_module
-from scratchgan.kernels import layer_norm
-from scratchgan.kernels.results import store
+from scratchgan import initializers, kernels
 from scratchgan.layers.base import Layer
-from scratchgan.layers.normalisation import changed
 
 
-def plain_normalise(x, weight, bias, eps, axes):
-    """(y, kept): y = xhat weight + bias with xhat = (x - mean) r over the last `axes` axes.
-
-    `kept` is (mean, shift, r) with xhat = (x - mean) r + shift, the shift for what the mean lost in the precision of x.
-    """
-    mean = mean_of(x, axes)
-    d = x - mean
-    rest = mean_of(d, axes)
-    d = d - rest
+@kernels.formula
+def layer_norm(x, eps, axes):
+    """(xhat, r): xhat = (x - mean) r, r = 1 / sqrt(var + eps), over the last `axes` axes. Means are of float64."""
+    d = x - mean_of(x, axes)
+    d = d - mean_of(d, axes)  # what the mean lost in the precision of x
     r = (mean_of(d * d, axes) + eps) ** -0.5
-    y = d * r
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias, array_module(x).stack([mean, -rest * r, r])
+    return d * r, r
 
 
-def plain_gradients(dy, x, kept, weight, axes, wrt):
-    """(dx, dweight, dbias): dx = r (g - mean(g) - xhat mean(g xhat)); None where `wrt` does not ask for it."""
-    mean, shift, r = kept
-    xhat, samples = (x - mean) * r + shift, tuple(range(x.ndim - axes))
-    sums = (None, None) if wrt == "input" else ((dy * xhat).sum(axis=samples), dy.sum(axis=samples))
-    if wrt == "params":
-        return None, *sums
-    g = dy if weight is None else dy * weight
-    return r * (g - mean_of(g, axes) - xhat * mean_of(g * xhat, axes)), *sums
+@kernels.formula
+def layer_norm_grad(g, xhat, r, axes):
+    """dx = r (g - mean(g) - xhat mean(g xhat))."""
+    return r * (g - mean_of(g, axes) - xhat * mean_of(g * xhat, axes))
 
 
 def mean_of(a, axes):
@@ -51,48 +36,39 @@ class LayerNorm(Layer):
 
         dx = r (g - mean(g) - xhat mean(g xhat))        dweight = sum dy xhat, dbias = sum dy, over the samples
 
-    The passes over x are the plain formulas above, or the same ones of `scratchgan.kernels.layer_norm` where it has a
-    faster way. Ba et al. 2016, "Layer normalization".
+    Ba et al. 2016, "Layer normalization". Nothing here is fused: PyTorch's is several times as fast.
     """
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, weight_init=None,
                  bias_init=None):
         super().__init__()
+        if eps < 0:
+            raise ValueError(f"LayerNorm: eps must be 0 or more, not {eps}")
         shape = normalized_shape if hasattr(normalized_shape, "__len__") else (normalized_shape,)
         self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), eps, elementwise_affine
         if elementwise_affine:
             self.add_parameter("weight", (self.normalized_shape, weight_init or initializers.ones))
-            if bias:
-                self.add_parameter("bias", (self.normalized_shape, bias_init or initializers.zeros))
+        if elementwise_affine and bias:
+            self.add_parameter("bias", (self.normalized_shape, bias_init or initializers.zeros))
 
     def forward(self, x):
-        self.check_input(x)
-        axes = len(self.normalized_shape)
-        if x.shape[max(0, x.ndim - axes):] != self.normalized_shape:
-            expected = ", ".join(map(str, ("...", *self.normalized_shape)))
-            raise ValueError(f"LayerNorm: expected input of shape ({expected}), got {tuple(x.shape)}")
-        weight, bias = self.params.get("weight"), self.params.get("bias")
-        out = self.empty_like("y", x)
-        y, statistics = (layer_norm.normalise(x, weight, bias, self.eps, axes, out)
-                         or plain_normalise(x, weight, bias, self.eps, axes))
-        y = store(y, out)
-        self.cache = x, statistics, y.dtype
-        return y
+        ops, axes = self.ops(x), len(self.normalized_shape)
+        self.expect(x.shape[max(0, x.ndim - axes):] == self.normalized_shape, x,
+                    f"({', '.join(map(str, ('...', *self.normalized_shape)))})")
+        xhat, r = ops.layer_norm(x, self.eps, axes)
+        y = xhat * self.params["weight"] if self.params else xhat
+        if "bias" in self.params:
+            y = y + self.params["bias"]
+        return self.keep(y, xhat, r)
 
     def backward(self, dy, wrt="all"):
-        x, statistics, dtype = self.kept()
-        self.check_gradient(dy, x.shape, dtype, wrt)
-        if wrt == "all" and not self.params:
-            wrt = "input"
-        out = None if wrt == "params" else self.empty_like("dx", x)
-        weight, axes = self.params.get("weight"), len(self.normalized_shape)
-        dx, dweight, dbias = (layer_norm.gradients(dy, x, statistics, weight, axes, out, wrt)
-                              or plain_gradients(dy, x, statistics, weight, axes, wrt))
-        for name, value in {"weight": dweight, "bias": dbias}.items():
-            if name in self.params and value is not None:
-                self.accumulate(name, value)
-        return dx if dx is None else store(dx, out)
-
-    def __repr__(self):
-        bias = ", bias=False" if self.elementwise_affine and "bias" not in self.params else ""
-        return f"LayerNorm({self.normalized_shape}{changed(self)}{bias})"
+        (xhat, r), axes = self.kept(dy, wrt), len(self.normalized_shape)
+        if self.params and wrt != "input":
+            samples = tuple(range(dy.ndim - axes))
+            self.accumulate("weight", (dy * xhat).sum(axis=samples))    # dweight = sum dy xhat
+            if "bias" in self.params:
+                self.accumulate("bias", dy.sum(axis=samples))           # dbias = sum dy
+        if wrt == "params":
+            return None
+        g = dy * self.params["weight"] if self.params else dy           # dL/dxhat
+        return self.ops().layer_norm_grad(g, xhat, r, axes)

@@ -16,25 +16,25 @@ class Maxout(Layer):
     Goodfellow et al. 2013, "Maxout networks", section 3.
     """
 
+    piecewise_linear = True
+
     def __init__(self, in_features, out_features, num_pieces, *, weight_init=None, bias_init=None):
         super().__init__()
         self.in_features, self.out_features, self.num_pieces = in_features, out_features, num_pieces
-        linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
-        self.add_layer("linear", linear)
+        self.linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
 
     def forward(self, x):
-        z = self.layers["linear"].forward(x)
+        z = self.linear.forward(x)
         z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
         xp = array_module(z)
         winner = xp.argmax(z.real, axis=-1)[..., None]
-        self.cache = winner == xp.arange(self.num_pieces), z.dtype  # which piece won: one True a group
-        return xp.take_along_axis(z, winner, axis=-1)[..., 0]
+        y = xp.take_along_axis(z, winner, axis=-1)[..., 0]
+        return self.keep(y, winner == xp.arange(self.num_pieces))  # which piece won: one True a group
 
     def backward(self, dy, wrt="all"):
-        won, dtype = self.kept()
-        self.check_gradient(dy, won.shape[:-1], dtype, wrt)
+        won = self.kept(dy, wrt)
         dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))
-        return self.layers["linear"].backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
+        return self.linear.backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
 
     def __repr__(self):
         return f"Maxout({self.in_features}, {self.out_features}, {self.num_pieces})"

@@ -1,95 +1,128 @@
 """Pooling and nearest-neighbour upsampling: the size of images changes, there are no parameters.
 
 Each pass is a loop over the k_h k_w taps of the window: the values that one tap sees over the whole image are a
-strided slice, which works for any memory order. Results keep the memory order of what came in. The cores share the
-images of a large batch.
+strided slice. Nothing here is fused or shared by cores.
 """
 
 import functools
 import math
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
 
-from scratchgan.backend import array_module, memory_order
-from scratchgan.kernels import parallel
+from scratchgan import kernels
+from scratchgan.backend import array_module, empty_along, memory_order
 from scratchgan.layers.base import Layer
-from scratchgan.layers.convolution import _pair, _short
+from scratchgan.layers.convolution import pair
 
 
-def _empty(layer, slot, shape, like, dtype=None):
-    """An array of this shape in the memory order of `like`."""
-    return layer.empty_along(slot, shape, dtype or like.dtype, memory_order(like), array_module(like))
+@dataclass(frozen=True)
+class Window:
+    """Where windows lie, each a pair (vertical, horizontal), and the sizes (H, W) of x and y."""
+
+    kernel: tuple
+    stride: tuple
+    padding: tuple
+    dilation: tuple
+    x_size: tuple
+    y_size: tuple
+
+    def taps(self):
+        """For each tap of the window: which x it sees, and for which y, as indices of x and y."""
+        rows, columns = ([self.seen(axis, tap) for tap in range(self.kernel[axis])] for axis in (0, 1))
+        for x_row, y_row in rows:
+            for x_column, y_column in columns:
+                yield (..., x_row, x_column), (..., y_row, y_column)
+
+    def seen(self, axis, tap):
+        """y[i] sees x[i stride + offset]: the slices of x and of y for which that lies in the image."""
+        stride, offset = self.stride[axis], tap * self.dilation[axis] - self.padding[axis]
+        first = max(0, -(offset // stride))
+        count = max(0, min(self.y_size[axis], (self.x_size[axis] - 1 - offset) // stride + 1) - first)
+        start = first * stride + offset
+        return slice(start, start + count * stride, stride), slice(first, first + count)
 
 
-def _by_images(function, *arrays):
-    """Call function(*arrays), which treats each image by itself; part by part, shared by the cores, where many are."""
-    if array_module(arrays[0]) is not np or max(array.size for array in arrays) < parallel.SMALL:
-        function(*arrays)
-        return
-    parts = parallel.split(slice(0, len(arrays[0])), parallel.workers())
-    parallel.run([functools.partial(function, *(array[part] for array in arrays)) for part in parts])
+def images_like(x, size):
+    """Memory for images of this size (H, W), in the memory order of x."""
+    return empty_along((*x.shape[:-2], *size), x.dtype, memory_order(x), array_module(x))
+
+
+@kernels.formula
+def average_pool(x, window, n):
+    """y[i, j] = 1/n[i, j] sum over the taps of x[tap of i, j]."""
+    y = images_like(x, window.y_size)
+    y.fill(0)
+    for seen, by in window.taps():
+        y[by] += x[seen]
+    y /= n
+    return y
+
+
+@kernels.formula
+def average_pool_grad(dy, window, n):
+    """dx[tap of i, j] += dy[i, j] / n[i, j]."""
+    dx, share = images_like(dy, window.x_size), dy / n
+    dx.fill(0)
+    for seen, by in window.taps():
+        dx[seen] += share[by]
+    return dx
+
+
+@kernels.formula
+def max_pool(x, window):
+    """(y, winner): y[i, j] = max over the taps, and the number of the tap that won, from 1 on."""
+    xp, y = array_module(x), images_like(x, window.y_size)
+    winner = xp.zeros(y.shape, "int32")
+    y.fill(-np.inf)
+    for tap, (seen, by) in enumerate(window.taps(), 1):
+        value = x[seen]
+        wins = (value.real > y[by].real) | (value != value) | (winner[by] == 0)  # the first is right, NaN above all
+        y[by], winner[by] = xp.where(wins, value, y[by]), xp.where(wins, tap, winner[by])
+    return y, winner
+
+
+@kernels.formula
+def max_pool_grad(dy, winner, window):
+    """dx[tap of i, j] += dy[i, j] where the tap won."""
+    dx = images_like(dy, window.x_size)
+    dx.fill(0)
+    for tap, (seen, by) in enumerate(window.taps(), 1):
+        dx[seen] += dy[by] * (winner[by] == tap)
+    return dx
 
 
 class _Pooling(Layer):
-    """What the two poolings share: window, sizes, taps. x (N, C, H, W) or (C, H, W); y (..., H', W'),
+    """What the two poolings share: window and sizes. x (N, C, H, W) or (C, H, W); y (..., H', W'),
 
         H' = floor((H + 2 padding - dilation (k_h - 1) - 1) / stride) + 1, or ceil with `ceil_mode`, where the last
         window still has to start inside the image or its padding on the left.
     """
 
+    piecewise_linear = True
+
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
         super().__init__()
         name = type(self).__name__
-        self.kernel_size = _pair(name, "kernel_size", kernel_size, 1)
-        self.stride = self.kernel_size if stride is None else _pair(name, "stride", stride, 1)
-        self.padding = _pair(name, "padding", padding, 0)
-        self.dilation = _pair(name, "dilation", dilation, 1)
-        self.ceil_mode = bool(ceil_mode)
-        if any(p > k // 2 for p, k in zip(self.padding, self.kernel_size, strict=True)):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.dilation, self.ceil_mode = dilation, bool(ceil_mode)
+        kernel = pair(name, "kernel_size", kernel_size, 1)
+        self.geometry = (kernel, kernel if stride is None else pair(name, "stride", stride, 1),
+                         pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1))
+        if any(p > k // 2 for p, k in zip(self.geometry[2], kernel, strict=True)):
             raise ValueError(f"{name}: padding {padding} is more than half of kernel_size {kernel_size}")
 
-    def output_shape(self, shape):
-        name = type(self).__name__
-        if len(shape) not in (3, 4) or not all(shape[-3:]):
-            raise ValueError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), of which only N may be 0, "
-                             f"got {tuple(shape)}")
+    def window(self, x):
+        self.expect(x.ndim in (3, 4) and all(x.shape[-3:]), x, "(N, C, H, W) or (C, H, W), of which only N may be 0")
         sizes = []
-        for n, k, s, p, d in zip(shape[-2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True):
+        for n, k, s, p, d in zip(x.shape[-2:], *self.geometry, strict=True):
             size = (n + 2 * p - d * (k - 1) - 1 + (s - 1 if self.ceil_mode else 0)) // s + 1
             sizes.append(size - 1 if self.ceil_mode and (size - 1) * s >= n + p else size)
         if min(sizes) < 1:
-            raise ValueError(f"{name}: the window does not fit into an input of shape {tuple(shape)}: the output would "
-                             f"be {sizes[0]}x{sizes[1]}")
-        return (*shape[:-2], *sizes)
-
-    def taps(self, x_shape, y_shape):
-        """For each tap of the window: which x it sees, and for which y, as indices of x and y."""
-        rows, columns = ([self._seen(axis, tap, x_shape[axis - 2], y_shape[axis - 2])
-                          for tap in range(self.kernel_size[axis])] for axis in (0, 1))
-        for x_row, y_row in rows:
-            for x_column, y_column in columns:
-                yield (..., x_row, x_column), (..., y_row, y_column)
-
-    def partition(self, shape):
-        """Whether every value of x is in exactly one window."""
-        return not any(self.padding) and self.dilation == (1, 1) and all(
-            k == s and not n % k for n, k, s in zip(shape[-2:], self.kernel_size, self.stride, strict=True))
-
-    def _seen(self, axis, tap, n, m):
-        """y[i] sees x[i stride + offset]: the slices of x, of n, and of y, of m, for which that lies in the image."""
-        stride, offset = self.stride[axis], tap * self.dilation[axis] - self.padding[axis]
-        first = max(0, -(offset // stride))
-        count = max(0, min(m, (n - 1 - offset) // stride + 1) - first)
-        start = first * stride + offset
-        return slice(start, start + count * stride, stride), slice(first, first + count)
-
-    def __repr__(self):
-        usual = {"stride": self.kernel_size, "padding": (0, 0), "dilation": (1, 1), "ceil_mode": False,
-                 "count_include_pad": True, "divisor_override": None}
-        settings = vars(self)
-        words = [f"{name}={_short(settings[name])}" for name in usual if settings.get(name, usual[name]) != usual[name]]
-        return f"{type(self).__name__}({', '.join([_short(self.kernel_size), *words])})"
+            raise ValueError(f"{type(self).__name__}: the window does not fit into an input of shape {tuple(x.shape)}: "
+                             f"the output would be {sizes[0]}x{sizes[1]}")
+        return Window(*self.geometry, tuple(x.shape[-2:]), tuple(sizes))
 
 
 class AvgPool2d(_Pooling):
@@ -110,51 +143,25 @@ class AvgPool2d(_Pooling):
         self.count_include_pad, self.divisor_override = bool(count_include_pad), divisor_override
 
     def forward(self, x):
-        self.check_input(x)
-        y = _empty(self, "y", self.output_shape(x.shape), x)
-        self.cache = x.shape, y.shape, x.dtype
-        divisor = self.divisor(x.shape, y)
+        ops, window = self.ops(x), self.window(x)
+        n = self.divisor(window, x)
+        return self.keep(ops.average_pool(x, window, n), window, n)
 
-        def averages(x, y):
-            y.fill(0)
-            for seen, by in self.taps(x.shape, y.shape):
-                y[by] += x[seen]
-            y /= divisor
-        _by_images(averages, x, y)
-        return y
+    def backward(self, dy, wrt="all"):
+        window, n = self.kept(dy, wrt)
+        return None if wrt == "params" else self.ops().average_pool_grad(dy, window, n)
 
-    def divisor(self, x_shape, y):
+    def divisor(self, window, x):
         """n: one number, or (H', W') where windows reach over an edge."""
         if self.divisor_override is not None:
             return self.divisor_override
-        if not self.ceil_mode and (self.count_include_pad or not any(self.padding)):
-            return self.kernel_size[0] * self.kernel_size[1]
-        counts, xp = [], array_module(y)
-        for axis, (k, s, p) in enumerate(zip(self.kernel_size, self.stride, self.padding, strict=True)):
-            start = xp.arange(y.shape[axis - 2]) * s - p
-            edge = p if self.count_include_pad else 0
-            counts.append(xp.minimum(start + k, x_shape[axis - 2] + edge) - xp.maximum(start, -edge))
-        return (counts[0][:, None] * counts[1]).astype(y.real.dtype)
-
-    def backward(self, dy, wrt="all"):
-        x_shape, y_shape, dtype = self.kept()
-        self.check_gradient(dy, y_shape, dtype, wrt)
-        if wrt == "params":
-            return None
-        divisor, partition = self.divisor(x_shape, dy), self.partition(x_shape)
-        dx, share = _empty(self, "dx", x_shape, dy), _empty(self, "share", y_shape, dy)
-
-        def shares(dy, share, dx):
-            array_module(dy).divide(dy, divisor, out=share)
-            if not partition:
-                dx.fill(0)
-            for seen, by in self.taps(x_shape, y_shape):
-                if partition:
-                    dx[seen] = share
-                else:
-                    dx[seen] += share[by]
-        _by_images(shares, dy, share, dx)
-        return dx
+        if not self.ceil_mode and (self.count_include_pad or not any(window.padding)):
+            return math.prod(window.kernel)
+        counts, xp = [], array_module(x)
+        for n, m, k, s, p in zip(window.x_size, window.y_size, window.kernel, window.stride, window.padding):
+            start, edge = xp.arange(m) * s - p, p if self.count_include_pad else 0
+            counts.append(xp.minimum(start + k, n + edge) - xp.maximum(start, -edge))
+        return (counts[0][:, None] * counts[1]).astype(x.real.dtype)
 
 
 class MaxPool2d(_Pooling):
@@ -169,53 +176,13 @@ class MaxPool2d(_Pooling):
     """
 
     def forward(self, x):
-        self.check_input(x)
-        shape = self.output_shape(x.shape)
-        y = _empty(self, "y", shape, x)
-        few = math.prod(self.kernel_size) < 128
-        winner = _empty(self, "winner", shape, x, np.dtype("int8" if few else "int32"))  # number of the tap from 1 on
-        special = array_module(x) is not np or x.dtype.kind == "c"
-        _by_images(functools.partial(self.maxima, special), x, y, winner)
-        self.cache = x.shape, winner, x.dtype
-        return y
-
-    def maxima(self, special, x, y, winner):
-        """Write y and the winners. It takes half the time without the rules for NaN and for -inf, which wins only where
-        it is first: so those are applied, again from the start, where either came out, or where `special` says so.
-        """
-        xp = array_module(x)
-        y.fill(-np.inf)
-        winner.fill(0)
-        for tap, (seen, by) in enumerate(self.taps(x.shape, y.shape), 1):
-            value = x[seen]
-            wins = value.real > y[by].real
-            if special:
-                wins |= (value != value) | (winner[by] == 0)
-            xp.maximum(winner[by], wins * winner.dtype.type(tap), out=winner[by])
-            if x.dtype.kind == "c":
-                y[by] = xp.where(wins, value, y[by])
-            else:
-                xp.maximum(y[by], value, out=y[by])  # the same, and much faster
-        if not special and not (y > -np.inf).all():
-            self.maxima(True, x, y, winner)
+        ops, window = self.ops(x), self.window(x)
+        y, winner = ops.max_pool(x, window)
+        return self.keep(y, winner, window)
 
     def backward(self, dy, wrt="all"):
-        x_shape, winner, dtype = self.kept()
-        self.check_gradient(dy, winner.shape, dtype, wrt)
-        if wrt == "params":
-            return None
-        dx, partition = _empty(self, "dx", x_shape, dy), self.partition(x_shape)
-
-        def hand_on(dy, winner, dx):
-            if not partition:
-                dx.fill(0)
-            for tap, (seen, by) in enumerate(self.taps(x_shape, winner.shape), 1):
-                if partition:
-                    array_module(dy).multiply(dy, winner == tap, out=dx[seen])
-                else:
-                    dx[seen] += dy[by] * (winner[by] == tap)
-        _by_images(hand_on, dy, winner, dx)
-        return dx
+        winner, window = self.kept(dy, wrt)
+        return None if wrt == "params" else self.ops().max_pool_grad(dy, winner, window)
 
 
 class Upsample(Layer):
@@ -230,6 +197,8 @@ class Upsample(Layer):
     Both passes go axis by axis. s(i) is computed in float32 for every dtype, as PyTorch does, whose indices these are;
     with a scale_factor it is floor(i / scale_factor), but i and floor(i / 2) where H' is H or 2 H.
     """
+
+    piecewise_linear = True
 
     def __init__(self, size=None, scale_factor=None, mode="nearest"):
         super().__init__()
@@ -265,40 +234,42 @@ class Upsample(Layer):
         """The scale_factor of each axis; None where a size was given."""
         return self.each(axes) if self.size is None else (None,) * axes
 
-    def copies(self, x_shape, y_shape):
-        """For each axis that changes: (axis, the pairs of `_copies`)."""
-        return [(axis, _copies(x_shape[axis], y_shape[axis], scale))
-                for axis, scale in enumerate(self.scales(len(x_shape) - 2), 2) if x_shape[axis] != y_shape[axis]]
-
     def forward(self, x):
-        self.check_input(x)
-        shape, y = self.output_shape(x.shape), x
-        for axis, copies in self.copies(x.shape, shape):
-            def repeat(before, y, axis=axis, copies=copies):
-                for source, target in copies:
-                    y[_along(axis, target)] = before[_along(axis, source)]
-            before, y = y, _empty(self, f"y{axis}", (*shape[:axis + 1], *x.shape[axis + 1:]), y)
-            _by_images(repeat, before, y)
-        self.cache = x.shape, shape, x.dtype
-        return self.own(x) if y is x else y
+        ops, shape, y = self.ops(x), self.output_shape(x.shape), x
+        changes = []                                        # (axis, its old and its new size, s(i) by pieces)
+        for axis, scale in enumerate(self.scales(x.ndim - 2), 2):
+            if x.shape[axis] != shape[axis]:
+                changes.append((axis, x.shape[axis], shape[axis], _copies(x.shape[axis], shape[axis], scale)))
+        for change in changes:
+            y = ops.repeat(y, *change)
+        return self.keep(y, changes)
 
     def backward(self, dy, wrt="all"):
-        x_shape, y_shape, dtype = self.kept()
-        self.check_gradient(dy, y_shape, dtype, wrt)
+        changes = self.kept(dy, wrt)
         if wrt == "params":
             return None
-        dx = dy
-        for axis, copies in reversed(self.copies(x_shape, y_shape)):
-            def add_up(after, dx, axis=axis, copies=copies):
-                dx.fill(0)
-                for source, target in copies:
-                    dx[_along(axis, source)] += after[_along(axis, target)]
-            after, dx = dx, _empty(self, f"dx{axis}", (*y_shape[:axis], *x_shape[axis:]), dx)
-            _by_images(add_up, after, dx)
-        return self.own(dy) if dx is dy else dx
+        for change in reversed(changes):
+            dy = self.ops().repeat_grad(dy, *change)
+        return dy
 
-    def __repr__(self):
-        return f"Upsample(size={self.size})" if self.size is not None else f"Upsample(scale_factor={self.scale_factor})"
+
+@kernels.formula
+def repeat(x, axis, n, m, copies):
+    """y[i] = x[s(i)] along one axis, of size n in x and m in y."""
+    y = empty_along((*x.shape[:axis], m, *x.shape[axis + 1:]), x.dtype, memory_order(x), array_module(x))
+    for source, target in copies:
+        y[_along(axis, target)] = x[_along(axis, source)]
+    return y
+
+
+@kernels.formula
+def repeat_grad(dy, axis, n, m, copies):
+    """dx[k] = sum over i with s(i) = k of dy[i], along one axis."""
+    dx = empty_along((*dy.shape[:axis], n, *dy.shape[axis + 1:]), dy.dtype, memory_order(dy), array_module(dy))
+    dx.fill(0)
+    for source, target in copies:
+        dx[_along(axis, source)] += dy[_along(axis, target)]
+    return dx
 
 
 def _along(axis, part):

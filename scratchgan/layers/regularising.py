@@ -1,7 +1,7 @@
 """Layers that act in training only."""
 
 from scratchgan import random
-from scratchgan.backend import array_module, device_of
+from scratchgan.backend import device_of
 from scratchgan.layers.base import Layer
 
 
@@ -12,6 +12,8 @@ class Dropout(Layer):
     every training pass after it takes the next mask (Srivastava et al. 2014; "inverted", as in PyTorch).
     """
 
+    piecewise_linear = True
+
     def __init__(self, p=0.5):
         super().__init__()
         if not 0 <= p <= 1:
@@ -19,14 +21,13 @@ class Dropout(Layer):
         self.p = p
 
     def forward(self, x):
-        self.check_input(x)
-        if not self.training:
-            self.cache = x.shape, x.dtype, None
-            return self.own(x)
-        mask = self.empty_like("mask", x.real)  # in the memory order of x, as dy will come
-        mask[...] = self.next_mask(x)
-        self.cache = x.shape, x.dtype, mask
-        return self.masked("y", x, mask)
+        self.ops(x)
+        mask = self.next_mask(x) if self.training else 1
+        return self.keep(x * mask, mask)
+
+    def backward(self, dy, wrt="all"):
+        mask = self.kept(dy, wrt)
+        return None if wrt == "params" else dy * mask
 
     def next_mask(self, x):
         (seed, key, step, count), dtype = self._draw, x.real.dtype
@@ -34,17 +35,3 @@ class Dropout(Layer):
         shape = x.shape if x.ndim else (1,)
         u = random.uniform(shape, seed, f"dropout/{key}/{count}", step, device=device_of(x)).reshape(x.shape)
         return (u >= self.p).astype(dtype) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
-
-    def backward(self, dy, wrt="all"):
-        shape, dtype, mask = self.kept()
-        self.check_gradient(dy, shape, dtype, wrt)
-        if wrt == "params":
-            return None
-        return self.own(dy) if mask is None else self.masked("dx", dy, mask)
-
-    def masked(self, slot, x, mask):
-        """x m in the memory order of x."""
-        return array_module(x).multiply(x, mask, out=self.empty_like(slot, x))
-
-    def __repr__(self):
-        return f"Dropout({self.p})"

@@ -12,18 +12,17 @@ def _wrapped(axis, ndim, name):
 
 
 class _Reshaping(Layer):
-    """y = x in another shape; dx = dy in x's shape."""
+    """y = x in another shape, a view where memory allows; dx = dy in x's shape."""
+
+    piecewise_linear = True
 
     def forward(self, x):
-        self.check_input(x)
-        y = x.reshape(self.output_shape(x.shape))
-        self.cache = x.shape, y.shape, x.dtype
-        return self.own(y)
+        self.ops(x)
+        return self.keep(x.reshape(self.output_shape(x.shape)), x.shape)
 
     def backward(self, dy, wrt="all"):
-        x_shape, y_shape, dtype = self.kept()
-        self.check_gradient(dy, y_shape, dtype, wrt)
-        return None if wrt == "params" else self.own(dy.reshape(x_shape))
+        x_shape = self.kept(dy, wrt)
+        return None if wrt == "params" else dy.reshape(x_shape)
 
 
 class Flatten(_Reshaping):
@@ -40,9 +39,6 @@ class Flatten(_Reshaping):
             raise ValueError(f"Flatten: start_dim {self.start_dim} comes after end_dim {self.end_dim} "
                              f"in an input of shape {tuple(shape)}")
         return (*shape[:first], math.prod(shape[first:last + 1]), *shape[last + 1:])
-
-    def __repr__(self):
-        return f"Flatten({self.start_dim}, {self.end_dim})"
 
 
 class Unflatten(_Reshaping):
@@ -62,9 +58,6 @@ class Unflatten(_Reshaping):
             raise ValueError(f"{name}: dimension {self.dim} of size {shape[axis]} does not split into "
                              f"{self.unflattened_size}")
         return (*shape[:axis], *sizes, *shape[axis + 1:])
-
-    def __repr__(self):
-        return f"Unflatten({self.dim}, {self.unflattened_size})"
 
 
 class Reshape(Unflatten):

@@ -4,7 +4,7 @@ import functools
 from contextlib import contextmanager
 
 from scratchgan import random
-from scratchgan.backend import array_module, memory_order, to_device
+from scratchgan.backend import array_module, empty_along, memory_order, to_device
 from scratchgan.layers.base import Layer
 from scratchgan.layers.convolution import ConvTranspose2d
 
@@ -60,8 +60,15 @@ def _normalised(kind):
     return type(kind.__name__, (_SpectralNorm, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
+def _unpickled(kind):
+    return object.__new__(_normalised(kind))
+
+
 class _SpectralNorm(Layer):
     """Comes before the layer's own class, which finds V where it looks for its weight."""
+
+    def __reduce__(self):
+        return _unpickled, (type(self).__mro__[2],), self.__getstate__()
 
     def forward(self, x):
         w, u, v = self.params[self.key("original")], *self.vectors()
@@ -69,26 +76,24 @@ class _SpectralNorm(Layer):
         if changes:
             u, v = self.power_iteration(w, v, self.n_power_iterations)
         s = u @ (self.matrix(w) @ v)
-        weight = w / s
+        weight = w / s                                                              # V
         with self.weight_is(weight):
             y = super().forward(x)
         if changes:
             self.buffers[self.key("0._u")][...], self.buffers[self.key("0._v")][...] = u, v
-        self.cache = self.cache, weight, s, u, v
+        self.of_weight = weight, s, u, v
         return y
 
     def backward(self, dy, wrt="all"):
-        kept = inner, weight, s, u, v = self.kept()
-        dweight = self.empty_along("dV", weight.shape, self._grad.dtype, memory_order(weight))
-        self.cache = inner
-        try:
-            with self.weight_is(weight, dweight):
-                dx = super().backward(dy, wrt)
-        finally:
-            self.cache = kept
+        self.kept(dy, wrt)
+        weight, s, u, v = self.of_weight
+        dweight = empty_along(weight.shape, self._grad.dtype, memory_order(weight), array_module(weight))
+        with self.weight_is(weight, dweight):
+            dx = super().backward(dy, wrt)
         if wrt != "input":
-            moved = array_module(u).moveaxis(weight, self.dim, 0)
-            uv = array_module(u).moveaxis(array_module(u).outer(u, v).reshape(moved.shape), 0, self.dim)
+            xp = array_module(u)
+            moved = xp.moveaxis(weight, self.dim, 0)
+            uv = xp.moveaxis(xp.outer(u, v).reshape(moved.shape), 0, self.dim)
             self.accumulate(self.key("original"), (dweight - (dweight * weight).sum() * uv) / s)
         return dx
 

@@ -3,36 +3,30 @@
 Source: the tutorial "build a simple GAN from scratch"; sizes and rates are its own.
 """
 
-from scratchgan.gan import Game, NonSaturating
+from itertools import pairwise
+from math import prod
+
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
-from scratchgan.optimizers import Adam
 from scratchgan.recipes.recipe import Recipe
-
-IMAGE_SHAPE = (1, 28, 28)
-PIXELS = 784
-
-
-def generator(z_dim, negative_slope):
-    return Sequential(
-        Linear(z_dim, 256), LeakyReLU(negative_slope, inplace=True),
-        Linear(256, 512), LeakyReLU(negative_slope, inplace=True),
-        Linear(512, PIXELS), Tanh())
+from scratchgan.recipes.usual import adam, adam_settings
+from scratchgan.settings import Setting, number, whole, wholes
 
 
-def discriminator(negative_slope):
-    """Ends before the tutorial's Sigmoid: it returns the logit."""
-    return Sequential(
-        Linear(PIXELS, 256), LeakyReLU(negative_slope, inplace=True),
-        Linear(256, 128), LeakyReLU(negative_slope, inplace=True),
-        Linear(128, 1))
+def perceptron(sizes, negative_slope):
+    """Linear layers from one size to the next, LeakyReLU between them."""
+    layers = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [Linear(n_in, n_out), LeakyReLU(negative_slope)]
+    return layers[:-1]
 
 
-def make(seed, device, z_dim, lr_g, lr_d, beta1, beta2, eps, negative_slope):
-    G = generator(z_dim, negative_slope).initialize(seed, "generator").to(device)
-    D = discriminator(negative_slope).initialize(seed, "discriminator").to(device)
-    return Game(G, D, NonSaturating(scale_d=0.5),
-                Adam(G, lr_g, (beta1, beta2), eps), Adam(D, lr_d, (beta1, beta2), eps),
-                z_dim=z_dim, image_shape=IMAGE_SHAPE, seed=seed)
+def make(settings, facts):
+    pixels, slope = prod(facts.shape), settings.negative_slope
+    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, pixels), slope), Tanh())
+    D = Sequential(*perceptron((pixels, *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
+    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings), 
+                latent=Latent(settings.z_dim), sample_shape=facts.shape)
 
 
 RECIPE = Recipe(
@@ -40,8 +34,12 @@ RECIPE = Recipe(
     summary="fully connected GAN, 28x28 grey",
     source='the tutorial "build a simple GAN from scratch"',
     make=make,
-    settings={"z_dim": 64, "lr_g": 3e-4, "lr_d": 3e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
-              "negative_slope": 0.1},
+    settings=(
+        Setting("z_dim", 64, "numbers in a noise vector", whole(1)),
+        Setting("widths_g", (256, 512), "of the generator's hidden layers", wholes()),
+        Setting("widths_d", (256, 128), "of the discriminator's hidden layers", wholes()),
+        Setting("negative_slope", 0.1, "of LeakyReLU", number()),
+        *adam_settings(lr=3e-4, beta1=0.9)),
     batch_size=64,
     epochs=101,
 )

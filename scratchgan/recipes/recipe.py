@@ -1,48 +1,88 @@
 """What a recipe is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from scratchgan import backend
 from scratchgan.errors import UserError
+from scratchgan.settings import Setting, checked, plain, whole
+from scratchgan.system import is_image
+
+SEED = Setting("seed", 0, "of all random numbers", whole())
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A system with its published sizes, rates and schedule, each of which can be overridden.
 
-    make      (seed, device, **settings) -> the system
-    settings  name -> published value, what `make` takes; a recipe that can make grey images and colour ones has
-              "channels" (1 or 3) among them, any other makes grey ones
-    epochs    how long the source trains; short data sets are trained for at least `min_steps`
-    source    who published it
-    small     settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
+    make         (settings, facts) -> the system, on the CPU; both have the values as attributes. `build` has it draw
+                 its weights and move (`System.initialize`)
+    settings     a tuple of `Setting`, the published values as defaults
+    facts        name -> value without data, of what `make` knows of the data: see `Source.facts`. "shape", that of
+                 one example, is among them
+    channels     of the images it can make: 1 (grey), 3 (colour)
+    value_range  of the system
+    epochs       how long the source trains; short data sets are trained for at least `min_steps`
+    source       who published it
+    small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
 
     name: str
     summary: str
     source: str
     make: Callable
-    settings: dict
+    settings: tuple
     batch_size: int
     epochs: int
     min_steps: int = 25_000
-    image_size: int = 28
-    small: dict = field(default_factory=dict)
+    facts: Mapping = field(default_factory=lambda: {"shape": (1, 28, 28)})
+    channels: tuple = (1,)
+    value_range: tuple | None = (-1, 1)
+    small: Mapping = field(default_factory=dict)
 
-    def build(self, seed=0, device="cpu", **overrides):
+    def build(self, seed=0, device="cpu", facts=None, *, channels=None, **settings):
         """The system, its weights drawn from `seed`, on "cpu", "cuda" or "auto".
 
-        `UserError` for a setting the recipe does not have.
+        facts      of the data, by name; those left out are the recipe's own
+        channels   of its images, in place of that of the fact "shape"
+        settings   by name; `UserError` for one that the recipe does not have
         """
-        for key in overrides:
-            if key not in self.settings:
-                raise UserError(f"Recipe {self.name} has no setting {key!r}: it has {', '.join(self.settings)}.")
-        settings = {**self.settings, **overrides}
-        if settings.get("channels", 1) not in (1, 3):
-            raise UserError(f"Recipe {self.name}: channels must be 1 (grey) or 3 (colour), not "
-                            f"{settings['channels']!r}.")
+        seed, of = SEED.checked(seed, f"Recipe {self.name}"), f"Recipe {self.name}"
+        settings = checked(self.settings, settings, of)
+        facts = self.checked_facts(facts or {}, channels)
         device = backend.device(device)
-        system = self.make(seed=seed, device=device, **settings)
-        system.recipe = {"name": self.name, "seed": seed, "settings": settings}
+        system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts)).initialize(seed, device)
+        system.record = {"name": self.name, "seed": seed, "settings": settings, "facts": facts}
         return system
+
+    def checked_facts(self, facts, channels=None):
+        for name in facts:
+            if name not in self.facts:
+                raise UserError(f"Recipe {self.name} asks for no fact {name!r}: it knows {', '.join(self.facts)}.")
+        facts = {name: plain(value) for name, value in {**self.facts, **facts}.items()}
+        usual, shape = tuple(self.facts["shape"]), facts["shape"]
+        if channels is not None:
+            shape = facts["shape"] = (plain(channels), *shape[1:])
+        if shape[1:] != usual[1:] or len(shape) != len(usual):
+            raise UserError(f"Recipe {self.name} takes examples of shape {usual}, not {shape}: load the data in that "
+                            "shape (data.load has size= and channels=).")
+        if is_image(usual) and shape[0] not in self.channels:
+            allowed = " or ".join({1: "1 (grey)", 3: "3 (colour)"}[count] for count in self.channels)
+            raise UserError(f"Recipe {self.name}: channels must be {allowed}, not {shape[0]!r}.")
+        return facts
+
+    def learn(self, source):
+        """What it asks of the data."""
+        known = source.facts()
+        missing = [name for name in self.facts if name not in known]
+        if missing:
+            raise UserError(f"Recipe {self.name} needs {missing[0]} of the data, which {source.name} does not tell: "
+                            "give it other data.")
+        return {name: plain(known[name]) for name in self.facts}
+
+    def as_recorded(self, config):
+        """(facts, settings) of a run's config.json; before there were facts, the shape was the data's."""
+        settings = {name: value for name, value in config["settings"].items() if name != "channels"}
+        facts = config.get("facts") or {"shape": config["data"]["shape"]}
+        return self.checked_facts(facts), settings

@@ -6,13 +6,15 @@
     history = training.fit(game, data, steps=1000)          a system of one's own
 """
 
+from scratchgan.system import System
 from scratchgan.training.callbacks import Callback
+from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.fit import default_steps, fit, load, resume, start
 from scratchgan.training.folder import RunFolder
+from scratchgan.training.reopening import panels_of
 from scratchgan.training.run import Run
 from scratchgan.training.stopping import Diverged, Stopped
-from scratchgan.training.system import System
 from scratchgan.training.watch import Watch
 
 __all__ = ["Callback", "Diverged", "Run", "RunFolder", "Stopped", "System", "Watch", "default_steps", "fit", "load",
-           "resume", "start"]
+           "panels_of", "resume", "start", "steps_per_epoch"]

@@ -24,9 +24,14 @@ import numpy as np
 
 from scratchgan.errors import UserError
 from scratchgan.files import reason, sync_folder, to_json, write_synced, writing
+from scratchgan.settings import Kind, number, whole
+from scratchgan.training.config import FORMAT, SECONDS, TABLE, TEXT, check_format, first_wrong, optional
 from scratchgan.training.snapshot import Snapshot
 
-FORMAT = 1
+METRICS = Kind(None, lambda value: isinstance(value, list) and all(
+    isinstance(each, dict) and all(map(number().allows, each.values())) for each in value), "a list of metrics")
+STATE_KINDS = {"format": whole(), "step": whole(0), "recipe": optional(TEXT), "optimizers": TABLE, "system": TABLE,
+               "sha256": TABLE, "pending": METRICS, "seconds": SECONDS}
 STATE, OPTIMIZERS, SUFFIX = "state.json", "optimizers", ".safetensors"
 
 
@@ -53,17 +58,27 @@ def name_of(step):
 
 def found(folder):
     """[(step, path), ...] of the checkpoints in a folder, the oldest first; not verified."""
-    names = [(re.fullmatch(r"step-(\d{8,})", path.name), path) for path in Path(folder).glob("step-*")]
+    names = [(re.fullmatch(r"step-(\d{8,})", path.name), path) for path in entries(folder)]
     return sorted((int(match[1]), path) for match, path in names if match and path.is_dir())
+
+
+def entries(folder):
+    """What is in a folder, nothing if there is none; `UserError` if it cannot be read (`Path.glob` would hide that)."""
+    try:
+        return sorted(Path(folder).iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"Cannot read {folder}: {reason(error)}.") from error
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def save(folder, system, step, **more):
+def save(folder, system, step, pending=(), seconds=0.0):
     """Write the checkpoint of `step` into `folder`, whole, and return its path.
 
-    `more` goes into state.json. `UserError` if it cannot be written: then the folder is as it was.
+    `pending` metrics and `seconds` are the run's. `UserError` if it cannot be written: then the folder is as it was.
     """
     target = Path(folder) / name_of(step)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -76,7 +91,8 @@ def save(folder, system, step, **more):
                 write_synced(temporary / name, data)
                 digests[name] = hashlib.sha256(data).hexdigest()
             state = {"format": FORMAT, "step": step, "recipe": recipe_name(system),
-                     "optimizers": kinds(system), "system": system.state_dict(), "sha256": digests, **more}
+                     "optimizers": kinds(system), "system": system.state_dict(), "sha256": digests,
+                     "pending": list(pending), "seconds": seconds}
             write_synced(temporary / STATE, to_json(state))
             sync_folder(temporary)
             os.rename(temporary, target)
@@ -103,7 +119,7 @@ def in_order(value):
 
 
 def recipe_name(system):
-    return (getattr(system, "recipe", None) or {}).get("name")
+    return (system.record or {}).get("name")
 
 
 def kinds(system):
@@ -122,8 +138,9 @@ def prune(folder, keep):
 def clean(folder):
     """Remove what a killed process left in a run's folder of checkpoints: unfinished and half removed ones."""
     with writing("to", folder):
-        for path in Path(folder).glob(".step-*"):
-            shutil.rmtree(path)
+        for path in entries(folder):
+            if path.name.startswith(".step-"):
+                shutil.rmtree(path)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -136,15 +153,16 @@ def read(path):
     path = Path(path)
     try:
         state = json.loads(content(path, STATE))
-        version, digests = state["format"], dict(state["sha256"])
-        state["step"], state["recipe"], dict(state["optimizers"]), state["system"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{path / STATE} is damaged ({type(error).__name__}: {error})") from error
-    if version != FORMAT:
-        raise UserError(f"{path} has format {version}, this version of scratchgan reads {FORMAT}: use the version "
-                        "that wrote it.")
+    except ValueError as error:
+        raise Damaged(f"{path / STATE} is damaged ({error})") from error
+    if not isinstance(state, dict):
+        raise Damaged(f"{path / STATE} is damaged: it is no table of names")
+    check_format(state, path)
+    wrong = first_wrong(state, STATE_KINDS, required=True)
+    if wrong:
+        raise Damaged(f"{path / STATE} is damaged: {wrong}")
     arrays = {}
-    for name, digest in digests.items():
+    for name, digest in state["sha256"].items():
         data = content(path, Path(name).name)
         actual = hashlib.sha256(data).hexdigest()
         if actual != digest:

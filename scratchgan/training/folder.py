@@ -10,16 +10,21 @@ import csv
 import io
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.errors import UserError
 from scratchgan.files import PART, reason, replace_file, sync_folder, to_json, writing
+from scratchgan.training.checkpoint import entries
+from scratchgan.training.config import FORMAT, check
 
-FORMAT = 1
 CONFIG, METRICS, SAMPLES, CHECKPOINTS = "config.json", "metrics.csv", "samples", "checkpoints"
-REQUIRED = ("format", "recipe", "settings", "seed", "batch_size", "steps", "log_every", "checkpoint_every", "keep",
-            "flip", "data", "device", "dtype", "threads", "versions", "blas")
+OWN_COLUMNS = "step", "epoch", "images_per_second", "seconds"  # of metrics.csv, which every run has
+
+
+class Taken(UserError):
+    """The folder for a new run holds one already."""
 
 
 class RunFolder:
@@ -27,8 +32,9 @@ class RunFolder:
 
     config  the contents of config.json: "recipe" (a name, or None for networks of one's own), "settings" (of the
             recipe), "weights_seed", "seed" (of the order of the data), "batch_size", "steps", "log_every",
-            "sample_every", "checkpoint_every", "keep", "flip", "data" {"name", "source", "sha256", "size",
-            "shape"}, "device", "dtype", "threads" (of the BLAS), "versions", "blas"
+            "sample_every", "checkpoint_every", "keep", "flip", "drop_last", "facts" (of the data, that the recipe
+            learned), "panels" (the charts), "data" {"name", "source", "sha256", "size", "shape"}, "device", "dtype",
+            "threads" (of the BLAS), "versions", "blas"; see `config`
     """
 
     def __init__(self, path, config):
@@ -68,19 +74,14 @@ class RunFolder:
         file = Path(path) / CONFIG
         try:
             config = json.loads(file.read_bytes())
-            missing = [key for key in REQUIRED if key not in config]
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"There is no run in {path} (it has no {CONFIG}): give the folder that a training "
                             "wrote.") from None
         except OSError as error:
             raise UserError(f"Cannot read {file}: {reason(error)}.") from error
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise UserError(f"{file} is damaged ({error}): put the original back.") from error
-        if missing:
-            raise UserError(f"{file} is not the {CONFIG} of a run: it lacks {', '.join(missing)}.")
-        if config["format"] != FORMAT:
-            raise UserError(f"{file} has format {config['format']}, this version of scratchgan reads {FORMAT}: "
-                            "use the version that wrote it.")
+        config = check(config, file)
         folder = cls(path, config)
         if lock:
             folder.lock()
@@ -97,7 +98,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise UserError(f"Another process is training in {self.path}: wait for it or stop it.") from None
+            raise Taken(f"Another process is training in {self.path}: wait for it or stop it.") from None
         except OSError:  # a file system without locks
             self.close()
 
@@ -105,8 +106,8 @@ class RunFolder:
         """Remove what a killed process left: files that were to take the place of others."""
         with writing("to", self.path):
             for place in (self.path, self.samples):
-                for left in place.glob(f".*.{'[0-9a-f]' * 8}{PART}"):
-                    if left.is_file():
+                for left in entries(place):
+                    if re.fullmatch(rf"\..*\.[0-9a-f]{{8}}{re.escape(PART)}", left.name) and left.is_file():
                         left.unlink(missing_ok=True)
 
     def close(self):
@@ -121,19 +122,18 @@ class RunFolder:
     # -- metrics.csv -----------------------------------------------------------------------------------------
 
     def append(self, row):
-        """Add a row; the first one of a file writes the names above it."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        """Add a row. The first one of a file writes the names above it; a name that comes later adds a column."""
         with writing("the metrics to", self.metrics), open(self.metrics, "a+", newline="") as file:
             file.seek(0)
-            header = file.readline().strip()
-            if not header:
-                writer.writeheader()
-            elif header != ",".join(row):
-                raise UserError(f"{self.metrics} has the columns {header}, but this system reports {','.join(row)}: "
-                                "continue with the version that wrote it.")
-            writer.writerow(row)
-            file.write(text.getvalue())
+            names = file.readline().strip().split(",")
+            if set(row) <= set(names):
+                file.write(table([row], names, header=False))
+                return
+        self.write_metrics([*self.rows(), row])
+
+    def write_metrics(self, rows):
+        with writing("the metrics to", self.metrics):
+            replace_file(self.metrics, table(rows, columns(rows)).encode() if rows else b"")
 
     def sync_metrics(self):
         """Wait until the disk has the rows, so that no checkpoint is ahead of them."""
@@ -144,21 +144,29 @@ class RunFolder:
                 sync_folder(self.path)
 
     def rows(self):
-        """The rows of metrics.csv up to the first that is not whole, as a killed process may leave the last one."""
+        """The rows of metrics.csv up to the first that is not whole, as a killed process may leave the last one.
+
+        `UserError` if its columns are not those of a run, as where a spreadsheet has put other separators.
+        """
         try:
-            text = self.metrics.read_bytes().decode("ascii", "replace")
+            text = self.metrics.read_bytes().decode("utf-8-sig", "replace")  # a spreadsheet may put a mark before it
         except FileNotFoundError:
             return []
-        lines = text.split("\n")[:-1]  # what follows the last line feed is torn
+        lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]  # what follows the last line feed is torn
         if not lines:
             return []
         names, rows = lines[0].split(","), []
+        if names[0] != "step":
+            raise UserError(f"{self.metrics} is not as a run writes it, its first line is {lines[0][:60]!r}: put the "
+                            "original back.")
         for line in lines[1:]:
             cells = line.split(",")
             try:
                 row = {name: int(cell) if name in ("step", "epoch") else float(cell)
-                       for name, cell in zip(names, cells, strict=True)}
+                       for name, cell in zip(names, cells, strict=True) if cell}
             except ValueError:
+                break
+            if "step" not in row:
                 break
             rows.append(row)
         return rows
@@ -167,14 +175,30 @@ class RunFolder:
         """Take away the rows after `step`, and one of an interval that was not over. Returns those that stay."""
         rows = [row for row in self.rows() if row["step"] <= step and row["step"] % log_every == 0]
         if self.metrics.exists():
-            text = io.StringIO()
-            if rows:
-                writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-            with writing("the metrics to", self.metrics):
-                replace_file(self.metrics, text.getvalue().encode())
+            self.write_metrics(rows)
         return rows
+
+
+def columns(rows):
+    """The names in all rows; one that not all have stands behind the one that it follows where it is."""
+    names = []
+    for row in rows:
+        place = 0
+        for name in row:
+            if name not in names:
+                names.insert(place, name)
+            place = names.index(name) + 1
+    return names
+
+
+def table(rows, names, header=True):
+    """Rows as the text of metrics.csv; a cell stays empty where a row has no such number."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def check_free(path):
@@ -184,8 +208,8 @@ def check_free(path):
         for each in (path, *path.parents):
             if each.exists() and not each.is_dir():
                 raise UserError(f"Cannot write a run to {path}: {each} is a file; choose another --out.")
-        used = (path / CONFIG).exists() or (path / METRICS).exists() or any((path / CHECKPOINTS).glob("*"))
+        used = (path / CONFIG).exists() or (path / METRICS).exists() or entries(path / CHECKPOINTS)
     except OSError as error:
         raise UserError(f"Cannot write a run to {path}: {reason(error)}; choose another --out.") from error
     if used:
-        raise UserError(f"{path} already holds a run: choose another --out, or continue it with --resume {path}.")
+        raise Taken(f"{path} already holds a run: choose another --out, or continue it with --resume {path}.")

@@ -10,7 +10,9 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.errors import UserError
+from scratchgan.system import scaled
 from scratchgan.training import checkpoint as checkpoints
+from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.environment import using_threads
 from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
 from scratchgan.training.stopping import Diverged, Interrupts, Stopped
@@ -19,9 +21,10 @@ from scratchgan.training.stopping import Diverged, Interrupts, Stopped
 class Run:
     """A system in training: what callbacks see. `fit`, `start` and `resume` make one and call `train`.
 
-    system, batches, steps   what is trained, on which batches, up to which step
+    system, steps            what is trained, up to which step
     step                     steps done; `epoch`: epochs done; `finished`: whether that was all
     config                   what config.json holds, also where nothing is written
+    batches                  of the data; None where there was nothing left to do
     folder                   a `RunFolder`, or None
     history                  the rows of metrics.csv as dicts
     announce                 called with a line that the person should see
@@ -39,7 +42,16 @@ class Run:
 
     @property
     def epoch(self):
-        return self.step // self.batches.steps_per_epoch if self.batches else 0
+        return self.step // (steps_per_epoch(self.config) or self.step + 1)
+
+    def epochs(self, step):
+        """How often the data have been gone through by a step; None where they have no end."""
+        per_epoch = steps_per_epoch(self.config)
+        return step / per_epoch if per_epoch else None
+
+    def examples(self, n, seed=0):
+        """n examples of the data, always the same for a seed, in the range of the system; all if there are fewer."""
+        return in_range(self.batches.source.examples(n, seed)[0], self.system.value_range)
 
     @property
     def finished(self):
@@ -53,7 +65,7 @@ class Run:
         """Train up to `steps`. Returns itself; raises `Stopped`, `Diverged` or `UserError` (a full disk)."""
         log_every, checkpoint_every = self.config["log_every"], self.config["checkpoint_every"]
         self.started = self.mark = time.perf_counter()
-        self.images = 0
+        self.seen = 0  # examples since the last log interval ended
         with (closing(self.folder) if self.folder else nullcontext(), warnings.catch_warnings(),
               using_threads(self.config["threads"]), Interrupts() as interrupts):
             # Overflows are looked for at every log interval and told in words.
@@ -64,9 +76,10 @@ class Run:
                 if self.saved is None:
                     self.checkpoint()
                 while not self.finished:
-                    images, labels = self.batches.batch(self.step)
-                    self.pending.append(self.system.step(images, labels))
-                    self.images += len(images)
+                    batch, labels = self.batches.batch(self.step)
+                    batch = in_range(batch, self.system.value_range)
+                    self.pending.append(self.system.step(batch, labels))
+                    self.seen += len(batch[0] if isinstance(batch, tuple) else batch)
                     self.step += 1
                     self.tell("on_step")
                     if self.step % log_every == 0 or self.finished:
@@ -83,14 +96,13 @@ class Run:
     def log(self):
         """End an interval: its row goes to the history, to metrics.csv and to the callbacks."""
         self.require_finite()
-        names = list(self.pending[0])
         now = time.perf_counter()
-        row = {"step": self.step, "epoch": self.epoch}
-        row |= {name: math.fsum(values[name] for values in self.pending) / len(self.pending) for name in names}
-        row |= {f"grad_norm_{name}": norm(network.grad) for name, network in self.system.networks.items()}
-        row |= {"images_per_second": round(self.images / max(now - self.mark, 1e-9), 1),
+        row = {"step": self.step, "epoch": self.epoch, **means(self.pending)}
+        row |= {f"grad_norm_{name}": norm(self.system.networks[name].grad) for name in self.system.optimizers
+                if name in self.system.networks}
+        row |= {"images_per_second": round(self.seen / max(now - self.mark, 1e-9), 1),
                 "seconds": round(self.elapsed(), 3)}
-        self.mark, self.images = now, 0
+        self.mark, self.seen = now, 0
         if self.step % self.config["log_every"] == 0:
             self.pending = []  # else the last interval is cut short: with more steps it would go on
             self.good.pending = []
@@ -113,8 +125,7 @@ class Run:
         if self.saved == self.step:
             return
         self.folder.sync_metrics()
-        checkpoints.save(self.folder.checkpoints, self.system, self.step, pending=self.pending,
-                         seconds=self.elapsed())
+        checkpoints.save(self.folder.checkpoints, self.system, self.step, self.pending, self.elapsed())
         checkpoints.prune(self.folder.checkpoints, self.config["keep"])
         self.saved = self.step
 
@@ -161,6 +172,22 @@ class Run:
             return f"Stopped at step {self.step}."
         where = shlex.quote(str(self.folder.path))
         return f"Stopped at step {self.step}; continue with: scratchgan train --resume {where}"
+
+
+def in_range(batch, value_range):
+    """A batch, or a pair of them, as floats in the range of a system."""
+    if isinstance(batch, tuple):
+        return tuple(scaled(each, value_range) for each in batch)
+    return scaled(batch, value_range)
+
+
+def means(metrics):
+    """The mean of each metric over the steps that report it."""
+    values = {}
+    for each in metrics:
+        for name, value in each.items():
+            values.setdefault(name, []).append(value)
+    return {name: math.fsum(numbers) / len(numbers) for name, numbers in values.items()}
 
 
 def norm(vector):

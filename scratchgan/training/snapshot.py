@@ -11,7 +11,7 @@ def arrays(system):
     found = {}
     for name, network in system.networks.items():
         found["weights", name, ""] = network.theta
-        for prefix, layer in network.walk():
+        for prefix, layer in network.named_layers():
             for key, value in layer.buffers.items():
                 found["buffers", name, prefix + key] = value
     for name, optimizer in system.optimizers.items():

@@ -5,7 +5,8 @@ import threading
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a run after a step, its state saved. The message is one line that tells how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP ended a run after a step, its state saved. The message is a line that tells how to go
+    on.
 
     A `KeyboardInterrupt`, so that a program which does not know of it ends as it would have. `signal` is the
     signal's number; shells expect 128 plus it as the exit status (130 for Ctrl-C).
@@ -21,14 +22,14 @@ class Diverged(ArithmeticError):
 
 
 class Interrupts:
-    """Inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one interrupts at once, as usual, and
-    sets `aborted`.
+    """Inside, the first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`; a second one interrupts
+    at once, as usual, and sets `aborted`.
 
     Outside the main thread signals cannot be taken, and nothing changes. A signal that the parent process chose to
     ignore (nohup, a job in the background) stays ignored.
     """
 
-    SIGNALS = signal.SIGINT, signal.SIGTERM
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
     def __init__(self):
         self.asked, self.aborted, self._before = None, False, {}

@@ -13,7 +13,7 @@ LABELS = np.array([1, 4])
 
 def test_holds_what_it_is_given():
     data = Dataset.of("mine", IMAGES, LABELS, "made up")
-    assert len(data) == 2 and data.classes == 5 and data.name == "mine" and data.source == "made up"
+    assert len(data) == 2 and data.classes == 5 and data.name == "mine" and data.origin == "made up"
     assert data.images is IMAGES and data.labels is LABELS
     assert data.sha256 == content_sha256(IMAGES, LABELS)
     assert "array" not in repr(data)
@@ -58,7 +58,7 @@ def test_sha256_is_of_the_content_not_of_its_layout():
     ],
 )
 def test_refuses(change, message):
-    good = {"name": "mine", "images": IMAGES, "labels": LABELS, "sha256": "0" * 64, "source": ""}
+    good = {"name": "mine", "images": IMAGES, "labels": LABELS, "sha256": "0" * 64, "origin": ""}
     assert len(Dataset(**good)) == 2
     with pytest.raises(UserError, match=message) as caught:
         Dataset(**{**good, **change})

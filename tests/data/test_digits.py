@@ -25,7 +25,7 @@ def test_is_the_published_test_set(digits):
     assert len(digits) == 1797 and digits.images.shape == (1797, 1, 28, 28)
     # optdigits.names, "No of examples in testing set", for 0 to 9
     assert np.bincount(digits.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert "Alpaydin" in digits.source and "10.24432/C50P49" in digits.source and "CC BY 4.0" in digits.source
+    assert "Alpaydin" in digits.origin and "10.24432/C50P49" in digits.origin and "CC BY 4.0" in digits.origin
 
 
 def test_stored_values_are_the_published_ones():

@@ -51,6 +51,22 @@ def test_auto_downloads_where_it_can(tmp_path, server, dead_url, monkeypatch):
     assert said == [f"downloading MNIST (4 of 4 files) to {tmp_path / 'data' / 'mnist'}"]
 
 
+def test_nothing_is_said_where_nobody_listens(tmp_path, server, monkeypatch, capsys):
+    """announce=None, whatever there is to say."""
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "folder" / "a.png")
+    (tmp_path / "folder" / "b.txt").write_text("passed over")
+    np.save(tmp_path / "mine.npy", np.zeros((4, 9, 9, 3), np.uint8))
+    for name in ("auto", "digits", tmp_path / "folder", tmp_path / "mine.npy"):
+        for channels in (1, 3):
+            assert data.load(name, channels=channels, announce=None).images.shape[1] == channels
+    monkeypatch.setattr(mnist, "MIRRORS", (server.url("altered"),))
+    assert data.load("auto", tmp_path / "data", announce=None, bars=False).name == "digits"
+    monkeypatch.setattr(mnist, "MIRRORS", (server.url("good"),))
+    assert data.load("auto", tmp_path / "data", announce=None, bars=False).name == "mnist"
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("behaviour", ["altered", "cut", "corrupt", "stalled"])
 def test_auto_announces_a_download_that_failed(tmp_path, server, monkeypatch, behaviour):
     monkeypatch.setattr(mnist, "MIRRORS", (server.url(behaviour),))
@@ -115,7 +131,7 @@ def test_a_size_and_channels_are_fitted_for_every_kind(tmp_path, tiny):
             data.load(name, tmp_path / "data", channels=4)
         with pytest.raises(UserError, match="image size"):
             data.load(name, tmp_path / "data", size=0)
-    assert "1x5x5 made 3x16x16" in data.load("mnist", tmp_path / "data", size=16, channels=3).source
+    assert "1x5x5 made 3x16x16" in data.load("mnist", tmp_path / "data", size=16, channels=3).origin
 
 
 def test_find(tmp_path, tiny):
@@ -133,7 +149,7 @@ def test_no_bars_where_none_are_wanted(tmp_path, server, monkeypatch):
         seen.append(disable)
         return tqdm(*arguments, disable=True, **options)
     monkeypatch.setattr("scratchgan.data.download.tqdm", watched)
-    monkeypatch.setattr("scratchgan.data.files.tqdm", watched)
+    monkeypatch.setattr("scratchgan.data.folders.tqdm", watched)
     monkeypatch.setattr(mnist, "MIRRORS", (server.url("good"),))
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "images" / "a.png")

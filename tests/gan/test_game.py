@@ -7,8 +7,7 @@ import pytest
 
 import scratchgan
 from scratchgan import backend
-from scratchgan.gan import Game, NonSaturating
-from scratchgan.gan import game as game_module
+from scratchgan.gan import Game, Latent, NonSaturating, passes
 from scratchgan.layers import BatchNorm1d, Layer, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 from scratchgan.recipes import mlp
@@ -17,7 +16,8 @@ from scratchgan.recipes import mlp
 def small_game(device="cpu", dtype="float32", seed=0):
     G = Sequential(Linear(3, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(seed, "generator").to(device, dtype)
     D = Sequential(Linear(4, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(seed, "discriminator").to(device, dtype)
-    return Game(G, D, NonSaturating(0.5), Adam(G, 1e-2), Adam(D, 1e-2), z_dim=3, image_shape=(1, 2, 2), seed=seed)
+    return Game(G, D, NonSaturating(0.5), Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(3),
+                sample_shape=(1, 2, 2), seed=seed)
 
 
 def batches(n=6, steps=20, shape=(1, 2, 2), dtype=np.float32):
@@ -43,7 +43,7 @@ def plain_step(game, x, t):
 
     g, d = t["g"], t["d"]
     n = len(x)
-    z = game.noise(n, game.seed, "noise", t["step"])
+    z = game.latent.draw(n, game.seed, "noise", t["step"], dtype="float64")
     b = z @ g["0.weight"].T + g["0.bias"]
     fake = np.tanh(leaky(b) @ g["2.weight"].T + g["2.bias"])
     grads = {}
@@ -109,17 +109,18 @@ def normalised_game(device="cpu", **settings):
     G = Sequential(Linear(3, 8), BatchNorm1d(8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "generator")
     D = Sequential(BatchNorm1d(4), Linear(4, 6), BatchNorm1d(6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
     G.to(device, "float64"), D.to(device, "float64")
-    return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), z_dim=3, image_shape=(1, 2, 2), **settings)
+    return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), latent=Latent(3), sample_shape=(1, 2, 2), **settings)
 
 
 @pytest.mark.parametrize("most", [0, 1 << 17])
 @pytest.mark.parametrize(("joint_batch", "seen"), [(None, ("real", "fake", "fake")), (True, ("both", "fake"))])
 def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_batch, seen, most, monkeypatch):
-    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", most)
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", most)
     game = normalised_game(device, joint_batch=joint_batch)
     assert game.joint_batch == (joint_batch is True)
     x = batches(dtype=np.float64)[0]
-    fake = backend.to_host(game.generator.twin().forward(game.noise(6, 0, "noise")))
+    z = game.latent.draw(6, 0, "noise", dtype="float64", device=device)
+    fake = backend.to_host(game.generator.twin().forward(z))
     batch = {"real": x.reshape(6, 4), "fake": fake, "both": np.concatenate([x.reshape(6, 4), fake])}
     game.step(x)
     mean, var = np.zeros(4), np.ones(4)
@@ -147,7 +148,7 @@ def trained(game, passes):
 
 def test_real_and_fake_kept_apart_in_one_pass_give_what_two_passes_give(monkeypatch):
     one = trained(normalised_game(), passes=2)
-    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", 0)
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", 0)
     two = trained(normalised_game(), passes=3)
     for key, value in two.items():
         assert np.abs(one[key] - value).max() < 1e-12, key
@@ -167,7 +168,8 @@ def test_a_layer_with_state_of_its_own_sees_real_and_fake_in_turn():
             return None if wrt == "params" else dy
     D = Sequential(Linear(4, 6), BatchNorm1d(6), Counting(), Linear(6, 1)).initialize(0, "d").to(dtype="float64")
     game = normalised_game()
-    game = Game(game.generator, D, NonSaturating(), SGD(game.generator, 0), SGD(D, 0), z_dim=3, image_shape=(1, 2, 2))
+    game = Game(game.generator, D, NonSaturating(), SGD(game.generator, 0), SGD(D, 0), latent=Latent(3),
+                sample_shape=(1, 2, 2))
     game.step(batches(dtype=np.float64)[0])
     assert D.state_dict()["2.passes"] == 3
 
@@ -177,41 +179,21 @@ def test_samples_do_not_depend_on_each_other_and_leave_the_statistics():
     for x in batches(dtype=np.float64):
         game.step(x)
     before = game.generator.state_dict()
-    z = game.noise(9, 1, "sample")
+    z = game.latent.draw(9, 1, "sample")
     whole = game.generate(z)
     assert np.abs(game.generate(z[4:5]) - whole[4:5]).max() < 1e-6
     assert all(value.tobytes() == before[key].tobytes() for key, value in game.generator.state_dict().items())
     assert game.generator.training
 
 
-def test_the_noise_of_a_step_is_the_same_however_far_ahead_it_is_drawn(device, monkeypatch):
-    game = small_game(device)
-
-    def expect(n):
-        drawn, noise = game.step_noise(n), game.noise(n, game.seed, "noise", game.steps)
-        assert drawn.dtype == game.generator.dtype
-        assert np.array_equal(backend.to_host(drawn), backend.to_host(noise))
-    for ahead in (0, 3 * 6 * 3, 1 << 15):  # one step, three, all
-        monkeypatch.setattr(game_module, "NUMBERS_AHEAD", ahead)
-        for game.steps in (0, 1, 2, 3, 4, 9, 8, 0):
-            expect(6)
-    expect(5)
-    game.load_state_dict({"steps": 2, "seed": 7})
-    expect(5)
-    game.generator.to(dtype="float64")
-    expect(5)
-
-
 def test_noise_takes_the_shape_that_the_generator_wants():
     flat, shaped = small_game(), small_game()
-    shaped.z_shape = (1, 3)
+    shaped.latent = Latent(3, z_shape=(1, 3))
     seen = []
     forward = shaped.generator.forward
     shaped.generator.forward = lambda z: seen.append(z.shape) or forward(z.reshape(-1, 3))
     x = batches()[0]
     assert dict(flat.step(x)) == dict(shaped.step(x)) and seen == [(6, 1, 3)]
-    with pytest.raises(ValueError, match=r"z_shape \(2, 2\) does not hold z_dim = 3 numbers"):
-        normalised_game(z_shape=(2, 2))
 
 
 def test_same_seed_same_bits_another_seed_other_numbers():
@@ -230,8 +212,8 @@ def test_metrics_are_the_losses_of_the_step_and_are_read_lazily():
     x = batches(dtype=np.float64)[0]
     before = small_game(dtype="float64")
     metrics = game.step(x)
-    assert list(metrics) == ["loss_d", "loss_g", "d_real", "d_fake", "d_fake_after"]
-    fake = before.generator(before.noise(6, 0, "noise", 0))
+    assert list(metrics) == ["loss_d", "d_real", "d_fake", "loss_g", "d_fake_after"]
+    fake = before.generator(before.latent.draw(6, 0, "noise", 0, dtype="float64"))
     real_score, fake_score = before.discriminator(x.reshape(6, 4)), before.discriminator(fake)
     after = game.discriminator(fake)
     assert metrics["loss_d"] == pytest.approx(0.5 * (np.log1p(np.exp(-real_score)).mean()
@@ -310,7 +292,9 @@ def test_memory_stays_flat():
 @pytest.mark.parametrize(("batch", "error", "message"), [
     (np.zeros((3, 1, 2, 3), np.float32), ValueError, r"shape \(N, 1, 2, 2\), got \(3, 1, 2, 3\)"),
     (np.zeros((0, 1, 2, 2), np.float32), ValueError, r"got \(0, 1, 2, 2\)"),
-    (np.zeros((3, 1, 2, 2), np.uint8), TypeError, "float array of images in \\[-1, 1\\], got uint8"),
+    (np.zeros((3, 1, 2, 2), np.int64), TypeError, "array of floats in \\[-1, 1\\] or of uint8, got int64"),
+    (np.full((3, 1, 2, 2), 255, np.float32), ValueError, "values in \\[-1, 1\\], got values from 255 to 255"),
+    (np.full((3, 1, 2, 2), np.nan, np.float32), ValueError, "got values from nan to nan"),
     ([[1.0]], TypeError, "got list"),
 ])
 def test_refuses_a_batch_that_does_not_fit(batch, error, message):
@@ -340,7 +324,7 @@ def test_recipes_refuse_what_they_do_not_have():
     with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, lr_g"):
         scratchgan.recipes.get("mlp").build(width=3)
     game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
-    assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.z_dim == 10
+    assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.latent.z_dim == 10
 
 
 def test_dropout_draws_apart_in_both_networks(monkeypatch):
@@ -349,7 +333,7 @@ def test_dropout_draws_apart_in_both_networks(monkeypatch):
     draw = Dropout.next_mask
     monkeypatch.setattr(Dropout, "next_mask", lambda self, x: seen.append(draw(self, x)) or seen[-1])
     G, D = Sequential(Dropout(0.5), Linear(16, 16)), Sequential(Dropout(0.5), Linear(16, 1))
-    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), z_dim=16, image_shape=(1, 4, 4))
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(16), sample_shape=(1, 4, 4))
     for x in batches(8, 2, (1, 4, 4)):
         game.step(x)
     masks = [m.tobytes() for m in seen if m.shape == (8, 16)]  # G's, and D's of the samples after its update

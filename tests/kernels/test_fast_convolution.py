@@ -1,4 +1,4 @@
-"""The fast convolutions against the plain one, with blocks of any size and shared by any number of threads."""
+"""The fast convolutions against the formulas, with blocks of any size and shared by any number of threads."""
 
 import copy
 import math
@@ -7,10 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from scratchgan import recipes
+from scratchgan import kernels, recipes
 from scratchgan.gradcheck.oracles import relative_error
-from scratchgan.kernels import convolution, parallel
-from scratchgan.kernels.convolution import columns, winograd
+from scratchgan.kernels.numpy import parallel
+from scratchgan.kernels.numpy.convolution import columns, winograd
 from scratchgan.layers import Conv2d, ConvTranspose2d
 
 CASES = [  # kernel, layer, input shape
@@ -36,21 +36,26 @@ CASES = [  # kernel, layer, input shape
 
 
 def passed(layer, x, dy):
+    """(name of the kernel, what the passes give)."""
     layer = copy.deepcopy(layer)
     y = layer.forward(x)
     dx = layer.backward(dy)
-    return type(layer.cache[2]).__name__, {"y": y, "x": dx, **layer.grads}
+    return type(kernel_of(layer, y)).__name__, {"y": y, "x": dx, **layer.grads}
+
+
+def kernel_of(layer, y):
+    """What the layer keeps to compute with."""
+    return layer.kept(y)[1]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("kernel", "layer", "shape"), CASES,
                          ids=[f"{kernel}-{layer!r}-{shape}".replace(" ", "") for kernel, layer, shape in CASES])
-def test_like_the_plain_one(kernel, layer, shape, dtype, rng, monkeypatch):
+def test_like_the_formulas(kernel, layer, shape, dtype, rng, monkeypatch):
     layer = copy.deepcopy(layer).to(dtype=dtype)
     x = rng.standard_normal(shape).astype(dtype)
     dy = rng.standard_normal(layer.forward(x).shape).astype(dtype)
-    with monkeypatch.context() as plain:
-        plain.setattr("scratchgan.kernels.fast_convolution", lambda *arguments: None)
+    with kernels.plain():
         name, expected = passed(layer, x, dy)
         assert name == "Taps"
     for workers, block in ((1, None), (2, 1), (3, 4), (2, 50), (7, 300)):
@@ -66,13 +71,16 @@ def test_like_the_plain_one(kernel, layer, shape, dtype, rng, monkeypatch):
                 (tensor, workers, block)
 
 
-def test_the_plain_one_where_nothing_is_faster():
+def test_the_formulas_where_nothing_is_faster():
     for layer, shape in ((Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5)), (Conv2d(2, 3, 3), (0, 2, 5, 5))):
         x = np.zeros(shape, np.float32)
         assert passed(layer, x, layer.forward(x))[0] == "Taps"
-    layer = Conv2d(2, 3, 3)
-    assert convolution.fast_convolution(layer.geometry, layer.params["weight"], (2, 2, 5, 5), (2, 3, 3, 3),
-                                        np.zeros(0, np.complex64)) is None
+    layer, x = Conv2d(2, 3, 3), np.ones((2, 2, 5, 5), np.float32)
+    assert passed(layer, x, layer.forward(x))[0] == "Columns"
+    for layer, x in ((layer, x + 0j), (layer.twin("complex64"), x), (Conv2d(2, 3, 3).to(dtype="complex64"), x)):
+        y = layer.forward(x)
+        assert type(kernel_of(layer, y)).__name__ == "Taps"
+        assert np.iscomplexobj(layer.backward(y + 0j, "input"))
 
 
 def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
@@ -81,7 +89,7 @@ def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
     layer = Conv2d(32, 64, 3)
     x = rng.standard_normal((64, 32, 4, 3)).astype(np.float32)
     dy = layer.forward(x)
-    assert type(layer.cache[2]).__name__ == "Columns"
+    assert type(kernel_of(layer, dy)).__name__ == "Columns"
     tracemalloc.start()
     layer.backward(dy, "params")
     peak = tracemalloc.get_traced_memory()[1]
@@ -99,9 +107,10 @@ def test_transformed_weights_take_turns_in_one_memory(rng):
         expected.append(passed(layer, xs[-1], dys[-1]))
     layers = [first, second, first.twin()]
     for _ in range(2):
-        for layer, x, (name, right) in zip(layers, xs, expected, strict=True):
-            assert name == "Winograd" and np.array_equal(layer.forward(x), right["y"])
-        assert len({layer.cache[2].transformed()[0].ctypes.data for layer in layers}) == 1
+        ys = [layer.forward(x) for layer, x in zip(layers, xs, strict=True)]
+        for y, (name, right) in zip(ys, expected, strict=True):
+            assert name == "Winograd" and np.array_equal(y, right["y"])
+        assert len({kernel_of(*pair).transformed()[0].ctypes.data for pair in zip(layers, ys, strict=True)}) == 1
         for layer, dy, (_, right) in zip(layers, dys, expected, strict=True):
             assert np.array_equal(layer.backward(dy, "input"), right["x"])
             layer.backward(dy)
@@ -137,6 +146,6 @@ def test_no_column_buffer_at_dcgan64_is_larger_than_input_or_output(monkeypatch)
         largest[0] = 0
         y = layer.forward(x)
         layer.backward(y)
-        kinds.add(type(layer.cache[2]).__name__)
+        kinds.add(type(kernel_of(layer, y)).__name__)
         assert largest[0] <= max(x.size, y.size), layer
     assert kinds == {"Winograd", "Columns", "Whole"}

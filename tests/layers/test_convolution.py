@@ -189,21 +189,21 @@ def test_any_memory_order(kind, arguments, shape, dtype, rng):
 
 @pytest.mark.parametrize(("kind", "arguments", "shape"), LARGE)
 def test_what_is_asked_is_what_is_done(kind, arguments, shape, rng):
-    """`wrt`, in any sequence, after one forward pass; also inside a workspace, where memory is used again."""
+    """`wrt`, in any sequence, after one forward pass."""
     layer = kind(*arguments).initialize(4).to(dtype="float64")
     x = rng.standard_normal(shape)
     dy = rng.standard_normal(layer.forward(x).shape)
     expected = gradients(layer, x, dy)
-    with layer.workspace():
-        layer.forward(2 * x)
-        layer.backward(dy)
-        assert relative_error(layer.forward(x), expected["y"])[0] <= 1e-13
-        layer.zero_grad()
-        assert layer.backward(dy, "params") is None
-        grad = layer.grad.copy()
-        for wrt in ("input", "input", "all"):
-            assert relative_error(layer.backward(dy, wrt), expected["x"])[0] <= 1e-13
-        assert np.array_equal(layer.grad, 2 * grad)
+    layer.forward(2 * x)
+    layer.backward(dy)
+    y = layer.forward(x)
+    layer.zero_grad()
+    assert layer.backward(dy, "params") is None
+    grad = layer.grad.copy()
+    for wrt in ("input", "input", "all"):
+        assert relative_error(layer.backward(dy, wrt), expected["x"])[0] <= 1e-13
+    assert np.array_equal(layer.grad, 2 * grad)
+    assert relative_error(y, expected["y"])[0] <= 1e-13  # still there
     for name, value in layer.grads.items():
         assert relative_error(value, 2 * expected[name])[0] <= 1e-13
 

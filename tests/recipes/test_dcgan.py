@@ -11,7 +11,7 @@ from torch_oracle import torch_module
 import scratchgan
 from scratchgan import backend, data, recipes, training
 from scratchgan.cli import main
-from scratchgan.gan import game as game_module
+from scratchgan.gan import passes
 from scratchgan.gradcheck.oracles import relative_error
 
 TINY = {"z_dim": 5, "ngf": 3, "ndf": 2}
@@ -64,7 +64,7 @@ def test_published_settings(name, channels, side):
     recipe = recipes.get(name)
     assert recipe.batch_size == 64 and recipe.epochs == 25 and recipe.image_size == side
     game = recipe.build(seed=0, device="cpu")
-    assert game.image_shape == (channels, side, side) and game.z_shape == (100, 1, 1) and not game.joint_batch
+    assert game.sample_shape == (channels, side, side) and game.latent.z_shape == (100, 1, 1) and not game.joint_batch
     assert game.objective.scale_d == 1
     for optimizer in game.optimizers.values():
         assert optimizer.lr == 2e-4 and optimizer.betas == (0.5, 0.999) and optimizer.eps == 1e-8
@@ -105,7 +105,8 @@ def test_weights_go_to_torch_and_back(name, channels, side, tmp_path):
     scratchgan.fit(game, pixels, steps=2, out=tmp_path / "run", batch_size=4, threads=1, announce=lambda line: None)
     checkpoint = max((tmp_path / "run" / "checkpoints").iterdir())
     networks = dict(zip(game.networks, torch_networks(name, nc=channels)))
-    inputs = {"generator": game.noise(3, 5, "test").reshape(3, 100, 1, 1), "discriminator": photos(3, channels, side)}
+    z = game.latent.shaped(game.latent.draw(3, 5, "test"))
+    inputs = {"generator": z, "discriminator": photos(3, channels, side)}
     for player, theirs in networks.items():
         ours, x = game.networks[player].twin(), inputs[player]
         load_into(theirs, load_file(checkpoint / f"{player}.safetensors"))
@@ -176,15 +177,15 @@ def golden(dtype, steps, n):
         network.to(dtype=dtype)
     theirs, metrics = TorchGame(game, dtype), []
     for i, x in enumerate(digits(n, steps).astype(dtype)):
-        noise = game.noise(n, game.seed, "noise", i)
+        noise = game.latent.draw(n, game.seed, "noise", i, dtype=dtype)
         metrics.append((dict(game.step(x)), theirs.step(x, noise)))
     return metrics, game, theirs
 
 
-@pytest.mark.parametrize("together", [game_module.PIXELS_TOGETHER, 0], ids=["one pass", "two passes"])
+@pytest.mark.parametrize("together", [passes.PIXELS_TOGETHER, 0], ids=["one pass", "two passes"])
 def test_golden_trajectory_of_torch(torch_alone, monkeypatch, together):
     """With D's real and fake images in one pass, as small batches go, and one after the other."""
-    monkeypatch.setattr(game_module, "PIXELS_TOGETHER", together)
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", together)
     metrics, game, theirs = golden("float64", 10, 8)
     for step, (ours, expected) in enumerate(metrics):
         for key, value in expected.items():

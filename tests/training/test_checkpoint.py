@@ -13,7 +13,7 @@ from tiny_recipe import RECIPE
 
 from scratchgan import layers, training
 from scratchgan.errors import UserError
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.optimizers import Adam
 from scratchgan.training import checkpoint
 
@@ -57,7 +57,7 @@ def test_torch_loads_the_files(game, tmp_path):
     nn = torch.nn
     model = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.1), nn.Linear(8, 36), nn.Tanh())
     model.load_state_dict(load_file(path / "generator.safetensors"), strict=True)
-    z = game.noise(5, 0, "sample")
+    z = game.latent.draw(5, 0, "sample")
     expected = game.generate(z).reshape(5, 36)
     np.testing.assert_allclose(model(torch.from_numpy(z)).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
     vectors = load_file(path / "optimizers.safetensors")
@@ -73,7 +73,7 @@ def test_buffers_and_scalars_go_with_the_weights(tmp_path):
 
     def build():
         networks = [layers.Sequential(Counted()) for _ in range(2)]
-        return Game(*networks, NonSaturating(), *map(Adam, networks), z_dim=3, image_shape=(3,))
+        return Game(*networks, NonSaturating(), *map(Adam, networks), latent=Latent(3), sample_shape=(3,))
 
     saved, other = build(), build()
     other.generator[0].buffers["count"][...] = 0
@@ -245,7 +245,7 @@ def test_a_newer_format_is_not_called_damage(game, tmp_path):
 def test_a_checkpoint_of_something_else_changes_nothing(game, tmp_path):
     read = checkpoint.read(checkpoint.save(tmp_path, game, 1))
     wider = RECIPE.build(hidden=9)
-    anonymous = tiny_recipe.make(0, "cpu", 8, 1e-3)
+    anonymous = tiny_recipe.make()
     adam = RECIPE.build()
     adam.optimizer_d = Adam(adam.discriminator)
     precise = RECIPE.build()
@@ -278,7 +278,7 @@ def test_a_misfit_found_late_is_taken_back(game, tmp_path):
 def test_load_takes_a_run_or_one_checkpoint(begun):
     folder = begun(20, seed=4)
     game = training.load(folder)
-    assert game.steps == 20 and game.device == "cpu" and game.recipe["seed"] == 4
+    assert game.steps == 20 and game.device == "cpu" and game.record["seed"] == 4
     older = training.load(folder / "checkpoints" / "step-00000015")
     assert older.steps == 15
     assert not np.array_equal(game.sample(2), older.sample(2))

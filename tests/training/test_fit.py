@@ -11,8 +11,9 @@ import tiny_recipe
 from tiny_recipe import RECIPE, metrics, weights
 
 from scratchgan import training
-from scratchgan.data.batches import Batches, to_float
+from scratchgan.data.batches import Batches
 from scratchgan.errors import UserError
+from scratchgan.system import System, scaled
 from scratchgan.training.run import norm
 
 
@@ -27,7 +28,8 @@ def test_the_history_is_the_mean_of_each_interval(data):
     batches = Batches(data, RECIPE.batch_size, seed=1)
     steps, norms = [], {}
     for step in range(11):
-        steps.append(dict(same.step(*batches.batch(step))))
+        images, labels = batches.batch(step)
+        steps.append(dict(same.step(scaled(images), labels)))
         norms[step + 1] = np.linalg.norm(same.generator.grad), np.linalg.norm(same.discriminator.grad)
     assert theta(game) == theta(same)
     assert [row["step"] for row in history] == [4, 8, 11]
@@ -42,9 +44,9 @@ def test_the_history_is_the_mean_of_each_interval(data):
 def test_a_run_folder_holds_everything(begun, data):
     folder = begun(12, seed=3, settings={"lr": 2e-3}, sample_every=6, flip=True, keep=2, threads=1)
     config = json.loads((folder / "config.json").read_text())
-    assert config["recipe"] == "tiny" and config["settings"] == {"hidden": 8, "lr": 2e-3}
+    assert config["recipe"] == "tiny" and config["settings"] == {"hidden": 8, "lr": 2e-3} and config["facts"] == {"shape": [1, 6, 6]}
     expected = {"seed": 3, "weights_seed": 3, "batch_size": 16, "steps": 12, "log_every": 5, "sample_every": 6,
-                "checkpoint_every": 5, "keep": 2, "flip": True, "device": "cpu", "dtype": "float32", "threads": 1}
+                "checkpoint_every": 5, "keep": 2, "flip": True, "drop_last": False, "device": "cpu", "dtype": "float32", "threads": 1}
     assert {name: config[name] for name in expected} == expected
     assert config["data"] == {"name": "noise", "source": "made by a test", "sha256": data.sha256, "size": 50,
                               "shape": [1, 6, 6]}
@@ -52,7 +54,7 @@ def test_a_run_folder_holds_everything(begun, data):
     assert sorted(os.listdir(folder)) == ["checkpoints", "config.json", "metrics.csv", "samples"]
     assert sorted(os.listdir(folder / "checkpoints")) == ["step-00000010", "step-00000012"]
     header = (folder / "metrics.csv").read_text().splitlines()[0]
-    assert header == ("step,epoch,loss_d,loss_g,d_real,d_fake,d_fake_after,grad_norm_generator,"
+    assert header == ("step,epoch,loss_d,d_real,d_fake,loss_g,d_fake_after,grad_norm_generator,"
                       "grad_norm_discriminator,images_per_second,seconds")
 
 
@@ -63,8 +65,9 @@ def test_no_folder_no_files(data, tmp_path, monkeypatch):
 
 
 def test_steps_by_default(data, tmp_path):
-    assert training.default_steps(RECIPE, 50, 16) == 20      # 8 steps are less than min_steps
-    assert training.default_steps(RECIPE, 50, 4) == 26       # two epochs of 13
+    assert training.default_steps(RECIPE, 4) == 20           # two epochs of 4 are less than min_steps
+    assert training.default_steps(RECIPE, 13) == 26
+    assert training.default_steps(RECIPE, None) == 20        # data without an end
     assert training.start("tiny", data, device="cpu", batch_size=4).step == 26
 
 
@@ -74,20 +77,20 @@ def test_arrays_train_as_data_sets_do(data):
         training.fit(game, array, 9, seed=2, **options)
         return theta(game)
     assert trained(data.images) == trained(data)
-    floats = to_float(data.images)
+    floats = scaled(data.images)
     assert trained(floats) == trained(data)
     assert trained(floats, flip=True) == trained(data, flip=True) != trained(data)
     assert trained(floats.astype(np.float64)) == trained(data)
-    assert floats.tobytes() == to_float(data.images).tobytes()  # the caller's array is as it was
+    assert floats.tobytes() == scaled(data.images).tobytes()  # the caller's array is as it was
 
 
 @pytest.mark.parametrize("array, words", [
     (np.full((5, 1, 6, 6), 2.0, np.float32), "from -1 to 1: scale"),
-    (np.full((5, 1, 6, 6), np.nan), "from -1 to 1: scale"),
+    (np.full((5, 1, 6, 6), np.nan), "NaN or infinite: remove them"),
     (np.zeros((5, 1, 6, 6), np.int64), "not int64 of shape"),
     (np.zeros((0, 1, 6, 6)), "not float64 of shape"),
     (np.zeros((5, 1, 7, 6), np.float32), r"have shape \(1, 7, 6\), the system takes \(1, 6, 6\)"),
-    ([1, 2], "must be a Dataset or a NumPy array")])
+    ([1, 2], "must be a data set, another Source or a NumPy array")])
 def test_data_that_do_not_fit(array, words, tmp_path):
     with pytest.raises(UserError, match=words):
         training.fit(RECIPE.build(), array, 5, tmp_path / "run")
@@ -162,7 +165,7 @@ def test_metrics_are_not_read_within_an_interval(data):
             reads.append(run_steps[-1])
             return super().__getitem__(name)
 
-    class Fake:
+    class Fake(System):
         networks, optimizers = RECIPE.build().networks, {}
 
         def step(self, batch, labels=None):

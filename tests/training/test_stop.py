@@ -91,8 +91,9 @@ def test_ctrl_c_from_outside(tmp_path):
     child = os.path.join(os.path.dirname(tiny_recipe.__file__), "child.py")
     code = ("import signal, sys, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")
+    paths = os.pathsep.join([os.path.dirname(child), *filter(None, [os.environ.get("PYTHONPATH")])])
     with subprocess.Popen([sys.executable, "-c", code, child, tmp_path / "run", "5000", "0", "0"],
-                          cwd=os.path.dirname(child), env={**os.environ, "PYTHONPATH": os.path.dirname(child)},
+                          cwd=os.path.dirname(child), env={**os.environ, "PYTHONPATH": paths},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.strip() == "step 9":

@@ -7,26 +7,32 @@ import numpy as np
 
 import scratchgan.recipes
 from scratchgan.data.dataset import Dataset
-from scratchgan.gan import Game, NonSaturating
+from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Dropout, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam, exponential_decay
 from scratchgan.recipes.recipe import Recipe
+from scratchgan.settings import Setting, number, whole
 from scratchgan.training import Callback, checkpoint
 
 SHAPE = (1, 6, 6)
 
 
-def make(seed, device, hidden, lr, objective=None, optimizer_d=None):
-    G = Sequential(Linear(4, hidden), LeakyReLU(0.1), Linear(hidden, 36), Tanh()).initialize(seed, "generator")
+def game(hidden=8, lr=1e-3, objective=None, optimizer_d=None):
+    G = Sequential(Linear(4, hidden), LeakyReLU(0.1), Linear(hidden, 36), Tanh())
     D = Sequential(Linear(36, hidden), LeakyReLU(0.1), Dropout(0.3), Linear(hidden, 1))
-    G.to(device)
-    D.initialize(seed, "discriminator").to(device)
     make_d = optimizer_d or (lambda D: SGD(D, exponential_decay(lr * 10, 1.01), momentum=0.5))
-    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), z_dim=4, image_shape=SHAPE, seed=seed)
+    return Game(G, D, objective or NonSaturating(), Adam(G, lr), make_d(D), latent=Latent(4), sample_shape=SHAPE)
 
 
-RECIPE = Recipe(name="tiny", summary="for tests", source="none", make=make, settings={"hidden": 8, "lr": 1e-3},
-                batch_size=16, epochs=2, min_steps=20)
+def make(seed=0, device="cpu", hidden=8, lr=1e-3, **parts):
+    """Such a game as one of a user's own, which no recipe has built."""
+    return game(hidden, lr, **parts).initialize(seed, device)
+
+
+RECIPE = Recipe(name="tiny", summary="for tests", source="none",
+                make=lambda settings, facts: game(settings.hidden, settings.lr),
+                settings=(Setting("hidden", 8, "width", whole(1)), Setting("lr", 1e-3, "rate", number(0))),
+                facts={"shape": SHAPE}, batch_size=16, epochs=2, min_steps=20)
 
 
 def register():

@@ -1,0 +1,58 @@
+"""What D sees in place of samples: the same change of real and of fake ones, so that D cannot tell them by it."""
+
+import numpy as np
+
+from scratchgan import random, settings
+from scratchgan.backend import device_of
+from scratchgan.layers import Layer
+
+
+class Augmentation(Layer):
+    """The base: a layer without parameters that comes before D, in training only.
+
+    `forward(x)` makes what D sees of N samples, `backward(dy, wrt)` the gradient of the last pass; what is random is a
+    function of `set_step`, drawn anew in each pass. Like every layer it is checked by `gradcheck.check_layer`.
+    """
+
+    def seen_shape(self, shape):
+        """The shape of one sample as D sees it, given a sample's."""
+        return shape
+
+
+def seen_shape(parts, shape):
+    """What the discriminator of a game with these augmentations must take, given the shape of one sample."""
+    for part in parts:
+        shape = part.seen_shape(shape)
+    return tuple(shape)
+
+
+class InstanceNoise(Augmentation):
+    """y = x + sigma_t n, n ~ N(0, 1);  dx = dy.  sigma_t = sigma (1 - t / until) at step t, 0 from step `until` on.
+
+    until = 0: sigma stays as it is. Real and fake distributions then overlap, however far apart they are, so that D's
+    gradient does not vanish (Sonderby et al. 2017; Arjovsky and Bottou 2017).
+    """
+
+    SETTINGS = (settings.Setting("instance_noise", 0.0, "sigma of noise added to what D sees; 0: none",
+                                 settings.number(0)),
+                settings.Setting("instance_noise_steps", 0, "steps until that noise has fallen to 0; 0: it stays",
+                                 settings.whole(0)))
+
+    def __init__(self, sigma, until=0):
+        super().__init__()
+        if not (sigma >= 0 and np.isfinite(sigma)):
+            raise ValueError(f"InstanceNoise: sigma must be a finite number >= 0, not {sigma}")
+        self.sigma, self.until = float(sigma), until
+
+    def forward(self, x):
+        seed, key, step, count = self._draw
+        self._draw[3] += 1
+        sigma = self.sigma * max(0.0, 1 - step / self.until) if self.until else self.sigma
+        n = random.normal(x.shape, seed, f"instance-noise/{key}/{count}", step, dtype=x.real.dtype, device=device_of(x))
+        return x + x.real.dtype.type(sigma) * n
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else dy.copy()
+
+    def __repr__(self):
+        return f"InstanceNoise({self.sigma}, until={self.until})"

@@ -1,0 +1,63 @@
+"""What a game can be made of and be given: mistakes are told where they are made, not where they hurt."""
+
+import numpy as np
+
+from scratchgan import backend
+from scratchgan.gan import passes
+from scratchgan.gan.latent import Latent
+
+SLACK = 1e-3  # of the range of values: rounding in somebody's scaling
+
+
+def check_game(game):
+    """`ValueError` or `TypeError` unless the parts of a new game fit each other."""
+    for name, player in (("optimizer_g", "generator"), ("optimizer_d", "discriminator")):
+        optimizer, network = getattr(game, name), getattr(game, player)
+        if getattr(optimizer, "network", None) is not network:
+            raise ValueError(f"Game: {name} is not an optimizer of the {player}: make it from that network, such as "
+                             f"Adam({player})")
+    if not isinstance(game.latent, Latent):
+        raise TypeError(f"Game: latent must be a Latent, such as Latent(64), not {game.latent!r}")
+    if game.value_range is not None and not game.value_range[0] < game.value_range[1]:
+        raise ValueError(f"Game: value_range must be (low, high) with low < high, or None, not {game.value_range!r}")
+    D = game.discriminator
+    if game.objective.paired and not passes.fits_one_pass(D):
+        raise ValueError(f"Game: the objective {game.objective.name} compares real and fake samples in one pass, but "
+                         "the discriminator has a layer of which two batches in one pass are not two passes")
+    for penalty in game.penalties:
+        penalty.check(D)
+
+
+def check_batch(game, batch):
+    """Unless the batch is N samples in the value range, floats in it or bytes to be scaled to it. The values are looked
+    at on the host only, where it costs nothing to speak of."""
+    shape, values = game.sample_shape, game.value_range
+    if not backend.is_array(batch) or (batch.dtype != np.uint8 and batch.dtype.kind != "f"):
+        got = batch.dtype if backend.is_array(batch) else type(batch).__name__
+        raise TypeError(f"Game.step: expected an array of floats{in_words(values)} or of uint8, got {got}")
+    if tuple(batch.shape[1:]) != shape or not len(batch):
+        raise ValueError(f"Game.step: expected a batch of shape (N, {', '.join(map(str, shape))}), "
+                         f"got {tuple(batch.shape)}")
+    if values is None:
+        if batch.dtype == np.uint8:
+            raise TypeError("Game.step: the game has no value range that uint8 could be scaled to, expected floats")
+    elif batch.dtype != np.uint8 and backend.device_of(batch) == "cpu":
+        low, high, slack = float(batch.min()), float(batch.max()), SLACK * (values[1] - values[0])
+        if not (low >= values[0] - slack and high <= values[1] + slack):  # also where a value is not a number
+            raise ValueError(f"Game.step: expected values{in_words(values)}, got values from {low:g} to {high:g}: "
+                             "scale the batch, or give uint8")
+
+
+def checked_labels(game, n, labels):
+    """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other."""
+    if not game.conditional:
+        return None
+    labels = np.asarray(labels) if not backend.is_array(labels) else labels
+    if labels.dtype.kind not in "iu" or labels.ndim > 1 or (labels.ndim and len(labels) != n):
+        raise ValueError(f"Game: a conditional game needs labels, one whole number for each of {n} samples, got "
+                         f"{labels.dtype} of shape {tuple(labels.shape)}")
+    return backend.array_module(labels).broadcast_to(backend.to_device(labels, game.device), (n,))
+
+
+def in_words(values):
+    return "" if values is None else f" in [{values[0]:g}, {values[1]:g}]"

@@ -1,0 +1,94 @@
+"""Passes of D over real and fake samples, and the gradients that come out of them.
+
+D sees both kinds of a step in one batch of 2N (`together`), or one kind after the other. Where no layer couples
+samples, draws or has buffers this is the same, and one pass is faster. Batch normalisation couples samples, by
+statistics
+- of each batch alone with joint_batch=False, DCGAN's published step: D's running statistics follow three batches a
+  step, the real, the fake, and the fake again when G learns from it (small batches go through D in one pass all the
+  same, each with its own statistics);
+- of both together with joint_batch=True: then D normalises fake samples in its own step by other statistics than when
+  G learns from it.
+"""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+from scratchgan import backend
+
+# Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
+# own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
+PIXELS_TOGETHER = 1 << 17
+
+
+class Scores(NamedTuple):
+    """D's scores of a real and of a fake batch, N each, of any shape; `joint`: whether one pass gave both."""
+
+    real: object
+    fake: object
+    joint: bool = False
+
+
+def couples_samples(D):
+    return any(layer.couples_samples for _, layer in D.named_layers())
+
+
+def fits_one_pass(D):
+    """Whether layers that couple samples or have buffers can keep real and fake apart in one pass."""
+    return all(layer.knows_batches or not (layer.couples_samples or layer.buffers) for _, layer in D.named_layers())
+
+
+def one_pass(D, objective, real, joint_batch):
+    """Whether real and fake go through D together: joint, paired by the objective, or kept apart in a small batch."""
+    if objective.paired or joint_batch:
+        return True
+    channels = real.shape[1] if real.ndim > 2 else 1
+    return 2 * real.size // channels <= PIXELS_TOGETHER and fits_one_pass(D)
+
+
+def given(x, labels):
+    """What a network takes: x, or (x, labels) in a conditional game."""
+    return x if labels is None else (x, labels)
+
+
+def scores(D, x, labels=None):
+    """D's scores of a batch, one or a map of them for each sample."""
+    s = D.forward(given(x, labels))
+    if s.ndim == 0 or len(s) != len(x):
+        raise ValueError(f"Game: the discriminator must give scores of shape (N, ...) for N samples, but for "
+                         f"{len(x)} it gave {tuple(s.shape)}")
+    return s
+
+
+def together(real, fake):
+    """One batch of 2N: the real samples, then the fake ones, in the memory order of the fake ones."""
+    n, xp = len(fake), backend.array_module(fake)
+    both = backend.empty_along((2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake), xp)
+    both[:n], both[n:] = real, fake
+    return both
+
+
+def learn(D, objective, real, fake, labels, joint_batch):
+    """Adds d loss_d / d theta to D's gradient; returns the `Scores`. D's last pass is the fake's, or both's."""
+    if one_pass(D, objective, real, joint_batch):
+        n, xp = len(fake), backend.array_module(fake)
+        pairs = None if labels is None else xp.concatenate([labels, labels])  # a fake has the label of its real
+        with nullcontext() if joint_batch else D.in_batches(2):
+            both = scores(D, together(real, fake), pairs)
+        D.backward(xp.concatenate(objective.grad_d(both[:n], both[n:])), "params")
+        return Scores(both[:n], both[n:], joint=True)
+    # The backward pass of the real ones comes before the fake ones take over D's caches.
+    of_real = scores(D, real, labels)
+    D.backward(objective.grad_real(of_real), "params")
+    of_fake = scores(D, fake, labels)
+    D.backward(objective.grad_fake(of_fake), "params")
+    return Scores(of_real, of_fake)
+
+
+def fake_gradient(D, dscores, joint, labels=None):
+    """dL/dfake from dL/d(scores of the fakes), through D's last pass; its parameters' gradients stay as they are."""
+    if joint:  # the real rows of the batch have no part in the loss
+        xp = backend.array_module(dscores)
+        dscores = xp.concatenate([xp.zeros_like(dscores), dscores])
+    dx = D.backward(dscores, "input")
+    dx = dx if labels is None else dx[0]
+    return dx[len(dx) // 2:] if joint else dx

@@ -1,0 +1,51 @@
+"""What a run shows and says of a game: the charts, the warnings, the way from one sample to another."""
+
+import numpy as np
+
+from scratchgan.system import Panel, System
+
+SURE = 0.98       # D tells real from fake: its mean probability for the real above this, for fakes below 1 - this
+VANISHED = 0.05   # times the largest norm of G's gradient so far: below, G learns no more
+SPREAD = 0.05     # times the spread of the data: below, samples are taken for all the same
+SETTLING = 100    # steps in which they may be: a generator that starts from small weights makes nearly the same of
+#                   every z, as long as the running statistics of its batch normalisation say little
+
+
+class ShownGame(System):
+    """The part of `Game` that looks at it from outside."""
+
+    largest_gradient = 0.0  # norm of G's, over the rows so far
+
+    @property
+    def panels(self):
+        logits = self.objective.score == "logit"
+        return (Panel("loss (nats)" if logits else "loss", {"loss_d": "D's loss", "loss_g": "G's loss"}),
+                Panel("mean probability of being real" if logits else "mean score D gives",
+                      {"d_real": "D(x)", "d_fake": "D(G(z))", "d_fake_after": "D(G(z)) after D's update"},
+                      "probability" if logits else "linear"),
+                Panel("norm of the gradient (L2)", {"grad_norm_discriminator": "D's gradient",
+                                                    "grad_norm_generator": "G's gradient"}, "log"))
+
+    def warnings(self, row):
+        """D has won, where its scores are logits; the samples have collapsed."""
+        gradient, told = row.get("grad_norm_generator", 0.0), []
+        self.largest_gradient = max(self.largest_gradient, gradient)
+        if (self.objective.score == "logit" and row.get("d_real", 0) > SURE and row.get("d_fake", 1) < 1 - SURE
+                and gradient <= VANISHED * self.largest_gradient):
+            told.append("the discriminator has won: it tells every sample from the data, and the generator's gradient "
+                        "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
+                        "generator, or the non-saturating loss")
+        if row["step"] > SETTLING and row.get("sample_spread", 1) < SPREAD:
+            normalised = any(layer.couples_samples for _, layer in self.generator.named_layers())
+            more = "" if normalised else ", or batch normalisation, as the recipe dcgan28 has it"
+            told.append("the samples have collapsed: the generator makes nearly the same sample from every z; try "
+                        f"smaller learning rates, another seed{more}")
+        return told
+
+    def about(self):
+        return {"objective": type(self.objective).__name__}
+
+    def interpolate(self, first, last, rows, columns):
+        a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))
+        z = np.stack([self.latent.between(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
+        return self.generate(z.reshape(rows * columns, -1))

@@ -1,0 +1,73 @@
+"""What follows an update of a player: clipping its weights, a moving average of them."""
+
+import copy
+from types import MappingProxyType
+
+import numpy as np
+
+from scratchgan import settings
+from scratchgan.backend import array_module
+
+
+class Update:
+    """The base: `after(network, steps, since)` is called after each step of the player's optimizer.
+
+    network  the player's network, whose `theta` has just changed
+    steps    D's steps done, the one that is being made included
+    since    D's steps since this player's last update: 1, or n_critic for G
+
+    `networks`: name -> network of the part's own, which belongs to the game's state and is saved with it.
+    """
+
+    networks = MappingProxyType({})
+
+    def after(self, network, steps, since):
+        raise NotImplementedError(f"{type(self).__name__} does not define after")
+
+
+class Clip(Update):
+    """theta <- max(-limit, min(limit, theta)): keeps a critic's slope bounded (Arjovsky et al. 2017, algorithm 1)."""
+
+    SETTINGS = (settings.Setting("clip", 0.0, "D's parameters are kept in [-clip, clip]; 0: free", settings.number(0)),)
+
+    def __init__(self, limit):
+        if not (limit > 0 and np.isfinite(limit)):
+            raise ValueError(f"Clip: limit must be a finite number > 0, not {limit}")
+        self.limit = float(limit)
+
+    def after(self, network, steps, since):
+        theta = network.theta
+        array_module(theta).clip(theta, -self.limit, self.limit, out=theta)
+
+    def __repr__(self):
+        return f"Clip({self.limit})"
+
+
+class Ema(Update):
+    """average <- d average + (1 - d) theta,  d = 2^(-since / h),  h = min(half_life, `ramp` of the steps done).
+
+    A moving average of G, with half-life h in D's steps; samples are made with it, as it jumps about less than G
+    (Yazici et al. 2019; the ramp: Karras et al. 2020). It takes G's buffers, such as running means, as they are.
+    """
+
+    SETTINGS = (settings.Setting("ema", 0.0, "half-life, in steps, of the average of G that makes the samples; 0: none",
+                                 settings.number(0)),)
+
+    def __init__(self, generator, half_life, ramp=0.05):
+        if not (half_life > 0 and np.isfinite(half_life)):
+            raise ValueError(f"Ema: half_life must be a finite number > 0, not {half_life}")
+        self.average = copy.deepcopy(generator)
+        self.networks = {"average": self.average}
+        self.half_life, self.ramp = float(half_life), ramp
+
+    def after(self, network, steps, since):
+        half_life = min(self.half_life, self.ramp * steps)
+        average, kind = self.average.theta, network.dtype.type
+        share = kind(1 - 2 ** (-since / half_life))
+        average += share * (network.theta - average)
+        for (_, mine), (_, its) in zip(self.average.named_layers(), network.named_layers(), strict=True):
+            for name, value in its.buffers.items():
+                mine.buffers[name][...] = value
+
+    def __repr__(self):
+        return f"Ema(half_life={self.half_life})"

@@ -1,0 +1,24 @@
+"""The order in memory of the images between convolutions."""
+
+import numpy as np
+
+from scratchgan.backend import empty_along
+
+CHANNELS_FIRST = (0, 1, 2, 3)  # N, C, H, W
+CHANNELS_LAST = (0, 2, 3, 1)   # N, H, W, C: a pixel is one run of memory, as the matrix products like it
+WEIGHT = (2, 3, 1, 0)          # kH, kW, C, O
+
+
+def channels_last(x):
+    """An NCHW array as a contiguous (N, H, W, C) one: a view if memory is in that order, else a copy."""
+    return np.ascontiguousarray(x.transpose(CHANNELS_LAST))
+
+
+def empty_images(shape, dtype, axes=CHANNELS_LAST):
+    """Memory for images (N, C, H, W) that holds the axes in this order."""
+    return empty_along(shape, dtype, axes)
+
+
+def empty_weight(shape, dtype):
+    """Memory for the gradient of a weight (O, C, kH, kW), in the order in which a network holds the weight."""
+    return empty_along(shape, dtype, WEIGHT)

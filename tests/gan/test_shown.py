@@ -1,0 +1,81 @@
+"""What a run shows and says of a game."""
+
+import numpy as np
+import pytest
+
+from scratchgan import recipes
+from scratchgan.gan import Game, Latent, NonSaturating, shown
+from scratchgan.layers import BatchNorm1d, Linear, Reshape, Sequential
+from scratchgan.optimizers import SGD
+
+SHAPE = (1, 4, 4)
+
+
+def game(*after, objective=None):
+    G = Sequential(Linear(3, 16), *after, Reshape(*SHAPE))
+    D = Sequential(Reshape(16), Linear(16, 1))
+    return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
+
+
+class Critic(NonSaturating):
+    """Whose scores are no logits."""
+    score = "real"
+
+
+FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
+WON = {**FINE, "d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4}
+FLAT = {**FINE, "sample_spread": 0.01}
+
+
+def test_the_discriminator_has_won():
+    system = game()
+    assert system.warnings(WON) == []  # no gradient was larger
+    assert system.warnings(FINE) == []
+    (warning,) = system.warnings(WON)
+    assert "discriminator has won" in warning and "try" in warning and "\n" not in warning
+
+
+@pytest.mark.parametrize("part", [{"d_real": 0.9}, {"d_fake": 0.1}, {"grad_norm_generator": 0.5}])
+def test_it_has_not_won_yet(part):
+    system = game()
+    system.warnings(FINE)
+    assert system.warnings({**WON, **part}) == []
+
+
+def test_scores_that_are_no_probabilities():
+    system = game(objective=Critic())
+    assert [system.warnings(row) for row in (FINE, WON)] == [[], []]
+    loss, scores, _ = system.panels
+    assert loss.title == "loss" and scores.title == "mean score D gives" and scores.scale == "linear"
+
+
+def test_the_samples_have_collapsed():
+    (warning,) = game().warnings(FLAT)
+    assert "collapsed" in warning and "batch normalisation" in warning
+    (warning,) = game(BatchNorm1d(16)).warnings(FLAT)
+    assert "collapsed" in warning and "batch normalisation" not in warning
+    assert game().warnings({**FLAT, "step": shown.SETTLING}) == []  # it has hardly begun
+    row = dict(FLAT)
+    del row["sample_spread"]
+    assert game().warnings(row) == []
+
+
+def test_rows_that_lack_what_g_reports_are_no_reason_to_warn():
+    """Where G learns at every fifth step only."""
+    assert game().warnings({"step": 500, "loss_d": 0.1}) == []
+
+
+def test_panels_name_what_a_step_reports():
+    system = game()
+    metrics = system.step(np.zeros((2, *SHAPE), np.float32))
+    assert {name for panel in system.panels for name in panel.metrics} == {
+        *metrics, "grad_norm_generator", "grad_norm_discriminator"}
+    assert [panel.scale for panel in system.panels] == ["linear", "probability", "log"]
+
+
+def test_interpolation_goes_from_one_seed_to_the_other():
+    system = recipes.get("mlp").build(widths_g=(8,), widths_d=(8,))
+    images = system.interpolate(1, 2, 2, 4)
+    np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
+    np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
+    assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3

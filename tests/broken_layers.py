@@ -6,6 +6,7 @@ must blame exactly these tensors or properties, and none besides.
 
 import numpy as np
 
+from scratchgan import backend
 from scratchgan.backend import array_module
 from scratchgan.layers import Layer, Linear
 
@@ -286,6 +287,18 @@ class LendsItsBuffer(Square):
         return self.room
 
 
+class LeavesAGap(Square):
+    """dx is not written where x is largest."""
+
+    def backward(self, dy, wrt="all"):
+        if wrt == "params":
+            return None
+        dx, right = backend.empty_like(dy), 2 * self.x * dy
+        here = self.x.real < self.x.real.max()
+        dx[here] = right[here]
+        return dx
+
+
 class LeaksFloat64(Square):
     def forward(self, x):
         return super().forward(x) * array_module(x).ones(1)
@@ -472,6 +485,7 @@ BROKEN = {
     "mutates y": (MutatesOutput, (2, 3), {"y"}, "backward mutates y"),
     "returns a parameter": (ReturnsItsBias, (2, 3), {"y", "x"}, "fresh, not the parameters"),
     "lends its buffer": (LendsItsBuffer, (2, 3), {"y"}, "kept by a later pass"),
+    "gap": (LeavesAGap, (2, 3), {"x"}, "all of it written"),
     "float64 leak": (LeaksFloat64, (2, 3), {"y"}, "dtype"),
     "float64 leak in backward": (LeaksFloat64Backward, (2, 3), {"x", "dx"}, "dtype"),
     "stale cache": (StaleCache, (2, 3), {"x"}, "stale cache"),

@@ -4,6 +4,7 @@
 """
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def check_properties(report, layer, x, dy, passed, seed, single, differences=Tru
     for name, check in (("wrt", check_wrt), ("accumulation", check_accumulation), ("memory order", check_orders),
                         ("unchanged arrays", check_unchanged), ("fresh arrays", check_fresh),
                         ("cache", check_caches), ("twin", check_twin), ("buffers", check_buffers),
-                        ("analytic backward", check_second_order)):
+                        ("memory", check_memory), ("analytic backward", check_second_order)):
         if differences or check is not check_second_order:
             with report.guard(name):
                 check(report, layer, x, dy, passed, seed)
@@ -172,6 +173,30 @@ def check_buffers(report, layer, x, dy, passed, seed):
         after = {f"{prefix}{name}": value for prefix, sub in twin.named_layers() for name, value in sub.buffers.items()}
         for name, value in before.items():
             report.add(name, f"buffer in {mode}", same_bits(after[name], value), f"{mode} must not write it")
+
+
+def check_memory(report, layer, x, dy, passed, seed):
+    """Nothing that a pass returns is left unwritten: memory that comes full of NaN gives the same bits."""
+    with spoiled_memory():
+        got = one_pass(twin_of(layer), x, dy, seed)
+    report.add("y", "all of it written", same_bits(got.y, passed.y), "part of it is what memory held before")
+    _same_pass(report, "all of it written", got.gradients(), passed, "part of it is what memory held before")
+
+
+@contextmanager
+def spoiled_memory():
+    """Inside, memory for results (`backend.empty`) comes full of NaN, or of a large number."""
+    empty = backend.empty
+
+    def spoiled(*arguments, **keywords):
+        array = empty(*arguments, **keywords)
+        array.fill(np.nan if array.dtype.kind in "fc" else 99)
+        return array
+    backend.empty = spoiled
+    try:
+        yield
+    finally:
+        backend.empty = empty
 
 
 def second_order_error(gradient, scale, above, middle, below, h):

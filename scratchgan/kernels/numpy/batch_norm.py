@@ -86,7 +86,7 @@ def batch_norm_sums(dy, x, mean, r):
     batches = _batches([x, dy], mean, r)
     if batches is None:
         return FORMULAS.batch_norm_sums(dy, x, mean, r)
-    sums = np.empty((2, *mean.shape))
+    sums = np.empty((2, len(x), x.shape[2]))
     for (form, (x, dy), (mean, r)), dbias, dweight in zip(batches, *sums.reshape(2, len(batches), -1)):
         centre, rest = _centre(x, mean, r)
 

@@ -307,6 +307,6 @@ def test_losses_at_any_argument_whatever_the_callers_errstate(dtype, wanted):
             assert np.isfinite(loss(z, target)) and np.isfinite(loss.backward()).all()
         loss = CrossEntropyLoss()
         rows = np.array([[-1e4, 0, 1e4], [-200, 0, 200], [-104, 0, -50], [0, 90, 110]], dtype)
-        assert loss(rows, np.array([2, 2, 2, 2])) < 1e-3 and np.isfinite(loss.backward()).all()
+        assert loss(rows[[0, 1, 3]], np.array([2, 2, 2])) < 1e-3 and np.isfinite(loss.backward()).all()
         assert np.isfinite(loss(rows, np.full_like(rows, 1 / 3))) and np.isfinite(loss.backward()).all()
         assert kernels.sigmoid(z)[0] == 0 and kernels.softplus(z)[0] == 0

@@ -152,9 +152,9 @@ def test_far_is_a_mean_of_four_deviations(mean, r, far):
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1)])
-@pytest.mark.parametrize("mean, deviation", [(1e20, 1e18), (1e4, 1), (1e5, 0), (0.1, 0)])  # the first's squares overflow
-def test_moments_of_data_far_from_zero_keep_their_digits(rng, axes, mean, deviation):
-    x = stored(rng.normal(mean, deviation, (2, 200, 3)).astype(np.float32), axes)
+@pytest.mark.parametrize("mean, spread", [(1e20, 1e18), (1e4, 1), (1e5, 0), (0.1, 0)])  # the first's square overflows
+def test_moments_of_data_far_from_zero_keep_their_digits(rng, axes, mean, spread):
+    x = stored(rng.normal(mean, spread, (2, 200, 3)).astype(np.float32), axes)
     wide = x.astype(np.float64)
     got = FASTER.batch_moments(x)
     np.testing.assert_allclose(got[0], wide.mean(axis=1), rtol=1e-6)

@@ -95,13 +95,23 @@ def test_any_memory_order(rng, axes, track_running_stats, training):
     np.testing.assert_allclose(layer.backward(dy), dx0, atol=1e-6)  # stored in another order than x
 
 
-def test_a_convolution_and_its_instances_keep_the_memory_order(device, rng):
-    net = Sequential(Conv2d(3, 8, 3), InstanceNorm2d(8)).to(device)
-    z = net[0].forward(backend.to_device(rng.standard_normal((2, 3, 8, 6)).astype(np.float32), device))
+def test_a_convolution_and_its_instances_convert_nothing(rng):
+    net = Sequential(Conv2d(3, 8, 3), InstanceNorm2d(8))
+    z = net[0].forward(rng.standard_normal((2, 3, 8, 6)).astype(np.float32))
     y = net[1].forward(z)
     dx = net[1].backward(y)
     assert backend.memory_order(z) == (0, 2, 3, 1)
     assert y.strides == dx.strides == z.strides
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 0, 1)])
+@pytest.mark.parametrize("options", [{}, {"affine": True, "track_running_stats": True}])
+def test_results_are_stored_as_the_input_is(device, rng, axes, options):
+    stored = rng.standard_normal([(2, 3, 5, 4)[axis] for axis in axes]).astype(np.float32)
+    x = backend.to_device(stored, device).transpose(*np.argsort(axes).tolist())
+    layer = InstanceNorm2d(3, **options).to(device)
+    y = layer.forward(x)
+    assert y.strides == layer.backward(y).strides == x.strides
 
 
 def test_running_statistics_do_not_depend_on_whether_d_could_see_real_and_fake_in_one_pass(monkeypatch, rng):

@@ -39,11 +39,10 @@ def train_classifier(dataset, epochs, batch_size=100, seed=0):
     for step in range(steps):
         images, labels = batches.batch(step)
         network.set_step(seed, step)
-        with network.workspace():
-            loss.forward(network.forward(scaled(images)), labels)
-            network.zero_grad()
-            network.backward(loss.backward(), wrt="params")
-            optimizer.step()
+        loss.forward(network.forward(scaled(images)), labels)
+        optimizer.zero_grad()
+        network.backward(loss.backward(), wrt="params")
+        optimizer.step()
     return network.eval()
 
 

@@ -6,6 +6,7 @@ must blame exactly these tensors or properties, and none besides.
 
 import numpy as np
 
+from scratchgan import backend
 from scratchgan.backend import array_module
 from scratchgan.layers import Layer, Linear
 
@@ -106,6 +107,57 @@ class BatchNorm(Layer):
         return scale * (g - self.mean_term * g.sum(axis=0) / n - normal * (g * normal).sum(axis=0) / n)
 
 
+class CentredSquare(Layer):
+    """y = d^2, d = x g + b less its mean over the batch, so that b counts for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("gain", np.array([0.5, 1.5, 2.5], np.float32))
+        self.add_parameter("bias", np.array([1.0, 2.0, 3.0], np.float32))
+
+    def forward(self, x):
+        if len(x) < 2:
+            raise ValueError("a mean over one sample says nothing")
+        z = x * self.params["gain"] + self.params["bias"]
+        self.x, self.d = x, z - z.mean(axis=0)
+        return self.d * self.d
+
+    def backward(self, dy, wrt="all"):
+        dd = 2 * dy * self.d
+        dz = dd - dd.mean(axis=0)
+        if wrt != "input":
+            self.grads["gain"] += (dz * self.x).sum(axis=0)
+            self.grads["bias"] += self.bias_gradient(dz, dd)
+        return None if wrt == "params" else dz * self.params["gain"]
+
+    def bias_gradient(self, dz, dd):
+        return dz.sum(axis=0)
+
+
+class NotCentred(CentredSquare):
+    """The gradient of a bias that counts for nothing is not zero."""
+
+    def bias_gradient(self, dz, dd):
+        return dd.sum(axis=0)
+
+
+class DividesByOnes(Layer):
+    """y = x w with w all ones, by which dx divides where it should multiply."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("weight", np.ones(3, np.float32))
+
+    def forward(self, x):
+        self.x = x
+        return x * self.params["weight"]
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.grads["weight"] += (dy * self.x).sum(axis=0)
+        return None if wrt == "params" else dy / self.params["weight"]
+
+
 class NegatedBias(Dense):
     def add_gradients(self, dy):
         self.grads["weight"] += dy.T @ self.x
@@ -198,13 +250,32 @@ class MutatesOutput(Square):
         return super().backward(dy, wrt)
 
 
-class ReturnsItsInput(Layer):
+class View(Layer):
+    """y is a view of x, dx one of dy."""
+
     def forward(self, x):
         self.shape = x.shape
         return x.reshape(-1)
 
     def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else dy.reshape(self.shape).copy()
+        return None if wrt == "params" else dy.reshape(self.shape)
+
+
+class ReturnsItsBias(Layer):
+    """y = b, without a copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("bias", np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32))
+
+    def forward(self, x):
+        self.x, bias = x, self.params["bias"]
+        return bias if x.dtype == bias.dtype else bias + 0 * x
+
+    def backward(self, dy, wrt="all"):
+        if wrt != "input":
+            self.grads["bias"] += dy
+        return None if wrt == "params" else 0 * dy * self.x
 
 
 class LendsItsBuffer(Square):
@@ -214,6 +285,18 @@ class LendsItsBuffer(Square):
         self.x = x
         self.room[...] = x * x
         return self.room
+
+
+class LeavesAGap(Square):
+    """dx is not written where x is largest."""
+
+    def backward(self, dy, wrt="all"):
+        if wrt == "params":
+            return None
+        dx, right = backend.empty_like(dy), 2 * self.x * dy
+        here = self.x.real < self.x.real.max()
+        dx[here] = right[here]
+        return dx
 
 
 class LeaksFloat64(Square):
@@ -236,30 +319,47 @@ class StaleCache(Square):
         return y
 
 
+CACHES = {}
+
+
 class SharedCache(Square):
-    def __init__(self):
-        super().__init__()
-        self.caches = {}  # one dict for the layer and all its twins
+    """One cache for the layer and all its twins."""
 
     def forward(self, x):
-        self.caches["x"] = x
+        CACHES["x"] = x
         return x * x
 
     def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else 2 * self.caches["x"] * dy
+        return None if wrt == "params" else 2 * CACHES["x"] * dy
 
 
 class ChildByAttribute(Layer):
+    """A child held as PyTorch's are."""
+
     def __init__(self):
         super().__init__()
         self.child = Linear(3, 2)
-        self.add_layer("child", self.child)
 
     def forward(self, x):
         return self.child.forward(x)
 
     def backward(self, dy, wrt="all"):
         return self.child.backward(dy, wrt)
+
+
+class HiddenChild(ChildByAttribute):
+    """A child that the layer does not know of: its gradient is in no vector."""
+
+    def __init__(self):
+        Layer.__init__(self)
+        child = Linear(3, 2)
+        self.child = lambda: child
+
+    def forward(self, x):
+        return self.child().forward(x)
+
+    def backward(self, dy, wrt="all"):
+        return self.child().backward(dy, wrt)
 
 
 class Absolute(Square):
@@ -358,6 +458,9 @@ CORRECT = {
     "Square": (Square, (2, 3)),
     "Gain": (Gain, (2, 3)),
     "BatchNorm": (BatchNorm, (5, 3)),
+    "CentredSquare": (CentredSquare, (5, 3)),
+    "View": (View, (2, 3)),
+    "ChildByAttribute": (ChildByAttribute, (4, 3)),
 }
 
 BROKEN = {
@@ -372,14 +475,17 @@ BROKEN = {
     "ignores wrt=params": (IgnoresParams, (4, 3), {"x"}, 'wrt="params"'),
     "one sample": (SumOfOneRow, (4, 3), {"bias"}, "complex step"),
     "refuses one sample": (NeedsTwoRows, (4, 3), {"the pass"}, "forward and backward"),
+    "not zero": (NotCentred, (5, 3), {"bias"}, "complex step"),
+    "divides by ones": (DividesByOnes, (2, 3), {"x"}, "complex step"),
     "missing term": (lambda: BatchNorm(mean_term=0.0), (5, 3), {"x"}, "complex step"),
     "N - 1": (lambda: BatchNorm(count=-1), (5, 3), {"x"}, "complex step"),
     "eps": (lambda: BatchNorm(backward_eps=2e-5), (5, 3), {"x"}, "complex step"),
     "mutates x": (MutatesInput, (2, 3), {"x"}, "forward mutates x"),
     "mutates dy": (MutatesDy, (2, 3), {"dy", "the pass"}, "backward mutates dy"),
     "mutates y": (MutatesOutput, (2, 3), {"y"}, "backward mutates y"),
-    "returns x": (ReturnsItsInput, (2, 3), {"y"}, "fresh, not x"),
+    "returns a parameter": (ReturnsItsBias, (2, 3), {"y", "x"}, "fresh, not the parameters"),
     "lends its buffer": (LendsItsBuffer, (2, 3), {"y"}, "kept by a later pass"),
+    "gap": (LeavesAGap, (2, 3), {"x"}, "all of it written"),
     "float64 leak": (LeaksFloat64, (2, 3), {"y"}, "dtype"),
     "float64 leak in backward": (LeaksFloat64Backward, (2, 3), {"x", "dx"}, "dtype"),
     "stale cache": (StaleCache, (2, 3), {"x"}, "stale cache"),
@@ -394,6 +500,6 @@ BROKEN = {
     "constant": (Constant, (2, 3), {"x"}, "gradient is not all zero"),
     "decays its weight": (DecaysWeight, (4, 3), {"weight", "x"}, "mutates parameters"),
     "own generator": (Noisy, (2, 3), {"y"}, "the same each time"),
-    "child by attribute": (ChildByAttribute, (4, 3), {"the pass"}, "forward and backward"),
+    "hidden child": (HiddenChild, (4, 3), {"the pass"}, "forward and backward"),
     "writes buffers": (WritesBuffers, (2, 3), {"passes"}, "buffer in a twin"),
 }

@@ -1,19 +1,22 @@
 """The checker itself: right layers pass, wrong ones are caught, and the report names what is wrong."""
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from broken_layers import BROKEN, CORRECT, BatchNorm, Dense, NegatedBias, Square
+from broken_layers import BROKEN, CORRECT, BatchNorm, CentredSquare, Dense, NegatedBias, Square
 
-from scratchgan import gradcheck
-from scratchgan.gan import Game, Latent, NonSaturating, objectives
+from scratchgan import gradcheck, initializers
+from scratchgan.gan import Game, Latent, Minimax, NonSaturating, objectives
 from scratchgan.gan.passes import Scores
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.layers import (
     BatchNorm1d,
+    BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dropout,
     InstanceNorm2d,
     LeakyReLU,
@@ -123,6 +126,85 @@ def test_a_gradient_that_is_zero_by_nature():
     assert "weight" in gradcheck.check_layer(CenteredBias(), input_shape=(4, 3), zero=("bias", "weight")).wrong
 
 
+ZERO_BIASES = {
+    "batch norm, 5": (lambda: Sequential(Linear(4, 6), BatchNorm1d(6), Tanh(), Linear(6, 2)), (5, 4)),
+    "batch norm, 4": (lambda: Sequential(Linear(4, 6), BatchNorm1d(6), Tanh(), Linear(6, 2)), (4, 4)),
+    "images": (lambda: Sequential(Conv2d(2, 3, 3), BatchNorm2d(3), Tanh()), (4, 2, 4, 4)),
+    "instance norm": (lambda: Sequential(Conv2d(2, 3, 3), InstanceNorm2d(3), Tanh()), (3, 2, 5, 5)),
+    "transposed": (lambda: Sequential(ConvTranspose2d(2, 3, 2), InstanceNorm2d(3, affine=True)), (2, 2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", ZERO_BIASES)
+def test_a_gradient_that_is_zero_up_to_rounding(name):
+    make, shape = ZERO_BIASES[name]
+    report = gradcheck.check_layer(make(), input_shape=shape).raise_if_failed()
+    (row, *_) = [row for row in report.rows if row.tensor == "0.bias" and "zero up to rounding" in row.check]
+    assert str(row) in str(report) and "nothing was checked" in str(row)
+    gradcheck.check_layer(make(), input_shape=shape, zero=("0.bias",)).raise_if_failed()
+    for check in ("complex step", "float32"):
+        assert gradcheck.check_layer(make(), input_shape=shape).worst(check) < 1e-5
+
+
+def test_what_is_zero_only_by_mistake_is_named():
+    report = gradcheck.check_layer(Unused(), input_shape=(4, 3))
+    assert report.wrong == ["spare"] and "zero=('spare',)" in str(report)
+    gradcheck.check_layer(Unused(), input_shape=(4, 3), zero=("spare",)).raise_if_failed()
+
+
+class Unused(Dense):
+    """A parameter that nothing depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_parameter("spare", np.ones(2, np.float32))
+
+
+def test_a_layer_that_couples_samples_may_refuse_a_batch_of_one():
+    for layer, shape in ((Sequential(Linear(3, 4), BatchNorm1d(4)), (5, 3)), (CentredSquare(), (4, 3))):
+        report = gradcheck.check_layer(layer, input_shape=shape).raise_if_failed()
+        assert any("refuses a batch of 1" in row.check for row in report.rows)
+    report = gradcheck.check_layer(BatchNorm2d(3), input_shape=(2, 3, 2, 2)).raise_if_failed()
+    assert any(row.case == "batch of 1" for row in report.rows)  # which it takes
+
+
+def test_equal_parameters_are_moved_in_the_copy_only():
+    layer = Linear(4, 3, weight_init=initializers.zeros, bias_init=initializers.zeros)
+    gradcheck.check_layer(layer).raise_if_failed()  # else: the true gradient of x is zero
+    assert not layer.theta.any()
+
+
+def test_values_that_central_differences_cannot_take():
+    x = 1000 + np.random.default_rng(1).standard_normal((5, 3))
+    assert not gradcheck.check_layer(BatchNorm1d(3), x).ok
+    report = gradcheck.check_layer(BatchNorm1d(3), x, differences=False).raise_if_failed()
+    assert report.worst("central differences") is None and report.worst("complex step") <= 1e-12
+
+
+class TwoWays(Square):
+    """A faster way and a formula, either of which may be wrong."""
+
+    plain, factors = False, (2, 2)  # of kernel and formula
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else self.factors[self.plain] * self.x * dy
+
+
+@pytest.mark.parametrize("factors, cases", [((2, 2), set()), ((2, -2), {"plain", "batch of 1, plain"}),
+                                            ((3, 2), {"", "batch of 1"})])
+def test_kernels_and_formulas_are_both_checked(monkeypatch, factors, cases):
+    @contextmanager
+    def plain():
+        monkeypatch.setattr(TwoWays, "plain", True)
+        yield
+        monkeypatch.setattr(TwoWays, "plain", False)
+    monkeypatch.setattr(gradcheck.layers, "plain", plain)
+    monkeypatch.setattr(TwoWays, "factors", factors)
+    report = gradcheck.check_layer(TwoWays(), input_shape=(3, 4))
+    assert report.wrong == (["x"] if cases else [])
+    assert {row.case for row in report.failures if row.check == "complex step"} == cases
+
+
 class CenteredBias(Dense):
     """The mean over the batch is taken off, so that the bias does nothing."""
 
@@ -206,6 +288,34 @@ def test_wrong_losses_are_caught(loss, wrong, words):
 def test_a_loss_that_raises_is_a_finding():
     report = gradcheck.check_loss(Loss())
     assert report.wrong == ["the pass"] and "NotImplementedError" in str(report)
+
+
+# -- objectives ----------------------------------------------------------------------------------------------------
+
+
+def changed(objective, which, slope):
+    """The objective with another slope of one of its terms: slope(the right one)."""
+    term = getattr(objective, which)
+    return replace(objective, **{which: replace(term, slope=lambda s: slope(term.slope(s)))})
+
+
+OBJECTIVES = {
+    "right": (NonSaturating(0.5), [], ""),
+    "negated": (changed(NonSaturating(), "real", lambda slope: -slope), ["real"], "complex step"),
+    "halved": (changed(Minimax(), "g", lambda slope: slope / 2), ["fake for G"], "complex step"),
+    "float64": (changed(Minimax(), "fake", lambda slope: slope * np.ones(1)), ["fake"], "dtype"),
+    "real part": (changed(NonSaturating(), "fake", lambda slope: slope.real + 0j * slope), ["fake"],
+                  "analytic backward"),
+    "paired": (changed(objectives.get("relativistic"), "real", lambda slope: 2 * slope), ["real", "fake"],
+               "complex step"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_wrong_objectives_are_caught(name):
+    objective, wrong, words = OBJECTIVES[name]
+    report = gradcheck.check_objective(objective)
+    assert report.wrong == wrong and (not wrong or words in {row.check for row in report.failures})
 
 
 # -- networks and games --------------------------------------------------------------------------------------------

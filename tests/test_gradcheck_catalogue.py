@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
+from torch_oracle import torch_module
 
 from scratchgan import gradcheck, layers, losses, recipes
 from scratchgan.errors import UserError
+from scratchgan.gan import objectives
 from scratchgan.gradcheck import catalogue
 from scratchgan.losses import Loss
 
 
-def test_the_catalogue_has_every_layer_loss_and_recipe():
+def test_the_catalogue_has_every_layer_loss_objective_and_recipe():
     every_layer = {name for name in layers.__all__ if name != "Layer"}
     every_loss = {name for name, value in vars(losses).items()
                   if isinstance(value, type) and issubclass(value, Loss) and value is not Loss}
-    assert set(gradcheck.choices()) == every_layer | every_loss | set(recipes.names())
+    assert set(gradcheck.choices()) == every_layer | every_loss | set(objectives.TABLE) | set(recipes.names())
 
 
 @pytest.mark.parametrize("name", [name for name in gradcheck.choices() if name not in recipes.names()])
@@ -106,7 +108,7 @@ def test_a_target_may_be_a_loss_and_a_wrong_one_is_named(module):
 
 
 @pytest.mark.parametrize("target, words", [
-    ("Conv9", r"Unknown name 'Conv9': choose from Linear, .*CrossEntropyLoss, mlp"),
+    ("Conv9", r"Unknown name 'Conv9': choose from Linear, .*CrossEntropyLoss, .*, mlp"),
     ("{}:Missing", r"has no 'Missing'; the layers and losses it defines are: Doubled, Wrong, .*MyLoss"),
     ("{}:number", "number must be a Layer or a Loss, .*, not int"),
     ("{}:NeedsArgument", "NeedsArgument cannot be called without arguments"),
@@ -139,3 +141,41 @@ def test_a_complex_gradient_for_a_real_input(name, rng):
             parts.append([twin.backward(given), twin.grad])
         for real, imaginary, both in zip(*parts, strict=True):
             np.testing.assert_allclose(both, real + 1j * imaginary, rtol=1e-12, atol=1e-12)
+
+
+def negated(method):
+    return lambda self, *arguments: -method(self, *arguments)
+
+
+def test_a_right_gradient_of_another_function_is_seen_by_pytorch(monkeypatch):
+    torch_module()
+    monkeypatch.setattr(layers.Sigmoid, "forward", negated(layers.Sigmoid.forward))
+    monkeypatch.setattr(layers.Sigmoid, "backward", lambda self, dy, wrt="all", backward=layers.Sigmoid.backward:
+                        None if wrt == "params" else -backward(self, dy, wrt))
+    monkeypatch.setattr(losses.MSELoss, "elements", negated(losses.MSELoss.elements))
+    monkeypatch.setattr(losses.MSELoss, "elements_grad", negated(losses.MSELoss.elements_grad))
+    for name, wrong in (("Sigmoid", ["y", "x"]), ("MSELoss", ["y", "input"])):
+        report = gradcheck.run([name])[0]
+        assert report.wrong == wrong and {row.check for row in report.failures} == {"PyTorch"}
+
+
+def test_running_statistics_are_those_of_pytorch(monkeypatch):
+    torch_module()
+    forward = layers.BatchNorm1d.forward
+
+    def doubled(self, x):
+        y = forward(self, x)
+        self.buffers["running_mean"] = self.buffers["running_mean"] * (1 if self.is_twin or not self.training else 2)
+        return y
+    monkeypatch.setattr(layers.BatchNorm1d, "forward", doubled)
+    assert gradcheck.run(["BatchNorm1d"])[0].wrong == ["running_mean"]
+
+
+def test_a_layer_of_ones_own_is_not_compared_with_pytorchs():
+    class Tanh(layers.Tanh):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+        def backward(self, dy, wrt="all"):
+            return super().backward(2 * dy, wrt)
+    gradcheck.check_layer(Tanh(), input_shape=(2, 3)).raise_if_failed()

@@ -133,7 +133,8 @@ TABLE = {row.name: row for row in (
               paired=True),
 )}
 
-OBJECTIVE = settings.Setting("objective", "non-saturating", "what the two players minimise", settings.choice(*TABLE))
+OBJECTIVE = settings.Setting("objective", "non-saturating", f"what the two players minimise: {', '.join(TABLE)}",
+                             replace(settings.choice(*TABLE), metavar="NAME"))
 
 
 def get(name, scale_d=1.0):

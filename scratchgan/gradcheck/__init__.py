@@ -3,9 +3,9 @@
     from scratchgan.gradcheck import check_layer
     check_layer(MyLayer(), input_shape=(4, 3)).raise_if_failed()
 
-`check_layer` and `check_loss` try every entry, `check_network` and `check_game` random directions and entries;
-`run` goes through the catalogue of all that the package has, or any `module:Name` of yours; `table` shows what it
-found. The first oracle is the complex step (`scratchgan.derivatives`), exact to rounding.
+`check_layer`, `check_loss` and `check_objective` try every entry, `check_network` and `check_game` random directions
+and entries; `run` goes through the catalogue of all that the package has, or any `module:Name` of yours; `table` shows
+what it found. The first oracle is the complex step (`scratchgan.derivatives`), exact to rounding.
 """
 
 from scratchgan.gradcheck.catalogue import choices, run

@@ -10,15 +10,19 @@ from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.oracles import host
 from scratchgan.gradcheck.passes import forward, named_params, one_pass, pristine, same_bits, twin_of
 from scratchgan.gradcheck.properties import check_properties
-from scratchgan.gradcheck.report import CENTRAL, COMPLEX_STEP, Report
+from scratchgan.gradcheck.pytorch import PYTORCH, check_layer_by_pytorch
+from scratchgan.gradcheck.report import CENTRAL, COMPLEX_STEP, ZERO, Report
+from scratchgan.kernels import plain
 
 EXACT = 1e-12        # complex step in complex128
 DIFFERENCES = 1e-7   # central differences in float64
 SINGLE = 1e-5        # float32 against float64
+AGREEMENT = 1e-11    # of kernels and formulas in float64
 MOST_SKIPPED = 0.1   # of a tensor's entries, at kinks
+AGREES = "formulas and kernels agree"
 
 
-def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_one=True, zero=()):
+def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_one=True, differences=True, zero=()):
     """Check a layer's backward pass against derivatives of its forward pass, entry by entry. Returns a `Report`.
 
     layer         any `Layer`; it is copied, so that it stays as it is
@@ -26,27 +30,33 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
     input_shape   the whole shape of a random normal input, batch first. Without either, the layer's own
                   `input_shape` (an attribute or a method) or (3, in_features)
     seed          of the input, the cotangent and the masks
-    batch_of_one  whether the layer takes a batch of 1 in training (batch norm refuses one value a channel)
-    zero          names of tensors whose gradient is zero by nature
+    batch_of_one  whether to try a batch of 1 in training. A layer that couples samples may refuse it
+    differences   whether to ask central differences, too: not for values far from 0 or all near it, beside which
+                  their step is too small or too large
+    zero          names of tensors whose gradient is zero by nature in training
 
-    First oracle: complex step, to 1e-12. Second: central differences, to 1e-7. Values are rounded to float32
-    before, so that the float32 gradient (to 1e-5) is one at the very same point. Checked besides: `wrt`,
-    accumulation, memory orders, one sample, eval mode, dtypes, memory, caches, twins, analytic forward and
-    backward passes. `ValueError` if no input shape is known.
+    First oracle: complex step, to 1e-12. Second: central differences, to 1e-7. Third, for layers of the package, and
+    where it is installed: PyTorch, to 1e-9. Values are rounded to float32
+    before, so that the float32 gradient (to 1e-5) is one at the very same point; parameters that are all equal, as
+    ones or zeros, are moved a little, since a mistake in their use would not show. Then the same with the formulas
+    in place of the kernels ("plain"). Checked besides: `wrt`, accumulation, memory orders, one sample, eval mode,
+    dtypes, memory, caches, twins, analytic forward and backward passes. `ValueError` if no input shape is known.
     """
     base, x, rng = prepared(layer, x, input_shape, seed)
     report = Report(name or f"{layer!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
+    check = _ModeCheck(report, x, rng, seed, zero, differences)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # found by the rows, whatever the filter
         base.train()
-        trained = _check_mode(report, base, x, rng, seed, zero)
-        if trained and batch_of_one and x.ndim > 1 and len(x) > 1:
+        trained = check.run(base)
+        if trained and batch_of_one and x.ndim > 1 and len(x) > 1 and not refuses_one(report, base, x, seed):
             report.case = "batch of 1"
-            _check_mode(report, base, x[:1].copy(), rng, seed, zero, properties=False)
+            _ModeCheck(report, x[:1].copy(), rng, seed, zero, differences).run(base, properties=False)
         report.case = "eval"
-        base.eval()
-        if trained and not _same_as(base, x, trained, seed):
-            _check_mode(report, base, x, rng, seed, zero)
+        if trained:
+            base = pristine(base, like=check.trained).eval()  # with the statistics of a training pass
+            if not _same_as(base, x, trained, seed):
+                check.run(base)
     report.case = ""
     return report
 
@@ -62,7 +72,25 @@ def prepared(layer, x, input_shape, seed):
                              "or define the attribute input_shape")
         x = rng.standard_normal(tuple(shape))
     x = backend.to_device(np.array(host(x), np.float32).astype(np.float64), base.device)
+    for value in named_params(base).values():
+        if value.size and bool((value == value.ravel()[0]).all()):
+            moved = host(value) + np.random.default_rng(seed).uniform(-0.25, 0.25, value.shape)
+            value[...] = backend.to_device(moved.astype(np.float32).astype(np.float64), base.device)
     return base, x, rng
+
+
+def refuses_one(report, base, x, seed):
+    """Whether the layer takes no batch of one by right, as each sample depends on the others; adds a row if so."""
+    try:
+        forward(twin_of(base), x[:1].copy(), seed)
+        return False
+    except ValueError as error:
+        others = x.copy()
+        others[1:] *= 0.5
+        if same_bits(forward(twin_of(base), x, seed)[:1], forward(twin_of(base), others, seed)[:1]):
+            return False  # the refusal is a finding then
+        report.add("the pass", f"refuses a batch of 1, as samples depend on each other: {error}", True)
+        return True
 
 
 def known_input_shape(layer):
@@ -75,36 +103,73 @@ def known_input_shape(layer):
     return shape
 
 
-def _check_mode(report, base, x, rng, seed, zero, properties=True):
-    """All checks in the mode that `base` is in. Returns the ordinary pass, or None if it did not run."""
-    passed = None
-    with report.guard("forward and backward"):
+class _ModeCheck:
+    """All checks of a layer in the mode that it is in."""
+
+    def __init__(self, report, x, rng, seed, zero, differences):
+        self.report, self.x, self.rng, self.seed = report, x, rng, seed
+        self.zero, self.differences = zero, differences
+        self.trained = None  # the layer that made the ordinary pass, as in training
+
+    def run(self, base, properties=True):
+        """Returns the ordinary pass, or None if it did not run."""
+        report, x, passed = self.report, self.x, None
+        with report.guard("forward and backward"):
+            passed, layer = self.ordinary_pass(base)
+        if passed is None:
+            return None
+        if passed.dx is None or tuple(passed.dx.shape) != tuple(x.shape):
+            got = "None" if passed.dx is None else f"shape {tuple(passed.dx.shape)}"
+            report.add("x", "shape of dx", False, f"backward must return dx of shape {tuple(x.shape)}, got {got}")
+            return None
+        references = {}
+        with report.guard("derivatives of the forward pass"):
+            references = check_entries(report, layer, x, passed, self.seed, self.zero, self.differences)
+        if properties:
+            check_properties(report, layer, x, passed.dy, passed, self.seed, SINGLE, self.differences)
+        check_plain(report, layer, x, passed, self.seed, SINGLE, references, properties, self.differences)
+        with report.guard(PYTORCH):
+            check_layer_by_pytorch(report, base, self.trained, x, passed)
+        return passed
+
+    def ordinary_pass(self, base):
+        """(a pass as in training, a layer with the buffers that it left), or (None, None)."""
+        report, x, seed = self.report, self.x, self.seed
         y = forward(twin_of(base), x, seed)
         if not same_bits(forward(twin_of(base), x, seed), y):
             report.add("y", "the same each time", False, "two equal passes differ: draw random numbers as Dropout "
                        "does, as a function of what set_step says")
-            return None
-        dy = np.array(rng.standard_normal(y.shape), np.float32).astype(np.float64)
+            return None, None
+        dy = np.array(self.rng.standard_normal(y.shape), np.float32).astype(np.float64)
         report.inputs.setdefault("dy", dy)
         dy = backend.to_device(dy, base.device)
-        real = pristine(base)
-        passed = one_pass(real, x, dy, seed)  # as in training; everything else happens on twins
-        layer = pristine(base, like=real)
-    if passed is None:
-        return None
-    if passed.dx is None or tuple(passed.dx.shape) != tuple(x.shape):
-        got = "None" if passed.dx is None else f"shape {tuple(passed.dx.shape)}"
-        report.add("x", "shape of dx", False, f"backward must return dx of shape {tuple(x.shape)}, got {got}")
-        return None
-    with report.guard("derivatives of the forward pass"):
-        check_entries(report, layer, x, dy, passed, seed, zero)
-    if properties:
-        check_properties(report, layer, x, dy, passed, seed, SINGLE)
-    return passed
+        self.trained = pristine(base)
+        passed = one_pass(self.trained, x, dy, seed)  # as in training; everything else happens on twins
+        return passed, pristine(base, like=self.trained)
 
 
-def check_entries(report, layer, x, dy, passed, seed, zero=()):
-    """Rows for x and every parameter: each entry of the gradient against both oracles."""
+def check_plain(report, layer, x, passed, seed, single, references=None, properties=True, differences=True):
+    """The same pass by the formulas beside the derivations, which `passed` by the kernels in use must agree with.
+
+    references  tensor -> its derivatives by an oracle, where there are those of every entry
+    """
+    case, report.case = report.case, f"{report.case}, plain".lstrip(", ")
+    with plain(), report.guard("forward and backward"):
+        got = one_pass(twin_of(layer), x, passed.dy, seed)
+        report.compare("y", AGREES, got.y, passed.y, AGREEMENT)
+        for tensor, gradient in got.gradients().items():
+            if references:
+                report.compare(tensor, COMPLEX_STEP, gradient, references[tensor], EXACT, floor=passed.floor(tensor))
+            else:
+                report.compare(tensor, AGREES, gradient, passed.gradients()[tensor], AGREEMENT,
+                               floor=passed.floor(tensor))
+        if properties:
+            check_properties(report, layer, x, passed.dy, got, seed, single, differences)
+    report.case = case
+
+
+def check_entries(report, layer, x, passed, seed, zero=(), differences=True):
+    """Rows for x and every parameter: each entry against both oracles. Returns tensor -> the derivatives that hold."""
     layers = {"complex": copy.deepcopy(layer).to(dtype="complex128").twin(), "real": twin_of(layer)}
     points = {"complex": {"x": x.astype(np.complex128)}, "real": {"x": x.copy()}}
     for kind in layers:
@@ -113,45 +178,66 @@ def check_entries(report, layer, x, dy, passed, seed, zero=()):
     def run(kind):
         return forward(layers[kind], points[kind]["x"], seed)
 
+    references = {}
     for tensor, gradient in passed.gradients().items():
         at = {kind: points[kind][tensor] for kind in points}
-        reference = entry_rows(report, tensor, gradient, run, at, host(dy))
-        if tensor in zero:
-            report.add(tensor, "gradient is zero", not reference.any(), "it was said to be zero, but is not")
-        elif gradient.size and x.size:
-            report.add(tensor, "gradient is not all zero", reference.any(),
-                       "the true gradient is zero at this point, so that nothing was checked")
+        references[tensor] = entry_rows(report, tensor, gradient, run, at, host(passed.dy), passed.scale,
+                                        zero=(tensor in zero) * layer.training, differences=differences,
+                                        checkable=bool(x.size) and (layer.training or tensor not in zero))
+    return references
 
 
-def entry_rows(report, tensor, gradient, run, at, dy):
-    """The rows of one tensor; returns the reference, the derivatives that hold (by central differences if by
-    complex step all are zero).
+def entry_rows(report, tensor, gradient, run, at, dy, scale, *, zero=False, checkable=True, differences=True):
+    """The rows of one tensor; returns the derivatives that hold, in its shape.
 
-    run  kind -> y, kind being "complex" or "real", for what the arrays at[kind] hold
-    dy   the cotangent, on the host
+    run        kind -> y, kind being "complex" or "real", for what the arrays at[kind] hold
+    dy         the cotangent, on the host
+    scale      the size of the gradients around this one
+    zero       whether the gradient is zero by nature
+    checkable  whether it must not be, so that there is something to check
     """
-    entries = oracles.all_entries(gradient.shape)
-    central = oracles.central(lambda: run("real"), at["real"], dy, entries)
+    entries, shape = oracles.all_entries(gradient.shape), gradient.shape
+    floor = scale if oracles.is_rounding(gradient, scale) else 0.0
+    central = oracles.central(lambda: run("real"), at["real"], dy, entries) if differences else None
     try:
         exact = oracles.complex_step(lambda: run("complex"), at["complex"], dy, entries)
     except Exception as error:  # whatever a forward pass raises that cannot take complex values
         report.add("forward", f"analytic in {tensor}", False,
                    f"on complex values it raised {type(error).__name__}: {error}")
-        report.compare(tensor, CENTRAL, gradient, central.reshape(gradient.shape), DIFFERENCES)
-        return central
-    report.compare(tensor, COMPLEX_STEP, gradient, exact.reshape(gradient.shape), EXACT)
-    smooth = _smooth_entries(lambda: run("complex"), at["complex"], dy, entries, exact, central, gradient)
-    _central_row(report, tensor, gradient, central, entries, smooth)
-    report.add("forward", f"analytic in {tensor}",
-               oracles.relative_error(exact[smooth], central[smooth])[0] <= 10 * DIFFERENCES,
-               "complex step and central differences disagree: the forward pass uses abs, sign, a conjugate or a "
-               "comparison of complex values, drops the imaginary part, or changes from call to call")
-    return exact if exact.any() else central
+        central = np.zeros(len(entries)) if central is None else central
+        report.compare(tensor, CENTRAL, gradient, central.reshape(shape), DIFFERENCES, floor=floor)
+        return central.reshape(shape)
+    report.compare(tensor, COMPLEX_STEP, gradient, exact.reshape(shape), EXACT, floor=floor)
+    reference = exact
+    if differences:
+        smooth = _smooth_entries(lambda: run("complex"), at["complex"], dy, entries, exact, central, gradient, floor)
+        _central_row(report, tensor, gradient, central, entries, smooth, floor)
+        report.add("forward", f"analytic in {tensor}",
+                   oracles.relative_error(exact[smooth], central[smooth], floor)[0] <= 10 * DIFFERENCES,
+                   "complex step and central differences disagree: the forward pass uses abs, sign, a conjugate or a "
+                   "comparison of complex values, drops the imaginary part, or changes from call to call")
+        if not exact.any() and np.abs(central).max(initial=0) > DIFFERENCES * scale:
+            reference = central
+    _zero_row(report, tensor, gradient, reference, scale, zero, checkable)
+    return reference.reshape(shape)
 
 
-def _smooth_entries(run, array, dy, entries, exact, central, gradient):
+def _zero_row(report, tensor, gradient, reference, scale, zero, checkable):
+    """Whether there was something to check. Where terms cancel, what is zero by nature comes out as rounding errors."""
+    is_zero = oracles.is_rounding(reference, scale)
+    if zero:
+        report.add(tensor, "gradient is zero", is_zero, "it was said to be zero, but is not")
+    elif is_zero and oracles.is_rounding(gradient, scale) and (reference.any() or gradient.any()):
+        report.add(tensor, ZERO, True)
+    elif gradient.size and checkable:
+        report.add(tensor, "gradient is not all zero", reference.any(),
+                   "the true gradient is zero at this point, so that nothing was checked; if it is zero by nature, "
+                   f"name it: zero=({tensor!r},)")
+
+
+def _smooth_entries(run, array, dy, entries, exact, central, gradient, floor):
     """A mask of the entries that a central difference can judge: all but those with a kink within its step."""
-    scale = max(float(np.abs(central).max(initial=0)), float(np.abs(exact).max(initial=0)))
+    scale = max(float(np.abs(central).max(initial=0)), float(np.abs(exact).max(initial=0)), floor)
     doubtful = np.maximum(np.abs(exact - central), np.abs(gradient.ravel() - central)) > DIFFERENCES * scale
     smooth = np.ones(len(entries), bool)
     if doubtful.any():
@@ -161,8 +247,8 @@ def _smooth_entries(run, array, dy, entries, exact, central, gradient):
     return smooth
 
 
-def _central_row(report, tensor, gradient, central, entries, smooth):
-    error, index = oracles.relative_error(gradient.ravel()[smooth], central[smooth])
+def _central_row(report, tensor, gradient, central, entries, smooth, floor):
+    error, index = oracles.relative_error(gradient.ravel()[smooth], central[smooth], floor)
     skipped = int((~smooth).sum())
     where = entries[np.flatnonzero(smooth)[index[0]]] if index is not None else None
     enough = skipped <= max(1, MOST_SKIPPED * len(entries)) and (smooth.any() or not len(entries))

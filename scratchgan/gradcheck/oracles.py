@@ -20,8 +20,11 @@ def host(array):
     return backend.to_host(array)
 
 
-def relative_error(a, b):
-    """(max|a - b| / max|b|, index of the worst entry); infinite if a value is not finite or only b is zero."""
+def relative_error(a, b, floor=0.0):
+    """(max|a - b| / max|b|, index of the worst entry); infinite if a value is not finite or only b is zero.
+
+    `floor`: the least to divide by, where b is nothing but rounding errors of numbers of that size.
+    """
     a, b = np.asarray(host(a)), np.asarray(host(b))
     if a.shape != b.shape:
         return np.inf, None
@@ -30,7 +33,7 @@ def relative_error(a, b):
     difference = np.abs(a.astype(np.result_type(a, np.float64)) - b)
     difference = np.where(np.isfinite(difference), difference, np.inf)
     index = np.unravel_index(np.argmax(difference), a.shape)
-    worst, scale = float(difference[index]), float(np.abs(b).max())
+    worst, scale = float(difference[index]), max(float(np.abs(b).max()), floor)
     error = 0.0 if worst == 0 else worst / scale if scale > 0 and np.isfinite(worst) else np.inf
     return error, tuple(int(i) for i in index)
 

@@ -2,10 +2,11 @@
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from scratchgan.gradcheck.oracles import host
+from scratchgan.gradcheck.oracles import host, is_rounding
 
 
 @dataclass
@@ -21,6 +22,16 @@ class Pass:
         """Tensor name -> gradient on the host: "x" first, then the parameters."""
         return {"x": host(self.dx), **self.grads}
 
+    @cached_property
+    def scale(self):
+        """The size of gradients in this pass: the largest norm of any, dy included."""
+        return max(float(np.linalg.norm(host(value))) for value in (self.dy, *self.gradients().values()))
+
+    def floor(self, tensor):
+        """What errors of this gradient are divided by at least: `scale` if it is zero up to rounding, else 0."""
+        scale = self.scale
+        return scale if tensor != "y" and is_rounding(self.gradients()[tensor], scale) else 0.0
+
 
 def named_params(layer):
     """State-dict key -> parameter."""
@@ -29,7 +40,8 @@ def named_params(layer):
 
 def named_grads(layer):
     """State-dict key -> copy of the gradient on the host."""
-    return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.named_layers() for name in sub.params}
+    return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.named_layers()
+            for name in sub.params}
 
 
 def pristine(layer, like=None):

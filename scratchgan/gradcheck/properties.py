@@ -4,6 +4,7 @@
 """
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,14 +21,15 @@ NOT_ANALYTIC = ("backward on complex values does not give the gradient's derivat
                 "conjugate, or drops the imaginary part")
 
 
-def check_properties(report, layer, x, dy, passed, seed, single):
-    """All of them; `single` is the tolerance for float32."""
+def check_properties(report, layer, x, dy, passed, seed, single, differences=True):
+    """All of them; `single` is the tolerance for float32. `differences`: whether central differences hold here."""
     for name, check in (("wrt", check_wrt), ("accumulation", check_accumulation), ("memory order", check_orders),
                         ("unchanged arrays", check_unchanged), ("fresh arrays", check_fresh),
                         ("cache", check_caches), ("twin", check_twin), ("buffers", check_buffers),
-                        ("analytic backward", check_second_order)):
-        with report.guard(name):
-            check(report, layer, x, dy, passed, seed)
+                        ("memory", check_memory), ("analytic backward", check_second_order)):
+        if differences or check is not check_second_order:
+            with report.guard(name):
+                check(report, layer, x, dy, passed, seed)
     with report.guard("float32"):
         check_single(report, layer, x, dy, passed, seed, single)
 
@@ -39,19 +41,19 @@ def check_wrt(report, layer, x, dy, passed, seed):
     dx = twin.backward(dy.copy(), "input")
     for name, grad in named_grads(twin).items():
         report.add(name, 'wrt="input"', same_bits(grad, passed.grads[name]), "its gradient must stay as it is")
-    _compare_dx(report, 'wrt="input"', dx, passed.dx)
+    _compare_dx(report, 'wrt="input"', dx, passed)
     twin = twin_of(layer)
     params = one_pass(twin, x, dy, seed, "params")
     report.add("x", 'wrt="params"', params.dx is None, "backward must return None")
     for name, grad in params.grads.items():
-        report.compare(name, 'wrt="params"', grad, passed.grads[name], ROUNDING)
+        report.compare(name, 'wrt="params"', grad, passed.grads[name], ROUNDING, floor=passed.floor(name))
 
 
-def _compare_dx(report, check, dx, expected):
+def _compare_dx(report, check, dx, passed):
     if dx is None:
         report.add("x", check, False, "backward returned None for dx")
     else:
-        report.compare("x", check, dx, expected, ROUNDING)
+        report.compare("x", check, dx, passed.dx, ROUNDING, floor=passed.floor("x"))
 
 
 def check_accumulation(report, layer, x, dy, passed, seed):
@@ -97,7 +99,8 @@ def check_orders(report, layer, x, dy, passed, seed):
         report.compare("y", f"memory order: {order}", got.y, passed.y, ROUNDING)
         expected = passed.gradients()
         for name, gradient in got.gradients().items():
-            report.compare(name, f"memory order: {order}", gradient, expected[name], ROUNDING)
+            report.compare(name, f"memory order: {order}", gradient, expected[name], ROUNDING,
+                           floor=passed.floor(name))
 
 
 def check_unchanged(report, layer, x, dy, passed, seed):
@@ -118,12 +121,12 @@ def check_unchanged(report, layer, x, dy, passed, seed):
 
 
 def check_fresh(report, layer, x, dy, passed, seed):
-    """Results share no memory with what the caller gave, and a later pass does not write into them."""
+    """Results are nobody else's, and a later pass does not write into them. Views are fine: y of x, dx of dy."""
     share = array_module(x).may_share_memory
     twin, x, dy = twin_of(layer), x.copy(), dy.copy()
     got = one_pass(twin, x, dy, seed, protect=False)
-    for result, name in ((got.y, "y"), (got.dx, "dx")):
-        for other, what in ((x, "x"), (dy, "dy"), (twin.theta, "the parameters")):
+    for result, name, others in ((got.y, "y", {"dy": dy}), (got.dx, "dx", {"x": x, "y": got.y})):
+        for what, other in {**others, "the parameters": twin.theta}.items():
             if result.size and other.size and hasattr(result, "base"):
                 report.add(name, f"fresh, not {what}", not share(result, other), f"it shares memory with {what}")
     y, dx = host(got.y).copy(), host(got.dx).copy()
@@ -172,6 +175,30 @@ def check_buffers(report, layer, x, dy, passed, seed):
             report.add(name, f"buffer in {mode}", same_bits(after[name], value), f"{mode} must not write it")
 
 
+def check_memory(report, layer, x, dy, passed, seed):
+    """Nothing that a pass returns is left unwritten: memory that comes full of NaN gives the same bits."""
+    with spoiled_memory():
+        got = one_pass(twin_of(layer), x, dy, seed)
+    report.add("y", "all of it written", same_bits(got.y, passed.y), "part of it is what memory held before")
+    _same_pass(report, "all of it written", got.gradients(), passed, "part of it is what memory held before")
+
+
+@contextmanager
+def spoiled_memory():
+    """Inside, memory for results (`backend.empty`) comes full of NaN, or of a large number."""
+    empty = backend.empty
+
+    def spoiled(*arguments, **keywords):
+        array = empty(*arguments, **keywords)
+        array.fill(np.nan if array.dtype.kind in "fc" else 99)
+        return array
+    backend.empty = spoiled
+    try:
+        yield
+    finally:
+        backend.empty = empty
+
+
 def second_order_error(gradient, scale, above, middle, below, h):
     """(error of a complex pass's gradient as a derivative, number of entries left out), all arrays on the host.
 
@@ -196,8 +223,8 @@ def check_second_order(report, layer, x, dy, passed, seed):
     above = one_pass(twin_of(layer), x + DIFFERENCE * v, dy, seed).gradients()
     below = one_pass(twin_of(layer), x - DIFFERENCE * v, dy, seed).gradients()
     for name, gradient in one_pass(twin_of(layer, "complex128"), x + 1j * H * v, dy, seed).gradients().items():
-        error, skipped = second_order_error(gradient, np.abs(middle[name]).max(initial=0), above[name], middle[name],
-                                            below[name], DIFFERENCE)
+        scale = max(np.abs(middle[name]).max(initial=0), passed.floor(name))
+        error, skipped = second_order_error(gradient, scale, above[name], middle[name], below[name], DIFFERENCE)
         report.add(name, "analytic backward", error <= SECOND, error=error, tolerance=SECOND, skipped=skipped,
                    detail=NOT_ANALYTIC)
 
@@ -212,7 +239,7 @@ def check_single(report, layer, x, dy, passed, seed, tolerance):
     report.compare("y", FLOAT32, got.y, passed.y, tolerance)
     expected = passed.gradients()
     for name, gradient in got.gradients().items():
-        report.compare(name, FLOAT32, gradient, expected[name], tolerance)
+        report.compare(name, FLOAT32, gradient, expected[name], tolerance, floor=passed.floor(name))
         report.add(name, "dtype", gradient.dtype == np.float32, f"float32 went in, {gradient.dtype} came out")
     got = one_pass(twin_of(low, "complex64"), x32.astype(np.complex64), dy32.astype(np.complex64), seed)
     for tensor, result in (("y", got.y), ("dx", got.dx)):

@@ -94,9 +94,9 @@ class Report:
         self.rows.append(Row(tensor, check, bool(ok), detail="" if ok else detail, case=self.case, **numbers))
         return bool(ok)
 
-    def compare(self, tensor, check, a, b, tolerance, detail=""):
-        """A row that holds if max|a - b| / max|b| <= tolerance."""
-        error, where = relative_error(a, b)
+    def compare(self, tensor, check, a, b, tolerance, detail="", floor=0.0):
+        """A row that holds if max|a - b| / max|b| <= tolerance. `floor`: see `relative_error`."""
+        error, where = relative_error(a, b, floor)
         return self.add(tensor, check, error <= tolerance, detail, error=error, tolerance=tolerance, where=where)
 
     @contextmanager

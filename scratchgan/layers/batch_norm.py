@@ -1,4 +1,4 @@
-"""Batch normalisation. Its formulas take x as (B, n, C, ...): B batches of n samples, each with statistics of its own."""
+"""Batch normalisation. Its formulas take x as (B, n, C, ...): B batches of n samples, each with its own statistics."""
 
 import numpy as np
 
@@ -87,8 +87,8 @@ class BatchNorm2d(RunningStatistics):
         dbias, dweight = ops.batch_norm_sums(dz, z, mean, r)            # sum dy, sum dy xhat
         for name, of_batches in (("weight", dweight), ("bias", dbias)):
             if name in self.params and wrt != "input":
-                for sums in of_batches:
-                    self.accumulate(name, sums)
+                for sums in of_batches if self.knows_batches else [of_batches.sum(axis=0)]:
+                    self.accumulate(name, sums)                         # batch after batch, as so many passes would
         if wrt == "params":
             return None
         if not of_batch:

@@ -74,3 +74,12 @@ def test_interpolation_goes_from_one_seed_to_the_other():
     np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
     np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
     assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
+
+
+def test_what_a_game_is_made_of():
+    system = recipes.get("mlp").build(widths_g=(8,), widths_d=(8,), objective="hinge", clip=0.1, n_critic=3)
+    assert system.about() == {"objective": "hinge (Lim and Ye 2017), D's loss times 0.5",
+                              "noise": "Latent(64, 'normal', (64,))",
+                              "after an update of the discriminator": "Clip(0.1)",
+                              "steps": "3 of the discriminator for each one of the generator"}
+    assert list(recipes.get("mlp").build().about()) == ["objective", "noise"]

@@ -137,6 +137,13 @@ def test_refuses_bad_settings(make, message):
         make(Linear(2, 2))
 
 
+@pytest.mark.parametrize("what", [Linear(2, 2).parameters(), list(Linear(2, 2).parameters()), Linear(2, 2).theta, None],
+                         ids=["generator", "list", "array", "None"])
+def test_takes_a_network(what):
+    with pytest.raises(TypeError, match=f"Adam: .*network.*{type(what).__name__}"):
+        Adam(what)
+
+
 def test_numbers_at_the_edge_are_taken():
     network = Linear(2, 2)
     assert Adam(network, eps=0.0, betas=(0, 0)).eps == 0 and RMSprop(network, alpha=0, eps=0).alpha == 0

@@ -45,7 +45,7 @@ def test_a_layer_assigned_as_an_attribute_becomes_a_child():
 
 
 def test_it_learns_and_its_gradient_is_right(rng):
-    net = Net()
+    net = Net().initialize(0)
     check_layer(net, input_shape=(5, 3)).raise_if_failed()
     x, before = rng.standard_normal((5, 3)).astype(np.float32), net.theta.copy()
     net.backward(net(x))
@@ -82,7 +82,7 @@ def test_a_child_may_be_replaced():
     net.theta[...] = 5
     assert not (old.theta == 5).any()
     assert Sequential(old)[0] is old  # free for another network
-    check_layer(net, input_shape=(5, 3)).raise_if_failed()
+    check_layer(net.initialize(0), input_shape=(5, 3)).raise_if_failed()
 
 
 def test_an_attribute_may_become_a_layer_and_a_layer_something_else():

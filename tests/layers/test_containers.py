@@ -9,6 +9,7 @@ from torch_oracle import assert_layer_like_torch, torch_module
 from scratchgan import backend
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Sigmoid, Tanh, spectral_norm
+from scratchgan.optimizers import Adam
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -183,6 +184,18 @@ def test_slices_compute_what_the_network_computes(device, rng):
     assert not backend.to_host(above.grad).any() and (below.grad == grad[:below.grad.size]).all()
     assert (net.grad[below.grad.size:] == 0).all()
     assert (net[1:][1:](net[:2](x)) == y).all()  # a slice of a slice
+
+
+def test_an_optimizer_may_train_a_slice(rng):
+    net, x = critic(), rng.standard_normal((3, 4)).astype(np.float32)
+    before, upper = net.theta.copy(), net[2:]
+    optimizer = Adam(upper, lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        upper.backward(upper(net[:2](x)), "params")
+        optimizer.step()
+    below = net.theta.size - upper.theta.size
+    assert np.array_equal(net.theta[:below], before[:below]) and not (net.theta[below:] == before[below:]).any()
 
 
 def test_slices_of_twins_and_copies_of_slices():

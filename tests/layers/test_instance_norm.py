@@ -106,10 +106,9 @@ def test_a_convolution_and_its_instances_convert_nothing(rng):
 
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 3, 0, 1)])
 @pytest.mark.parametrize("options", [{}, {"affine": True, "track_running_stats": True}])
-def test_results_are_stored_as_the_input_is(device, rng, axes, options):
-    stored = rng.standard_normal([(2, 3, 5, 4)[axis] for axis in axes]).astype(np.float32)
-    x = backend.to_device(stored, device).transpose(*np.argsort(axes).tolist())
-    layer = InstanceNorm2d(3, **options).to(device)
+def test_results_are_stored_as_the_input_is(rng, axes, options):
+    x = rng.standard_normal([(2, 3, 5, 4)[axis] for axis in axes]).astype(np.float32).transpose(np.argsort(axes))
+    layer = InstanceNorm2d(3, **options)
     y = layer.forward(x)
     assert y.strides == layer.backward(y).strides == x.strides
 

@@ -42,8 +42,8 @@ class Optimizer:
     def __init__(self, network, lr, momentum=0.0, weight_decay=0.0):
         name = type(self).__name__
         if not isinstance(network, Layer):
-            raise TypeError(f"{name}: expected a network (a Layer), got {type(network).__name__}; an optimizer takes the "
-                            "network itself, not its parameters")
+            raise TypeError(f"{name}: expected a network (a Layer), got {type(network).__name__}; an optimizer takes "
+                            "the network itself, not its parameters")
         for what, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not callable(value) and not (value >= 0 and np.isfinite(value)):
                 raise ValueError(f"{name}: {what} must be a finite number >= 0, not {value}")

@@ -35,6 +35,7 @@ def test_help_of_a_recipe_shows_its_settings(capsys):
         assert "numbers in a noise vector (default: " in text
     assert "--ngf" not in others[0] and "--widths-g" not in others[1]
     assert "scratchgan train mlp --help" in general and "settings of mlp:" not in general
+    assert others[0].count(" --z-dim ") == 1
 
 
 def test_options_of_recipes_do_not_hide_those_of_the_command():

@@ -119,12 +119,6 @@ def test_a_slice_and_a_twin(rng):
     assert np.array_equal(twin.eval()(x), net.eval()(x)) and not np.may_share_memory(twin.theta, net.theta)
 
 
-def test_the_pickle_of_a_network_is_not_much_larger_than_its_weights():
-    net = Sequential(Sequential(Sequential(Linear(300, 300))))
-    net.backward(net(np.ones((500, 300), np.float32)))
-    assert len(pickle.dumps(net)) < 1.5 * net.theta.nbytes
-
-
 class Own(Layer):
     """A user's layer: children as attributes, a list, a number among the buffers."""
 

@@ -75,7 +75,7 @@ def loss_like(loss):
                 if hasattr(loss, name) and name not in OLD}
     for name in ("weight", "pos_weight"):
         if settings.get(name) is not None:
-            settings[name] = torch.tensor(np.asarray(settings[name], np.float64))
+            settings[name] = torch.tensor(np.asarray(host(settings[name]), np.float64))
     return kind(**settings)
 
 

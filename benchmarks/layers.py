@@ -11,9 +11,9 @@ process: blocks of passes, a pause before each. Backward is dx and all parameter
 ours over theirs: below 1, ours is faster.
 
 Both get their arrays as they come inside a network: ours from the layer before, channels last in memory between
-convolutions and features first between fully connected layers, in memory that is reused from pass to pass; PyTorch's
-contiguous or, where that is faster in all, channels_last ("cl"). GFLOP/s counts the direct algorithm's products.
-Layers that only reshape are left out: they move nothing.
+convolutions and features first between fully connected layers; PyTorch's contiguous or, where that is faster in all,
+channels_last ("cl"). GFLOP/s counts the direct algorithm's products. Layers that only reshape are left out: they move
+nothing.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from scratchgan import backend, layers
-from scratchgan.kernels.convolution.layout import CHANNELS_LAST
+from scratchgan.kernels.numpy.convolution.layout import CHANNELS_LAST
 from scratchgan.profiling import products, short
 
 BATCH, BLOCKS, BLOCK_SECONDS, PAUSE = 64, 4, 0.1, 0.1
@@ -118,6 +118,7 @@ class Ours:
     def passes(self):
         """Seconds of a forward and of a backward pass."""
         self.layer.zero_grad()
+        self.y = self.dx = None  # a network holds none of them any more
         start = time.perf_counter()
         self.y = self.layer.forward(self.x)
         middle = time.perf_counter()
@@ -129,7 +130,8 @@ class Ours:
         return middle - start, time.perf_counter() - again
 
     def results(self):
-        grads = {f"d{prefix}{key}": grad for prefix, layer in self.layer.named_layers() for key, grad in layer.grads.items()}
+        grads = {f"d{prefix}{key}": grad for prefix, layer in self.layer.named_layers()
+                 for key, grad in layer.grads.items()}
         return {"y": self.y, "dx": self.dx, **grads}
 
 
@@ -145,7 +147,7 @@ class Theirs:
 
     def passes(self):
         self.layer.zero_grad()
-        self.x.grad = None
+        self.y = self.x.grad = None
         start = time.perf_counter()
         self.y = self.layer(self.x)
         middle = time.perf_counter()
@@ -189,14 +191,13 @@ def measure(case, quick):
         if len(case.shape) == 4:
             engines["torch cl"] = Theirs(case, ours, channels_last=True)
     times, counts = {name: [] for name in engines}, {}
-    with ours.layer.workspace():
-        for block in range(2 if quick else 1 + BLOCKS):  # in the first it is found how many passes a block has
-            for name, engine in engines.items():
-                time.sleep(0 if quick else PAUSE)
-                first = min(sum(engine.passes()) for _ in range(1 if quick else 3))
-                if block:
-                    times[name] += [engine.passes() for _ in range(counts[name])]
-                counts[name] = 1 if quick else max(3, min(100, int(BLOCK_SECONDS / first)))
+    for block in range(2 if quick else 1 + BLOCKS):  # in the first it is found how many passes a block has
+        for name, engine in engines.items():
+            time.sleep(0 if quick else PAUSE)
+            first = min(sum(engine.passes()) for _ in range(1 if quick else 3))
+            if block:
+                times[name] += [engine.passes() for _ in range(counts[name])]
+            counts[name] = 1 if quick else max(3, min(100, int(BLOCK_SECONDS / first)))
     return {name: [statistics.median(column) for column in zip(*values)] for name, values in times.items()}, ours
 
 

@@ -47,8 +47,8 @@ def ways():
         for way, tree in trees.items():
             ours, pool = np.sort(times[way]), np.sort(times["pool"])
             ratios = [ours[i] / pool[i] for i in (0, len(pool) // 10, len(pool) // 2)]
-            print(f"{case:<12} {way:<12} {np.median(ours) * 1e3:>9.2f} " + " ".join(f"{ratio:>6.2f}" for ratio in ratios)
-                  + f" {tree('peak'):>9.0f}", flush=True)
+            print(f"{case:<12} {way:<12} {np.median(ours) * 1e3:>9.2f} "
+                  + " ".join(f"{ratio:>6.2f}" for ratio in ratios) + f" {tree('peak'):>9.0f}", flush=True)
             tree.close()
 
 

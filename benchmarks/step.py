@@ -112,7 +112,8 @@ def difference(system, batch, make, dtype, steps, lr):
         theirs, ours = peer.networks[name], network.state_dict()
         pairs = {key: (ours[key], value) for key, value in theirs.state_dict().items()}
         if name == "generator" or peer.fused:  # as written, D's gradient holds G's step, too
-            grads = {f"{prefix}{key}": grad for prefix, layer in network.named_layers() for key, grad in layer.grads.items()}
+            grads = {f"{prefix}{key}": grad for prefix, layer in network.named_layers()
+                     for key, grad in layer.grads.items()}
             pairs |= {f"gradient of {key}": (grads[key], p.grad) for key, p in theirs.named_parameters()}
         order = np.inf if dtype == "float64" else 2
         errors += [(relative_error(a, b.detach().numpy(), order), f"{name}'s {key}") for key, (a, b) in pairs.items()]

@@ -39,11 +39,10 @@ def train_classifier(dataset, epochs, batch_size=100, seed=0):
     for step in range(steps):
         images, labels = batches.batch(step)
         network.set_step(seed, step)
-        with network.workspace():
-            loss.forward(network.forward(scaled(images)), labels)
-            network.zero_grad()
-            network.backward(loss.backward(), wrt="params")
-            optimizer.step()
+        loss.forward(network.forward(scaled(images)), labels)
+        optimizer.zero_grad()
+        network.backward(loss.backward(), wrt="params")
+        optimizer.step()
     return network.eval()
 
 
@@ -103,7 +102,8 @@ def main():
     right = probabilities(network, scaled(test.images)).argmax(axis=1) == test.labels
     print(f"Classifier: {right.mean():.2%} of {len(test):,} {'training' if args.short else 'test'} images right\n")
 
-    untrained = scratchgan.recipes.get(game.record["name"]).build(seed=1, **game.record["settings"])
+    record = game.record
+    untrained = scratchgan.recipes.get(record["name"]).build(1, "cpu", record["facts"], **record["settings"])
     samples = game.sample(SAMPLES, seed=1)
     print(f"{'1,000 of':<22} {'above 0.9':>9}   {'rarest digit':>14}   {' '.join(f'{d:>4}' for d in range(10))}")
     p = probabilities(network, samples)

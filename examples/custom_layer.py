@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchgan import initializers, kernels
+from scratchgan import initializers
 from scratchgan.gradcheck import check_layer, table
 from scratchgan.layers import Layer, Linear, Sequential
 from scratchgan.losses import MSELoss
@@ -36,27 +36,23 @@ class Swish(Layer):
         self.add_parameter("beta", ((features,), initializers.uniform(0.5, 1.5)))
 
     def forward(self, x):
-        self.check_input(x, self.features)
-        self.cache = x
-        return x * kernels.sigmoid(self.params["beta"] * x)
+        s = self.ops(x).sigmoid(self.params["beta"] * x)
+        return self.keep(x * s, x, s)                                   # y, and what backward needs
 
     def backward(self, dy, wrt="all"):
-        x, beta = self.kept(), self.params["beta"]
-        self.check_gradient(dy, x.shape, x.dtype, wrt)
-        s = kernels.sigmoid(beta * x)
+        x, s = self.kept(dy, wrt)
         slope = s * (1 - s)
         if wrt != "input":
-            self.accumulate("beta", (dy * x * x * slope).sum(axis=0))
-        return None if wrt == "params" else dy * (s + beta * x * slope)
+            self.accumulate("beta", (dy * x * x * slope).sum(axis=0))   # dbeta
+        return None if wrt == "params" else dy * (s + self.params["beta"] * x * slope)
 
 
 class WrongSwish(Swish):
     """The formula for beta = 1: right for a new layer of many libraries, wrong once beta has moved."""
 
     def backward(self, dy, wrt="all"):
-        super().backward(dy, "params" if wrt != "input" else "input")
-        x = self.kept()
-        s = kernels.sigmoid(self.params["beta"] * x)
+        super().backward(dy, wrt)
+        x, s = self.kept(dy, wrt)
         return None if wrt == "params" else dy * (s + x * s * (1 - s))
 
 
@@ -87,7 +83,7 @@ def learn_a_curve(steps):
         value = loss.forward(network.forward(x), target)
         if step == 0:
             print(f"mean squared error before training {float(value):.4f}", end="")
-        network.zero_grad()
+        optimizer.zero_grad()
         network.backward(loss.backward(), wrt="params")
         optimizer.step()
     print(f", after {steps} steps {float(loss.forward(network.forward(x), target)):.6f}")

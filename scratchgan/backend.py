@@ -1,4 +1,4 @@
-"""The array module: NumPy, or CuPy for CUDA; and memory for results. The only room that imports CuPy, when asked for it.
+"""The array module, NumPy or CuPy for CUDA, and memory for results. The only room that imports CuPy, when asked to.
 
 Code elsewhere never names a device: it asks `array_module(x)` for the module that x belongs to and calls
 functions that both have.

@@ -207,8 +207,8 @@ def transposed_convolution(graph, at, x):
     Elsewhere the padding at the end is less by it; what is left reaches beyond all products and holds the bias alone.
     """
     layer, g = at.layer, at.layer.geometry
-    allowed = [p if p < s else 0 for p, s in zip(layer.output_padding, g.stride)]
-    rest = [p - q for p, q in zip(layer.output_padding, allowed)]
+    allowed = [p if p < s else 0 for p, s in zip(layer.extra, g.stride)]
+    rest = [p - q for p, q in zip(layer.extra, allowed)]
     begin, end = zip(*g.padding)
     pads = (*begin, *(max(p - r, 0) for p, r in zip(end, rest)))
     beyond = [max(r - p, 0) for p, r in zip(end, rest)]
@@ -247,26 +247,24 @@ def layer_norm(graph, at, x):
 
 def padded(graph, at, x, value):
     """x with its padding and what the last windows need beyond it, so that every window lies inside."""
-    layer, after = at.layer, []
-    for n, m, k, s, p, d in zip(at.x_shape[-2:], at.y_shape[-2:], layer.kernel_size, layer.stride, layer.padding,
-                                layer.dilation):
+    g, after = at.layer.geometry, []
+    for n, m, k, s, p, d in zip(at.x_shape[-2:], at.y_shape[-2:], g.kernel, g.stride, g.padding, g.dilation):
         after.append(max(0, (m - 1) * s + d * (k - 1) + 1 - n - p))
-    pads = [0, 0, *layer.padding, 0, 0, *after]
+    pads = [0, 0, *g.padding, 0, 0, *after]
     return graph.add("Pad", x, graph.array(pads), graph.array(float(value))) if any(pads) else x
 
 
 def max_pool(graph, at, x):
-    layer = at.layer
-    return graph.add("MaxPool", padded(graph, at, x, -np.inf), kernel_shape=layer.kernel_size, strides=layer.stride,
-                     dilations=layer.dilation)
+    g = at.layer.geometry
+    return graph.add("MaxPool", padded(graph, at, x, -np.inf), kernel_shape=g.kernel, strides=g.stride,
+                     dilations=g.dilation)
 
 
 def avg_pool(graph, at, x):
     """The mean over whole windows, times what the layer divides by instead of their size."""
-    layer = at.layer
-    y = graph.add("AveragePool", padded(graph, at, x, 0), kernel_shape=layer.kernel_size, strides=layer.stride)
-    whole = np.prod(layer.kernel_size)
-    factor = whole / layer.divisor(at.x_shape, np.empty(at.y_shape))
+    g, like = at.layer.geometry, np.empty(at.x_shape, np.float32)
+    y = graph.add("AveragePool", padded(graph, at, x, 0), kernel_shape=g.kernel, strides=g.stride)
+    factor = np.prod(g.kernel) / at.layer.divisor(at.layer.window(like), like)
     return y if np.all(factor == 1) else graph.add("Mul", y, graph.array(factor))
 
 

@@ -9,6 +9,7 @@ import functools
 import numpy as np
 
 from scratchgan import backend, kernels
+from scratchgan.layers.base import Layer
 
 
 def exponential_decay(initial, factor, floor=0.0):
@@ -40,6 +41,9 @@ class Optimizer:
 
     def __init__(self, network, lr, momentum=0.0, weight_decay=0.0):
         name = type(self).__name__
+        if not isinstance(network, Layer):
+            raise TypeError(f"{name}: expected a network (a Layer), got {type(network).__name__}; an optimizer takes "
+                            "the network itself, not its parameters")
         for what, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not callable(value) and not (value >= 0 and np.isfinite(value)):
                 raise ValueError(f"{name}: {what} must be a finite number >= 0, not {value}")

@@ -68,7 +68,8 @@ def _watched_class(kind, key, around):
 
 def things_of(system):
     """{(network, prefix): layer} of all layers in forward order, {(name of an optimizer, None): optimizer}."""
-    layers = {(name, prefix): layer for name, network in system.networks.items() for prefix, layer in network.named_layers()}
+    layers = {(name, prefix): layer for name, network in system.networks.items()
+              for prefix, layer in network.named_layers()}
     return layers | {(name, None): optimizer for name, optimizer in system.optimizers.items()}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import fails
 from PIL import Image
 
 from scratchgan import backend
@@ -34,25 +35,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-def listing(folder):
-    """Everything below a folder: names, and what is in the files."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def fails(arguments, capsys, tmp_path, *parts):
-    """The command must fail as the first lines of this file say; its sentence must have the `parts`."""
-    before = listing(tmp_path)
-    capsys.readouterr()
-    status = main(arguments.split() if isinstance(arguments, str) else arguments)
-    error = capsys.readouterr().err
-    assert status == 2, error
-    assert error.startswith("scratchgan: error: ") and error.count("\n") == 1 and error.endswith("\n")
-    assert "Traceback" not in error and len(error) < 700
-    for part in parts:
-        assert part in error, error
-    assert listing(tmp_path) == before
-
-
 # -- options -------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
@@ -67,6 +49,14 @@ OPTIONS = {
     "train --lr-d inf": "--lr-d must be a finite number above 0",
     "train --lr-g x": "--lr-g must be a finite number above 0, not 'x'",
     "train --batch-size 0": "--batch-size must be",
+    "train --beta1 2": "--beta1 must be a number from 0 to 1, not '2'",
+    "train --z-dim 0": "--z-dim must be a whole number, 1 or more, not '0'",
+    "train mlp --widths-g 256,x": "--widths-g must be whole numbers, 1 or more, such as 256,512, not '256,x'",
+    "train dcgan28 --widths-g 3": "recipe dcgan28 has no setting --widths-g, its settings are --z-dim, --ngf, --ndf",
+    "profile mlp --ngf 3": "recipe mlp has no setting --ngf",
+    "train mlp --nonesuch 3": "unrecognized arguments: --nonesuch 3",
+    "train --data digits --drop-last --batch-size 2000": "digits has 1797 examples, fewer than the batch size 2000",
+    "recipes nonesuch": "Unknown recipe 'nonesuch': choose one of mlp",
     "train --threads 0": "--threads must be a whole number, from 1 to 1,024",
     "train --threads 99999": "--threads must be",
     "train --seed x": "--seed must be a whole number, 0 or more, not 'x'",
@@ -101,6 +91,8 @@ OPTIONS = {
     "gradcheck Nonesuch": "Unknown name 'Nonesuch': choose from Linear",
     "gradcheck nonesuch:Layer": "The module 'nonesuch' cannot be imported",
     "gradcheck scratchgan.layers:Nonesuch": "has no 'Nonesuch'",
+    "gradcheck Linear --zero bias": "--zero is for targets of your own, as in package.module:Name, not for 'Linear'",
+    "gradcheck Linear --no-batch-of-one": "--no-batch-of-one is for targets of your own",
     "gradcheck math:pi": "must be a Layer or a Loss",
     "gradcheck Linear --input-shape 4,x": "--input-shape must be sizes with commas between them, such as 4,3, not",
     "gradcheck Linear --input-shape -1,3": "--input-shape",
@@ -110,8 +102,8 @@ OPTIONS = {
     "profile mlp --batch-size x": "--batch-size must be",
     "profile mlp --threads 0": "--threads must be",
     "profile mlp --channels 2": "--channels must be 1 (grey) or 3 (colour), not '2'",
-    "train mlp --joint-batch": "recipe mlp has no setting joint_batch, it has no batch normalisation: leave",
-    "profile mlp --channels 3": "recipe mlp has no setting channels, it makes grey images only",
+    "train mlp --joint-batch": "recipe mlp has no setting --joint-batch, its settings are --z-dim, --widths-g, ",
+    "profile mlp --channels 3": "recipe mlp makes grey images only: leave --channels out",
     "profile mlp --device tpu": "invalid choice: 'tpu' (choose from",
     "profile mlp --out chart.jpg": "--out must be a folder that exists or a file that ends in .png, .svg, .pdf, not",
     "profile mlp --out nowhere/chart.png": "there is no folder nowhere to write chart.png to",
@@ -340,6 +332,8 @@ RESUME = {
     "train nonesuch --resume RUN": (None, "is of recipe mlp, not nonesuch"),
     "train --resume RUN --lr 1": (None, "--lr cannot be given with --resume"),
     "train --resume RUN --seed 0": (None, "--seed cannot be given with --resume"),
+    "train --resume RUN --z-dim 3": (None, "--z-dim cannot be given with --resume"),
+    "train --resume RUN --drop-last": (None, "--drop-last cannot be given with --resume"),
     "train --resume RUN --flip": (None, "--flip cannot be given with --resume"),
     "train --resume RUN --out other": (None, "--out cannot be given with --resume"),
     "train --resume RUN --steps 9 --data mine.npy": (None, "The data are not those of the run"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import TINY, call
 from PIL import Image
 
 import scratchgan
@@ -18,8 +19,6 @@ from scratchgan.cli import main, sampling
 from scratchgan.cli import training as train_command
 
 pytestmark = pytest.mark.usefixtures("alone")
-
-TINY = ["train", "--data", "digits", "--steps", "30", "--device", "cpu", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +34,6 @@ def run(trained):
     """The run, as runs/mlp in the folder we are in."""
     shutil.copytree(trained, "runs/mlp")
     return Path("runs/mlp")
-
-
-def call(capsys, *arguments, status=0):
-    """What a command prints: its standard output, or the error if `status` tells of one."""
-    assert main([str(argument) for argument in arguments]) == status
-    captured = capsys.readouterr()
-    return captured.err if status else captured.out
 
 
 def read(path):
@@ -98,6 +90,30 @@ def test_options_reach_the_run():
     assert (config["log_every"], config["sample_every"], config["checkpoint_every"], config["keep"]) == (2, 3, 1, 2)
     assert config["threads"] == 1 and config["device"] == "cpu"
     assert sorted(path.name for path in Path("runs/mlp/checkpoints").iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_runs_begun_at_once_take_names_one_after_the_other(capsys, monkeypatch, trained):
+    """Another run takes the name that is free while the data are loaded."""
+    from scratchgan import data
+    load, taken = data.load, []
+
+    def late(*arguments, **options):
+        for name in ("mlp", "mlp-2"):
+            shutil.copytree(trained, Path("runs", name))
+            taken.append(name)
+        return load(*arguments, **options)
+    monkeypatch.setattr(data, "load", late)
+    out = call(capsys, *TINY)
+    assert taken and "runs/mlp exists: writing to runs/mlp-3" in out and "writing to runs/mlp-3;" in out
+    assert training.RunFolder.open("runs/mlp-3").rows()[-1]["step"] == 30
+
+
+def test_processes_begun_at_once_have_folders_of_their_own():
+    command = [sys.executable, "-m", "scratchgan", *TINY[:3], "--steps", "3", "--quiet"]
+    processes = [subprocess.Popen([*command, "--seed", str(seed)]) for seed in range(3)]
+    assert [process.wait(60) for process in processes] == [0] * 3
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["mlp", "mlp-2", "mlp-3"]
+    assert sorted(training.RunFolder.open(path).config["seed"] for path in Path("runs").iterdir()) == [0, 1, 2]
 
 
 def test_the_length_is_the_recipe_s_by_default(monkeypatch):
@@ -290,34 +306,45 @@ def test_data_list_and_fetch(capsys, monkeypatch, tmp_path):
     assert asked == [tmp_path]
 
 
-def test_recipes_lists_names_and_sources(capsys):
-    lines = [" ".join(line.split()) for line in call(capsys, "recipes").splitlines()]
-    recipes = [scratchgan.recipes.get(name) for name in scratchgan.recipes.names()]
-    assert lines == [f"{recipe.name} {recipe.summary} source: {recipe.source}" for recipe in recipes]
-
-
-@pytest.mark.parametrize("name", scratchgan.recipes.names())
-def test_recipes_describes_one(capsys, name):
-    recipe = scratchgan.recipes.get(name)
-    lines = [" ".join(line.split()) for line in call(capsys, "recipes", name).splitlines()]
-    assert lines[:2] == [f"{name}: {recipe.summary}", f"source: {recipe.source}"]
-    assert "generator output parameters" in lines and any(line.startswith("objective: ") for line in lines)
-    assert sum(line.startswith("optimizer of ") and "Adam(lr=" in line for line in lines) == 2
-    assert f"schedule: {recipe.epochs} epochs, at least {recipe.min_steps:,} steps; batches of {recipe.batch_size} " in "".join(
-        line for line in lines if line.startswith("schedule"))
-    for setting in recipe.settings:
-        assert any(line.startswith(f"{setting.option} ") and setting.help in line for line in lines)
-    system = recipe.build()
-    counts = [int(line.rpartition(" ")[2].replace(",", "")) for line in lines if line.startswith("in all ")]
-    assert counts == [network.theta.size for network in system.networks.values()]
-    if name == "mlp":
-        assert "0 Linear(64, 256) 256 16,640" in lines and "4 Linear(128, 1) 1 129" in lines and "input 64" in lines
-
-
 def test_info_names_versions_threads_devices_and_data(capsys):
     rows = dict(line.split(maxsplit=1) for line in call(capsys, "info").splitlines() if not line.startswith("data"))
     assert rows["numpy"] == np.__version__ and rows["python"].startswith(sys.version.split()[0])
     assert "threads" in rows["BLAS"] and "cores" in rows["cpu"] and "cuda" in rows
+
+
+def test_gradcheck_passes_its_options_on(capsys, monkeypatch):
+    import contextlib
+
+    import scratchgan.gradcheck
+    from scratchgan import kernels
+    asked, plain = [], []
+
+    @contextlib.contextmanager
+    def context():
+        plain.append(True)
+        yield
+
+    def run(names, input_shape=None, **options):
+        asked.append((names, input_shape, options))
+        return []
+    monkeypatch.setattr(scratchgan.gradcheck, "run", run)
+    monkeypatch.setattr(scratchgan.gradcheck, "table", lambda reports: "")
+    monkeypatch.setattr(kernels, "plain", context, raising=False)
+    call(capsys, "gradcheck", "Linear")
+    call(capsys, "gradcheck", "mine:Net", "--zero", "0.bias", "--zero", "3.bias", "--no-batch-of-one")
+    assert asked == [(["Linear"], None, {}),
+                     (["mine:Net"], None, {"zero": ("0.bias", "3.bias"), "batch_of_one": False})] and not plain
+    call(capsys, "gradcheck", "--plain")
+    assert plain == [True]
+
+
+def test_gradcheck_of_a_network_that_normalises(capsys, monkeypatch):
+    Path("nets.py").write_text("from scratchgan.layers import BatchNorm1d, Linear, Sequential, Tanh\n"
+                               "def Net():\n"
+                               "    return Sequential(Linear(4, 6, bias=False), BatchNorm1d(6), Tanh())\n")
+    monkeypatch.syspath_prepend(os.getcwd())
+    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4", "--no-batch-of-one"]) == 0
+    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4"]) == 1
 
 
 def test_gradcheck_prints_a_table_and_fails_where_a_gradient_is_wrong(capsys, monkeypatch):
@@ -325,7 +352,8 @@ def test_gradcheck_prints_a_table_and_fails_where_a_gradient_is_wrong(capsys, mo
     import scratchgan.gradcheck
     right = scratchgan.gradcheck.run(["Tanh"])
 
-    def run(names, input_shape=None):
+    def run(names, input_shape=None, **options):
+        assert not options
         assert names == ["mine:Layer"] and input_shape == (4, 3)
         right[0].add("x", "complex step", False)
         return right
@@ -350,27 +378,3 @@ def test_free_name(tmp_path):
     assert train_command.free_name(path) == path
     path.symlink_to(tmp_path / "nowhere")
     assert train_command.free_name(path) == tmp_path / "a-2"
-
-
-# -- as a process --------------------------------------------------------------------------------------------------
-
-
-def test_python_m_scratchgan():
-    code = "import sys, scratchgan.cli; scratchgan.cli.main(['--help']); sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
-    done = subprocess.run([sys.executable, "-m", "scratchgan", "train", "--lr", "-1"], capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == 2 and done.stderr.startswith("scratchgan: error: --lr must") and not done.stdout
-
-
-def test_the_console_script_and_a_pipe_that_nobody_reads():
-    script = Path(sys.executable).with_name("scratchgan")
-    if not script.exists():
-        pytest.skip("the package is not installed beside this Python")
-    # Closed before anything is written: the first flush fails, whatever the size of the pipe.
-    ours, theirs = os.pipe()
-    os.close(ours)
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run([script, "recipes"], stdout=theirs, stderr=subprocess.PIPE, env=buffered, check=False)
-    os.close(theirs)
-    assert done.returncode == 141 and done.stderr == b""

@@ -191,7 +191,7 @@ def test_onnx_leaves_the_game_as_it_is(dtype):
     theta = system.generator.theta.copy()
     model = onnx_model(system).SerializeToString()
     assert np.array_equal(system.generator.theta, theta) and system.generator.dtype == dtype
-    assert all(layer.training and layer.cache is None for _, layer in system.generator.named_layers())
+    assert all(layer.training and layer._kept is None for _, layer in system.generator.named_layers())
     assert_same_images(system, model)
 
 

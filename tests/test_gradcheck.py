@@ -10,6 +10,7 @@ from broken_layers import BROKEN, CORRECT, BatchNorm, CentredSquare, Dense, Nega
 
 from scratchgan import gradcheck, initializers
 from scratchgan.gan import Game, Latent, Minimax, NonSaturating, objectives
+from scratchgan.gan.passes import Scores
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.layers import (
     BatchNorm1d,
@@ -408,6 +409,127 @@ def test_a_wrong_gradient_through_the_discriminator_is_blamed_on_the_generator()
 
     wrong = gradcheck.check_game(game(discriminator=Sequential(WrongThrough(6, 1))), REAL).wrong
     assert wrong == [f"generator.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+
+
+class StaleCache(Game):
+    """Scores both kinds before it goes back through either: the gradient on real samples meets the fakes' caches."""
+
+    def discriminator_gradient(self, real, fake, labels=None):
+        D, real = self.discriminator, real.reshape(fake.shape)
+        D.zero_grad()
+        scores = Scores(D.forward(real), D.forward(fake))
+        for dscores in self.objective.grad_d(scores.real, scores.fake):
+            D.backward(dscores, "params")
+        return scores, {"loss_d": lambda: self.objective.loss_d(scores.real, scores.fake)}
+
+
+class WillingToBeFooled(Game):
+    """G's step leaves its gradient in D, too."""
+
+    def generator_gradient(self, real, fake, labels=None, scores=None):
+        D = self.discriminator
+        of_fake = D.forward(fake)
+        dx = D.backward(self.objective.grad_g(of_fake))
+        self.generator.zero_grad()
+        self.generator.backward(dx, "params")
+        return {"loss_g": lambda: self.objective.loss_g(of_fake)}
+
+
+class ReachesG(Game):
+    """D's step goes on into G."""
+
+    def discriminator_gradient(self, real, fake, labels=None):
+        result = super().discriminator_gradient(real, fake, labels)
+        self.generator.backward(np.ones_like(fake))
+        return result
+
+
+class ForgetsAPenalty(Game):
+    """Its loss has the penalty, its gradient has not."""
+
+    def discriminator_gradient(self, real, fake, labels=None):
+        scores, metrics = super().discriminator_gradient(real, fake, labels)
+        loss, theta = metrics["loss_d"], self.discriminator.theta
+        return scores, metrics | {"loss_d": lambda: loss() + (theta * theta).sum()}
+
+
+def of_kind(kind, **settings):
+    ours = game(**settings)
+    return kind(ours.generator, ours.discriminator, ours.objective, ours.optimizer_g, ours.optimizer_d,
+                latent=ours.latent, sample_shape=ours.sample_shape)
+
+
+def test_gradients_that_a_game_of_ones_own_gets_wrong_are_named():
+    wrong = gradcheck.check_game(of_kind(StaleCache), REAL).wrong
+    assert "discriminator.0.weight" in wrong and all(name.startswith("discriminator") for name in wrong)
+    report = gradcheck.check_game(of_kind(WillingToBeFooled), REAL)
+    assert report.wrong == ["generator"]
+    assert "it changes the discriminator's gradient" in str(report)
+    assert gradcheck.check_game(of_kind(ReachesG), REAL).wrong[0] == "discriminator"
+    wrong = gradcheck.check_game(of_kind(ForgetsAPenalty), REAL).wrong
+    assert wrong and all(name.startswith("discriminator.") for name in wrong)
+
+
+# -- zero up to rounding -------------------------------------------------------------------------------------------
+
+
+NORMALISED = {"linear": (lambda: Sequential(Linear(4, 6), BatchNorm1d(6), Tanh(), Linear(6, 2)), (5, 4), "0.bias"),
+              "wide": (lambda: Sequential(Linear(40, 60), BatchNorm1d(60), ReLU(), Linear(60, 1)), (9, 40), "0.bias"),
+              "convolution": (lambda: Sequential(Conv2d(2, 3, 3), InstanceNorm2d(3), Tanh(), Conv2d(3, 1, 2)),
+                              (2, 2, 6, 6), "0.bias")}
+
+
+def oracle_rows(report, tensor):
+    return [row.check for row in report.rows if row.tensor == tensor and row.check != "float32"]
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_a_bias_before_normalisation_has_a_gradient_of_zero(name, scale):
+    make, shape, bias = NORMALISED[name]
+    net = make().initialize(3)
+    net[0].params["weight"][...] *= scale
+    x = np.random.default_rng(0).standard_normal(shape)
+    report = gradcheck.check_network(net, x)
+    assert "gradient is zero up to rounding: nothing was checked" in oracle_rows(report, bias)
+    assert "complex step" not in oracle_rows(report, bias)
+    assert f"{bias}: gradient is zero up to rounding" in str(report)
+    said = gradcheck.check_network(net, x, zero=(bias,))
+    assert "gradient is zero" in oracle_rows(said, bias)
+    assert "0.weight" in gradcheck.check_network(net, x, zero=(bias, "0.weight")).wrong
+
+
+def test_a_gradient_that_is_small_but_not_zero_is_checked():
+    """Through nine saturated layers the first layer's gradient is tiny: 1e-9 of the last one's."""
+    net = Sequential(*(layer for _ in range(9) for layer in (Linear(4, 4), Tanh()))).initialize(0)
+    net.theta[...] *= 0.2
+    report = gradcheck.check_network(net, input_shape=(5, 4)).raise_if_failed()
+    assert all("complex step" in oracle_rows(report, f"{2 * i}.weight") for i in range(9))
+
+
+def test_a_wrong_gradient_does_not_hide_as_rounding():
+    class Vanishes(Dense):
+        def add_gradients(self, dy):
+            super().add_gradients(dy)
+            self.grads["bias"] *= 1e-16
+    assert gradcheck.check_network(Sequential(Vanishes(), Tanh()), input_shape=(4, 3)).wrong == ["0.bias"]
+
+    class Invents(CenteredBias):
+        def add_gradients(self, dy):
+            super().add_gradients(dy)
+            self.grads["bias"] += 1e-6
+    assert "0.bias" in gradcheck.check_network(Sequential(Invents(), Tanh()), input_shape=(4, 3)).wrong
+
+
+def test_games_know_gradients_of_zero():
+    G = Sequential(Linear(5, 8), BatchNorm1d(8), LeakyReLU(0.2), Linear(8, 6), Tanh())
+    D = Sequential(Linear(6, 12), BatchNorm1d(12), LeakyReLU(0.2), Linear(12, 1))
+    ours = game(G, D, objectives.get("relativistic"))
+    report = gradcheck.check_game(ours, REAL).raise_if_failed()
+    zero = {"generator.0.bias", "discriminator.0.bias", "discriminator.3.bias"}
+    assert {row.tensor for row in report.rows if "zero up to rounding" in row.check} == zero
+    gradcheck.check_game(ours, REAL, zero=zero).raise_if_failed()
+    assert gradcheck.check_game(ours, REAL, zero=("generator.0.weight",)).wrong == ["generator.0.weight"]
 
 
 # -- reports --------------------------------------------------------------------------------------------------------

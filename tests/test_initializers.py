@@ -1,6 +1,8 @@
 """Initial weights: the distributions, their bounds, and where they are drawn from."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -65,3 +67,18 @@ def test_initialize_draws_by_seed_and_key():
     expected = initializers.fan_in_uniform(4)((4, 4), 1, "init/2.weight")
     assert np.array_equal(a.state_dict()["2.weight"], expected)
     assert not np.any(network().initialize(1, "generator").theta == a.theta)
+
+
+@pytest.mark.parametrize("init", [
+    initializers.zeros, initializers.ones, initializers.constant(np.array([[1.0, 2.0]] * 3)),
+    initializers.uniform(-1, 2), initializers.normal(0.02, 1.0), initializers.fan_in_uniform(4),
+    initializers.xavier_uniform(2.0), initializers.xavier_normal(), initializers.kaiming_uniform(0.2),
+    initializers.kaiming_normal()], ids=lambda init: f"{init.func.__name__}{init.args[:1] if init.args else ''}"[:30])
+def test_pickled_and_copied_they_draw_the_same(init):
+    for again in (pickle.loads(pickle.dumps(init)), copy.deepcopy(init)):
+        assert again((3, 2), 5, "x").tobytes() == init((3, 2), 5, "x").tobytes()
+
+
+def test_marginal_logit_may_be_pickled():
+    init = pickle.loads(pickle.dumps(initializers.marginal_logit(np.full((4, 1, 2), 0.25))))
+    assert init((2,), 0, "bias") == pytest.approx(math.log(0.25 / 0.75))

@@ -122,10 +122,63 @@ def test_schedules_follow_the_step():
     (lambda n: Adam(n, betas=(0.9, 1.0)), "Adam: betas must be numbers from 0 to below 1"),
     (lambda n: SGD(n, nesterov=True), "SGD: nesterov needs a momentum"),
     (lambda n: RMSprop(n, momentum=-0.1), "RMSprop: momentum must be a finite number >= 0"),
+    (lambda n: Adam(n, eps=-1.0), r"Adam: eps must be a finite number >= 0, not -1\.0"),
+    (lambda n: Adam(n, eps=float("nan")), "Adam: eps must be a finite number >= 0, not nan"),
+    (lambda n: RMSprop(n, eps=float("inf")), "RMSprop: eps must be a finite number >= 0, not inf"),
+    (lambda n: RMSprop(n, eps=-1e-9), "RMSprop: eps must be a finite number >= 0, not -1e-09"),
+    (lambda n: RMSprop(n, alpha=2.0), r"RMSprop: alpha must be a number from 0 to below 1, not 2\.0"),
+    (lambda n: RMSprop(n, alpha=-0.1), r"RMSprop: alpha must be a number from 0 to below 1, not -0\.1"),
+    (lambda n: RMSprop(n, alpha=float("nan")), "RMSprop: alpha must be a number from 0 to below 1, not nan"),
+    (lambda n: Adam(n, betas=(float("nan"), 0.9)), "Adam: betas must be numbers from 0 to below 1"),
+    (lambda n: Adam(n, weight_decay=-1), "Adam: weight_decay must be a finite number >= 0, not -1"),
 ])
 def test_refuses_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make(Linear(2, 2))
+
+
+@pytest.mark.parametrize("what", [Linear(2, 2).parameters(), list(Linear(2, 2).parameters()), Linear(2, 2).theta, None],
+                         ids=["generator", "list", "array", "None"])
+def test_takes_a_network(what):
+    with pytest.raises(TypeError, match=f"Adam: .*network.*{type(what).__name__}"):
+        Adam(what)
+
+
+def test_numbers_at_the_edge_are_taken():
+    network = Linear(2, 2)
+    assert Adam(network, eps=0.0, betas=(0, 0)).eps == 0 and RMSprop(network, alpha=0, eps=0).alpha == 0
+
+
+@pytest.mark.parametrize("make", [SGD, RMSprop, Adam])
+def test_zero_grad_is_the_networks(make):
+    network = Linear(4, 3)
+    optimizer = make(network)
+    network.backward(network(np.ones((2, 4), np.float32)))
+    assert network.grad.any()
+    optimizer.zero_grad()
+    assert not network.grad.any()
+    start = network.theta.copy()
+    optimizer.step()
+    assert np.array_equal(network.theta, start)
+
+
+def test_a_loop_of_ones_own_as_in_pytorch():
+    """zero_grad, backward, step: the same weights as PyTorch's own loop."""
+    torch = pytest.importorskip("torch")
+    network, x = Linear(4, 3).initialize(0), np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    module = torch.nn.Linear(4, 3)
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in network.state_dict().items()})
+    optimizer, peer = Adam(network, lr=0.1), torch.optim.Adam(module.parameters(), lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        y = network(x)
+        network.backward(2 * y / y.size)
+        optimizer.step()
+        peer.zero_grad()
+        module(torch.from_numpy(x)).square().mean().backward()
+        peer.step()
+    for key, value in network.state_dict().items():
+        np.testing.assert_allclose(value, module.state_dict()[key].numpy(), rtol=1e-3, atol=1e-5)
 
 
 def test_refuses_a_state_of_another_network():

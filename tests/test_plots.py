@@ -6,11 +6,18 @@ from PIL import Image
 
 from scratchgan import plots
 from scratchgan.files import replacing
+from scratchgan.system import Grid, Panel, Points
 
 
 def ramp(n, c=1, h=4, w=6):
     """n images, image i all of one value, from -1 to 1."""
     return np.broadcast_to(np.linspace(-1, 1, n)[:, None, None, None], (n, c, h, w)).astype(np.float32)
+
+
+PANELS = (Panel("loss (nats)", {"loss_d": "D's loss", "loss_g": "G's loss"}),
+          Panel("mean probability of being real", {"d_real": "D(x)", "d_fake": "D(G(z))", "d_fake_after": "after"},
+                "probability"),
+          Panel("norm of the gradient (L2)", {"grad_norm_discriminator": "D", "grad_norm_generator": "G"}, "log"))
 
 
 def row(step, **values):
@@ -53,6 +60,26 @@ def test_grid_of_colour_images():
 def test_values_outside_are_clipped_and_what_is_no_number_is_black():
     x = np.array([-3, -1, 0.5, 1, 7, np.nan, np.inf, -np.inf], np.float32)
     assert plots.to_pixels(x).tolist() == [0, 0, 191, 255, 255, 0, 255, 0]
+
+
+def test_other_value_ranges():
+    x = np.array([0, 0.5, 1, 2], np.float32)
+    assert plots.to_pixels(x, (0, 1)).tolist() == [0, 128, 255, 255]
+    assert plots.unit(np.array([-4.0, 0.0, 4.0, 9.0]), (-4, 4)).tolist() == [0, 0.5, 1, 1]
+    grid = plots.drawn(Grid(np.zeros((4, 1, 3, 3)), 2), (0, 1))
+    assert set(grid.ravel().tolist()) == {0, plots.BACKGROUND}
+    assert plots.drawn(None) is None
+
+
+def test_points_lie_where_they_are():
+    data = np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]], np.float32)
+    picture = plots.drawn(Points(data, np.array([[0.5, 1.0], [9, 0], [np.nan, 0]], np.float32)))
+    assert picture.shape == (plots.PLANE, plots.PLANE, 3) and picture.dtype == np.uint8
+    blue, red = ((picture == list(bytes.fromhex(colour[1:]))).all(axis=-1) for colour in (plots.BLUE, plots.VERMILION))
+    assert blue.sum() == 4 * plots.DOT**2 and red.sum() == plots.DOT**2  # one sample lies outside, one is no number
+    rows, columns = red.nonzero()
+    assert rows.mean() < plots.PLANE / 4 and plots.PLANE / 2 < columns.mean() < 0.75 * plots.PLANE  # up, and right
+    assert plots.points(np.zeros((3, 2)), np.zeros((3, 2))).min() == 0  # one point only
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (2, 2, 4, 4), (0, 1, 4, 4)])
@@ -112,7 +139,7 @@ def test_gif_of_colours_with_captions(tmp_path):
 
 
 def test_curves_show_every_metric_over_epochs():
-    figure = plots.curves([row(step, loss_d=step / 10) for step in range(10, 60, 10)], 10, "a run")
+    figure = plots.curves([row(step, loss_d=step / 10) for step in range(10, 60, 10)], PANELS, 10, "a run")
     top, _, bottom = figure.axes
     assert figure.get_suptitle() == "a run" and bottom.get_xlabel() == "epoch"
     assert [axes.get_ylabel() for axes in figure.axes] == [
@@ -126,24 +153,39 @@ def test_curves_show_every_metric_over_epochs():
 
 
 def test_no_legend_lies_over_its_axes():
-    figure = plots.curves([row(step) for step in range(10, 60, 10)], 10)
+    figure = plots.curves([row(step) for step in range(10, 60, 10)], PANELS, 10)
     figure.canvas.draw()
     for axes in figure.axes:
         assert axes.get_legend().get_window_extent().y0 >= axes.bbox.y1 - 1
 
 
-def test_curves_of_scores_are_not_called_probabilities():
-    middle = plots.curves([row(10, d_real=-3.0), row(20)]).axes[1]
-    assert middle.get_ylabel() == "mean score D gives"
-    assert plots.curves([row(10), row(20)]).axes[-1].get_xlabel() == "step"
+def test_the_scale_of_a_panel():
+    loss, middle, bottom = plots.curves([row(10), row(20)], PANELS).axes
+    assert middle.get_ylim() == (-0.02, 1.02) and middle.get_lines()[-1].get_linestyle() == ":"
+    assert loss.get_yscale() == middle.get_yscale() == "linear" and bottom.get_yscale() == "log"
+    assert bottom.get_xlabel() == "step"
+    zero = [row(10, grad_norm_generator=0.0, grad_norm_discriminator=0.0)]
+    assert plots.curves(zero, PANELS).axes[2].get_yscale() == "linear"  # nothing to take the logarithm of
+
+
+def test_metrics_that_no_panel_names_share_one_with_their_namesakes():
+    rows = [{"step": 1, "epoch": 0, "loss_a": 1.0, "loss_b": 2.0, "kl": 3.0, "grad_norm_encoder": 1.0,
+             "images_per_second": 5.0, "seconds": 1.0}, {"step": 2, "epoch": 0, "accuracy": 0.5}]
+    own = Panel("divergence (nats)", {"kl": "KL", "jsd": "JSD"})
+    unused = Panel("unused", {"nothing": "nothing"})
+    assert plots.charts(rows, (unused, own)) == [own, Panel("loss", {"loss_a": "a", "loss_b": "b"}),
+                                                 Panel("grad norm", {"grad_norm_encoder": "encoder"}),
+                                                 Panel("accuracy", {"accuracy": "accuracy"})]
+    figure = plots.curves(rows, (unused, own))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["divergence (nats)", "loss", "grad norm", "accuracy"]
 
 
 def test_curves_with_gaps_and_one_row(tmp_path):
     rows = [row(10), row(20, loss_d=float("nan"), loss_g=float("inf")), row(30)]
     del rows[0]["d_fake_after"]
-    plots.save_curves(tmp_path / "gaps.png", rows, 10)
-    plots.save_curves(tmp_path / "one.svg", [row(10)], 10)
-    plots.save_curves(tmp_path / "none.png", [{"step": 10}], 10)
+    plots.save_curves(tmp_path / "gaps.png", rows, PANELS, 10)
+    plots.save_curves(tmp_path / "one.svg", [row(10)], PANELS, 10)
+    plots.save_curves(tmp_path / "none.png", [{"step": 10}], PANELS, 10)
     with Image.open(tmp_path / "gaps.png") as image:
         assert image.format == "PNG" and image.width == 1080
     assert (tmp_path / "one.svg").read_bytes().startswith(b"<?xml")
@@ -153,7 +195,7 @@ def test_curves_with_gaps_and_one_row(tmp_path):
 def test_long_curves_are_smoothed_over_the_values():
     rng = np.random.default_rng(0)
     rows = [row(step, loss_d=float(rng.normal(2, 1))) for step in range(1, 301)]
-    pale, bold = plots.curves(rows).axes[0].get_lines()[:2]
+    pale, bold = plots.curves(rows, PANELS).axes[0].get_lines()[:2]
     np.testing.assert_allclose(pale.get_ydata(), [each["loss_d"] for each in rows])
     assert np.std(bold.get_ydata()) < 0.6 * np.std(pale.get_ydata())
 
@@ -177,14 +219,14 @@ def test_curves_leave_matplotlib_s_own_state_alone():
 @pytest.mark.parametrize("colour", [False, True])
 def test_text_is_no_wider_than_the_terminal(width, colour):
     import re
-    text = plots.terminal(np.zeros((25, 1, 28, 28)), width, colour)
+    text = plots.terminal(np.zeros((25, 28, 28), np.uint8), width, colour)
     lines = [re.sub("\x1b.*?m", "", line) for line in text.split("\n")]
     assert width // 3 < max(map(len, lines)) <= width and sum(not line for line in lines) == 1
 
 
 def test_text_without_colours_has_shades_that_the_encoding_has():
-    image = np.full((1, 1, 4, 4), -1.0)
-    image[..., 2:] = 1
+    image = np.zeros((1, 4, 4), np.uint8)
+    image[..., 2:] = 255
     assert plots.terminal(image, 80, False).split("\n") == ["  ██", "  ██"]
     assert plots.terminal(image, 80, False, "ascii").split("\n") == ["  @@", "  @@"]
     assert plots.terminal(image, 80, True, "ascii").split("\n") == ["  @@", "  @@"]
@@ -192,8 +234,9 @@ def test_text_without_colours_has_shades_that_the_encoding_has():
 
 
 def test_half_blocks_have_the_colours_above_and_below():
-    image = np.full((1, 1, 2, 1), -1.0)
-    image[:, :, 0] = 1
+    image = np.zeros((1, 2, 1), np.uint8)
+    image[:, 0] = 255
     assert plots.terminal(image) == "\x1b[38;5;231;48;5;16m▀\x1b[0m"
-    red = np.stack([np.full((2, 2), value) for value in (1.0, -1.0, -1.0)])[None]
-    assert plots.terminal(red) == "\x1b[38;5;196;48;5;196m▀▀\x1b[0m"
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 0] = 255
+    assert plots.terminal([red]) == "\x1b[38;5;196;48;5;196m▀▀\x1b[0m"

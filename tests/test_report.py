@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scratchgan import data, report, training
+from scratchgan import data, plots, random, report, training
+from scratchgan.gan import Game, Latent, NonSaturating
+from scratchgan.layers import Flatten, Linear, Sequential
+from scratchgan.losses import CrossEntropyLoss
+from scratchgan.optimizers import SGD
+from scratchgan.system import Grid, Metrics, Panel, System
 
 
 class Out(io.StringIO):
@@ -84,7 +89,6 @@ def test_grids_show_one_noise_through_a_generator_that_changes(train):
     pictures = {step: np.asarray(Image.open(io.BytesIO(path.read_bytes())))
                 for step, _, path in report.grids(run.folder.samples)}
     assert (pictures[0] != pictures[5]).any()
-    from scratchgan import plots
     np.testing.assert_array_equal(pictures[5], plots.image_grid(run.system.sample(25, seed=0), 5))
 
 
@@ -127,16 +131,16 @@ def test_a_run_that_diverged_keeps_the_grids_of_its_good_steps(train, tmp_path):
 
 
 def test_real_images_are_of_the_data(train, digits):
-    images = report.real_images(digits, 25)
+    run, _ = train(steps=1)
+    images = run.examples(25)
     assert images.shape == (25, 1, 28, 28) and images.dtype == np.float32
     known = {image.tobytes() for image in digits.images}
-    assert len({np.uint8(np.rint((image + 1) * 127.5)).tobytes() for image in images} & known) == 25
-    run, _ = train(steps=1)
-    assert (run.folder.path / "real.png").stat().st_size > 1000
+    assert len({plots.to_pixels(image).tobytes() for image in images} & known) == 25
+    with Image.open(run.folder.path / "real.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), plots.image_grid(images, 5))
 
 
 def test_many_grids_make_an_animation_of_few_frames(tmp_path, monkeypatch):
-    from scratchgan import plots
     monkeypatch.setattr(report, "FRAMES", 3)
     for step in (0, 1, 2, 3, 10):
         plots.save_png(tmp_path / report.GRID_NAME.format(epoch=0, step=step), np.full((9, 9), step * 25, np.uint8))
@@ -154,7 +158,6 @@ def test_grids_sort_by_step_when_epochs_grow_a_digit(tmp_path):
 
 
 def test_pictures_that_cannot_be_written_do_not_end_a_run(train, monkeypatch):
-    from scratchgan import plots
 
     def full(path, picture):
         raise OSError(28, "No space left on device")
@@ -165,17 +168,92 @@ def test_pictures_that_cannot_be_written_do_not_end_a_run(train, monkeypatch):
     assert len(told) == 1 and "No space left on device" in told[0]
 
 
-def test_systems_without_images_have_curves_and_no_grids(tmp_path):
-    from scratchgan.gan import Game, Latent, NonSaturating
-    from scratchgan.layers import Linear, Sequential
-    from scratchgan.optimizers import Adam
+# -- other systems -------------------------------------------------------------------------------------------------
+
+
+class Classifier(System):
+    """One network, no samples."""
+
+    sample_shape = (1, 4, 4)
+
+    def __init__(self):
+        self.network = Sequential(Flatten(), Linear(16, 2)).initialize(0)
+        self.networks, self.optimizers = {"network": self.network}, {"network": SGD(self.network, 0.1)}
+
+    def step(self, batch, labels=None):
+        loss = CrossEntropyLoss()
+        value = loss.forward(self.network.forward(batch), labels)
+        self.network.zero_grad()
+        self.network.backward(loss.backward(), "params")
+        self.optimizers["network"].step()
+        self.steps += 1
+        return Metrics(loss=float(value), accuracy=0.5)
+
+
+class Toy(Classifier):
+    """Makes points in the plane, of no value range."""
+
+    sample_shape, value_range = (2,), None
+
+    def __init__(self):
+        self.network = Linear(2, 2).initialize(0)
+        self.networks, self.optimizers = {"map": self.network}, {"map": SGD(self.network, 0.1)}
+
+    def step(self, batch, labels=None):
+        self.steps += 1
+        return {"loss_a": 1.0, "loss_b": 2.0}
+
+    def sample(self, n, seed=0, labels=None):
+        return self.network.twin().forward(np.random.default_rng(seed).standard_normal((n, 2)).astype(np.float32))
+
+
+class Cloud(data.source.Sampler):
+    name, description, sample_shape = "cloud", "10 N(0, 1) in the plane", (2,)
+
+    def draw(self, n, seed, first):
+        return 10 * random.normal((n, 2), seed, "cloud", first=first), None
+
+
+def fitted(system, source, out, **options):
+    lines = []
+    training.fit(system, source, 6, out, [report.Progress(say=lines.append), report.Pictures(True)],
+                 announce=lines.append, log_every=2, sample_every=3, **options)
+    return lines
+
+
+def test_a_system_that_makes_no_samples_has_curves_and_no_pictures(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
+    labelled = data.Dataset.of("two kinds", images, np.arange(20) % 2, "a test")
+    lines = fitted(Classifier(), labelled, tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoints", "config.json", "curves.png", "metrics.csv", "real.png", "samples"]
+    assert not list((tmp_path / "run" / "samples").iterdir())
+    assert "training Classifier on two kinds: 20 images 1x4x4" in lines
+    assert any("loss 0." in line or "loss 1." in line for line in lines if line.startswith("step 6 of 6"))
+    assert "sample" not in "".join(lines)
+
+
+def test_a_system_of_points_shows_them_over_those_of_the_data(tmp_path):
+    lines = fitted(Toy(), Cloud(), tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
+    assert names == [f"epoch-000_step-0000000{step}.png" for step in (0, 3, 6)]
+    assert not (tmp_path / "run" / "real.png").exists() and (tmp_path / "run" / "training.gif").exists()
+    with Image.open(tmp_path / "run" / "samples" / names[0]) as image:
+        picture = np.asarray(image.convert("RGB"))
+    for colour in (plots.BLUE, plots.VERMILION):
+        assert (picture == list(bytes.fromhex(colour[1:]))).all(axis=-1).sum() > 100
+    assert "training Toy on cloud: examples without end, 2" in lines
+    assert any(line.startswith("step 6 of 6: a 1.000, b 2.000; ") for line in lines)
+    assert any(line.startswith("samples at step 6") and line.count("\n") > 10 for line in lines)
+    assert training.RunFolder.open(tmp_path / "run", lock=False).config["data"]["size"] is None
+
+
+def test_a_game_of_points_in_an_array(tmp_path):
     G, D = Sequential(Linear(2, 2)), Sequential(Linear(2, 1))
-    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(2), sample_shape=(2,))
-    points = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
-    training.fit(game, points, 4, tmp_path / "run", [report.Progress(say=lambda line: None), report.Pictures(True)],
-                 announce=lambda line: None)
-    assert (tmp_path / "run" / "curves.png").exists()
-    assert not list((tmp_path / "run" / "samples").iterdir()) and not (tmp_path / "run" / "real.png").exists()
+    game = Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(2), sample_shape=(2,), value_range=None)
+    points = np.random.default_rng(0).uniform(-5, 5, (64, 2)).astype(np.float32)
+    fitted(game, points, tmp_path / "run")
+    assert (tmp_path / "run" / "curves.png").exists() and len(list((tmp_path / "run" / "samples").iterdir())) == 3
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
@@ -199,16 +277,18 @@ def test_opening_and_closing_say_what_matters(train):
         assert part in opening
     closing = "\n".join(report.closing(run))
     assert "done: 30 steps" in closing and f"scratchgan sample {run.folder.path}" in closing
-    assert f"loss D {run.history[-1]['loss_d']:.3f}, G {run.history[-1]['loss_g']:.3f}; D(x)" in closing
+    row = run.history[-1]
+    assert f"D's loss {row['loss_d']:.3f}, G's loss {row['loss_g']:.3f}; D(x) {row['d_real']:.3f}, D(G(z)) " in closing
     assert "training.gif" in closing and "curves.png" in closing
 
 
 def test_lines_where_there_is_no_terminal(train, monkeypatch):
     monkeypatch.setattr("sys.stderr", Out(terminal=False))
+    monkeypatch.setattr(report, "LINE_SECONDS", 1000)
     _, lines = train(steps=12, log_every=2)
     lines = [line for line in lines if line.startswith("step ")]
-    assert len(lines) == 2  # the first and the last: all of it takes less than ten seconds
-    assert lines[0].startswith("step 2 of 12, epoch 0.1: loss D 0.") and lines[0].endswith(" left")
+    assert len(lines) == 2  # the first and the last: all of it takes less than that
+    assert lines[0].startswith("step 2 of 12, epoch 0.1: D's loss 0.") and lines[0].endswith(" left")
     assert lines[1].startswith("step 12 of 12") and "images/s" in lines[1] and "left" not in lines[1]
     monkeypatch.setattr(report, "LINE_SECONDS", 0)
     _, lines = train(steps=16, resumed=True)
@@ -235,9 +315,10 @@ def test_a_bar_on_a_terminal(train, monkeypatch):
 def test_the_bar_shows_losses_speed_and_epoch(monkeypatch):
     monkeypatch.setattr("sys.stderr", Out(terminal=True))
     progress = report.Progress(say=lambda line: None)
-    batches = types.SimpleNamespace(steps_per_epoch=10)
+    system = types.SimpleNamespace(panels=(Panel("loss", {"loss_d": "D's loss", "loss_g": "G's loss"}),))
     shown = {"name": "x", "size": 640, "shape": [1, 2, 2], "source": "here"}
-    run = types.SimpleNamespace(step=0, steps=100, batches=batches, folder=None, finished=False, announce=None,
+    run = types.SimpleNamespace(step=0, steps=100, epochs=lambda step: step / 10, folder=None, system=system,
+                                finished=False, announce=None,
                                 config={"recipe": "mlp", "data": shown, "threads": None, "device": "cpu",
                                         "batch_size": 64, "seed": 0})
     progress.on_start(run)
@@ -245,7 +326,7 @@ def test_the_bar_shows_losses_speed_and_epoch(monkeypatch):
     progress.on_log(run, {"loss_d": 0.5, "loss_g": 1.25, "images_per_second": 1234.5})
     text = str(progress.bar)
     progress.on_end(run)
-    assert "epoch 2.5" in text and "loss D 0.500, G 1.250, 1,234 images/s" in text
+    assert "epoch 2.5" in text and "D's loss 0.500, G's loss 1.250, 1,234 images/s" in text
 
 
 def test_preview_is_announced(train, monkeypatch):
@@ -257,7 +338,7 @@ def test_preview_is_announced(train, monkeypatch):
 
 
 def test_colours_only_where_they_are_wanted(monkeypatch):
-    images = np.zeros((5, 1, 28, 28))
+    images = Grid(np.zeros((5, 1, 28, 28)))
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     out = Out(terminal=True)

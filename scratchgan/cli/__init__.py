@@ -4,13 +4,12 @@ Status 0: done. 1: the work itself failed (numbers that are not finite, a wrong 
 can put right, told in one sentence. 128 and the signal's number: interrupted, 130 for Ctrl-C.
 """
 
-import os
 import signal
 import sys
 from contextlib import suppress
 
 from scratchgan.cli import describing, exporting, inspecting, profiling, sampling, training
-from scratchgan.cli.options import Parser, Version
+from scratchgan.cli.options import Parser, Version, leave, tell
 from scratchgan.errors import UserError
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE, which Windows has not
@@ -36,7 +35,7 @@ def parser():
 
 def main(arguments=None):
     """Do what the arguments (default: those of the process) say; returns the exit status."""
-    with suppress(AttributeError):  # where a program has put something else in the place of the stream, or None
+    with suppress(AttributeError, OSError, ValueError):  # another stream in its place, or None, or a closed one
         sys.stdout.reconfigure(errors="backslashreplace")  # no path is worth a failure because of its letters
     try:
         status = dispatch(arguments)
@@ -46,7 +45,7 @@ def main(arguments=None):
     except UserError as error:
         return fail(error)
     except BrokenPipeError:  # `scratchgan ... | head`: nobody reads on, so nothing is said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush goes there
+        leave(sys.stdout)
         return CLOSED_PIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
@@ -54,7 +53,7 @@ def main(arguments=None):
     except MemoryError as error:
         return fail(f"there is not enough memory ({str(error) or 'it is full'}): ask for less at once")
     except KeyboardInterrupt as error:  # a run that was stopped brings the line that resumes it
-        print(f"\nscratchgan: {str(error) or 'interrupted'}", file=sys.stderr)
+        tell(f"\nscratchgan: {str(error) or 'interrupted'}")
         return 128 + getattr(error, "signal", signal.SIGINT)
 
 
@@ -72,5 +71,5 @@ def dispatch(arguments):
 
 def fail(error, status=2):
     """Tell an error in one line; returns the status."""
-    print(f"scratchgan: error: {' '.join(str(error).split())}", file=sys.stderr)
+    tell(f"scratchgan: error: {' '.join(str(error).split())}")
     return status

@@ -1,7 +1,10 @@
 """Options: their types, and a parser whose complaints are single sentences."""
 
 import argparse
+import os
 import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.errors import UserError
@@ -36,6 +39,31 @@ class Version(argparse.Action):
         import scratchgan
         print(f"scratchgan {scratchgan.__version__}")
         parser.exit()
+
+
+def say(line):
+    """Print a line. A terminal that was closed, or a reader that has gone, is no reason to end a training."""
+    write(line, sys.stdout)
+
+
+def tell(line):
+    """Print a line to standard error, if there is one that can be written to."""
+    write(line, sys.stderr)
+
+
+def write(line, stream):
+    if stream is None:
+        return
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        leave(stream)
+
+
+def leave(stream):
+    """What is written to this stream from now on, the last flush included, goes nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def whole(low, high=None):

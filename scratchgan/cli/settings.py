@@ -54,6 +54,7 @@ def show_settings(parser, recipe):
         action, setting = hidden[PLACE + name], settings[0]
         action.help = about(setting) if setting.name == name else "sets " + ", ".join(map(option_of, settings))
         action.metavar = setting.kind.metavar
+        parser._optionals._group_actions.remove(action)
         group._group_actions.append(action)
 
 

@@ -1,10 +1,10 @@
 """`scratchgan train`."""
 
 import functools
-from contextlib import suppress
 from pathlib import Path
 
 from scratchgan.cli.options import add_device, channels, path, whole
+from scratchgan.cli.options import say as aloud
 from scratchgan.cli.settings import add_recipe, given, settings_of
 from scratchgan.errors import UserError
 from scratchgan.settings import option
@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   scratchgan train                                    MNIST, or the bundled digits where there is no network
   scratchgan train --data digits --steps 5000         less than a minute
-  scratchgan train mlp --data photos/ --lr-d 1e-4     images of one's own, a slower discriminator
+  scratchgan train --data photos/ --epochs 200        images of one's own
   scratchgan train mlp --help                         with the settings of this recipe
   scratchgan train dcgan64 --data photos/             at 64x64, in colour if the photos are
   scratchgan train --resume runs/mlp                  go on where a run was stopped
@@ -102,12 +102,6 @@ def run(options):
 
 def silent(line):
     """Announces nothing."""
-
-
-def aloud(line):
-    """Prints a line. A terminal that was closed, or a reader that has gone, does not end a training."""
-    with suppress(OSError):
-        print(line, flush=True)
 
 
 def start(options, say, callbacks):

@@ -45,14 +45,13 @@ class InstanceNoise(Augmentation):
         self.sigma, self.until = float(sigma), until
 
     def forward(self, x):
+        self.ops(x)
         seed, key, step, count = self._draw
         self._draw[3] += 1
         sigma = self.sigma * max(0.0, 1 - step / self.until) if self.until else self.sigma
         n = random.normal(x.shape, seed, f"instance-noise/{key}/{count}", step, dtype=x.real.dtype, device=device_of(x))
-        return x + x.real.dtype.type(sigma) * n
+        return self.keep(x + x.real.dtype.type(sigma) * n)
 
     def backward(self, dy, wrt="all"):
+        self.kept(dy, wrt)
         return None if wrt == "params" else dy.copy()
-
-    def __repr__(self):
-        return f"InstanceNoise({self.sigma}, until={self.until})"

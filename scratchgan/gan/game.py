@@ -7,10 +7,9 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
-from scratchgan.gan.health import Won
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
-from scratchgan.system import Metrics
+from scratchgan.system import Metrics, scaled
 
 # Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
 SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
@@ -49,8 +48,14 @@ class Game(ShownGame):
         self.conditional, self.value_range = conditional, value_range
         self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
         self.seed = whole(seed, "Game: seed")
-        self.won = Won()
         check_game(self)
+
+    def initialize(self, seed, device="cpu"):
+        super().initialize(whole(seed, "Game: seed"), device)
+        for player, parts in self.updates.items():
+            for part in parts:
+                part.begin(self.networks[player])
+        return self
 
     @property
     def networks(self):
@@ -62,13 +67,6 @@ class Game(ShownGame):
     @property
     def optimizers(self):
         return {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
-
-    @property
-    def panels(self):
-        return {"loss": ("loss_d", "loss_g"), f"mean {self.objective.says_what}": ("d_real", "d_fake", "d_fake_after")}
-
-    def warnings(self, row):
-        return [Won.SENTENCE] if self.objective.score == "logit" and self.won(row) else []
 
     @property
     def device(self):
@@ -160,11 +158,8 @@ class Game(ShownGame):
     def prepared(self, batch, labels=None):
         """The batch on the networks' device, in their dtype and range; its labels, None unless they take some."""
         check_batch(self, batch)
-        real = backend.to_device(batch, self.device).astype(self.generator.dtype, copy=False)
-        if batch.dtype == np.uint8:
-            low, high = self.value_range
-            real = real * ((high - low) / 255) + low
-        return real, checked_labels(self, len(real), labels)
+        real = scaled(backend.to_device(batch, self.device), self.value_range)
+        return real.astype(self.generator.dtype, copy=False), checked_labels(self, len(real), labels)
 
     # -- samples -----------------------------------------------------------------------------------------------------
 

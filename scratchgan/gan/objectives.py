@@ -13,7 +13,8 @@ A new objective is a row more in `TABLE`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from scratchgan import settings
 from scratchgan.backend import array_module
@@ -30,6 +31,10 @@ class Term:
 
 def negative(term):
     return Term(lambda s: -term.value(s), lambda s: -term.slope(s))
+
+
+def itself(s):
+    return s
 
 
 def ones(s):
@@ -49,7 +54,7 @@ def step(x):
 # p = sigmoid(s) is the probability that D gives a sample of being real; no logarithm of 0 at any s.
 LOG_REAL = Term(lambda s: softplus(-s), lambda s: -sigmoid(-s))           # -log p
 LOG_FAKE = Term(lambda s: softplus(s), lambda s: sigmoid(s))              # -log(1 - p)
-SCORE = Term(lambda s: s, ones)                                           # s
+SCORE = Term(itself, ones)                                                # s
 ABOVE = Term(lambda s: positive(1 - s), lambda s: -step(1 - s))           # max(0, 1 - s): s should be 1 or more
 BELOW = Term(lambda s: positive(1 + s), lambda s: step(1 + s))            # max(0, 1 + s): s should be -1 or less
 NEAR_ONE = Term(lambda s: (s - 1) ** 2 / 2, lambda s: s - 1)              # (s - 1)^2 / 2
@@ -58,7 +63,15 @@ NEAR_ZERO = Term(lambda s: s ** 2 / 2, lambda s: s)                       # s^2 
 
 def margin(m):
     """max(0, m - s)."""
-    return Term(lambda s: positive(m - s), lambda s: -step(m - s))
+    return Term(partial(below, m), partial(below_slope, m))
+
+
+def below(m, s):
+    return positive(m - s)
+
+
+def below_slope(m, s):
+    return -step(m - s)
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,12 @@ class Objective:
     paired: bool = False
     scale_d: float = 1.0
 
-    @property
-    def says_what(self):
-        return {"logit": "probability of being real", "real": "score", "energy": "energy"}[self.score]
+    def __reduce__(self):
+        """What pickle takes: a row of the table by its name, as the functions without one cannot be pickled."""
+        row = TABLE.get(self.name)
+        if row is not None and replace(row, scale_d=self.scale_d) == self:
+            return get, (self.name, self.scale_d)
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def says(self, scores):
         """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
@@ -137,7 +153,8 @@ TABLE = {row.name: row for row in (
               paired=True),
 )}
 
-OBJECTIVE = settings.Setting("objective", "non-saturating", "what the two players minimise", settings.choice(*TABLE))
+OBJECTIVE = settings.Setting("objective", "non-saturating", f"what the two players minimise: {', '.join(TABLE)}",
+                             replace(settings.choice(*TABLE), metavar="NAME"))
 
 
 def get(name, scale_d=1.0):

@@ -43,7 +43,16 @@ class ShownGame(System):
         return told
 
     def about(self):
-        return {"objective": type(self.objective).__name__}
+        objective = self.objective
+        terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
+        parts = {"what D sees": self.augmentation, "penalties": self.penalties,
+                 **{f"after an update of the {player}": parts for player, parts in self.updates.items()}}
+        told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
+                **{what: ", ".join(map(repr, each)) for what, each in parts.items() if each}}
+        if self.n_critic > 1 or self.simultaneous:
+            told["steps"] = (f"{self.n_critic} of the discriminator for each one of the generator"
+                             f"{', gradients of both from one state' if self.simultaneous else ''}")
+        return told
 
     def interpolate(self, first, last, rows, columns):
         a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))

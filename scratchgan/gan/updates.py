@@ -10,7 +10,8 @@ from scratchgan.backend import array_module
 
 
 class Update:
-    """The base: `after(network, steps, since)` is called after each step of the player's optimizer.
+    """The base: `after(network, steps, since)` is called after each step of the player's optimizer, `begin(network)`
+    when its weights have been drawn anew.
 
     network  the player's network, whose `theta` has just changed
     steps    D's steps done, the one that is being made included
@@ -20,6 +21,9 @@ class Update:
     """
 
     networks = MappingProxyType({})
+
+    def begin(self, network):
+        """The network's weights have been drawn, and moved to a device."""
 
     def after(self, network, steps, since):
         raise NotImplementedError(f"{type(self).__name__} does not define after")
@@ -60,11 +64,18 @@ class Ema(Update):
         self.networks = {"average": self.average}
         self.half_life, self.ramp = float(half_life), ramp
 
+    def begin(self, network):
+        self.average.theta[...] = network.theta
+        self.take_buffers(network)
+
     def after(self, network, steps, since):
         half_life = min(self.half_life, self.ramp * steps)
         average, kind = self.average.theta, network.dtype.type
         share = kind(1 - 2 ** (-since / half_life))
         average += share * (network.theta - average)
+        self.take_buffers(network)
+
+    def take_buffers(self, network):
         for (_, mine), (_, its) in zip(self.average.named_layers(), network.named_layers(), strict=True):
             for name, value in its.buffers.items():
                 mine.buffers[name][...] = value

@@ -73,7 +73,7 @@ def check_directions(report, tensor, gradient, run, array, dy, rng, directions, 
     seen = any(exact != 0 for _, exact, _, _ in looks)
     norm = float(np.linalg.norm(gradient))
     tiny = is_rounding([norm, *(exact / length for _, exact, length, _ in looks)], scale)
-    if tiny and (zero or seen or norm > 0 or may_be_zero):
+    if tiny and (zero or seen or norm > 0 or may_be_zero):  # exactly zero, both: then nothing may have been computed
         report.add(tensor, "gradient is zero" if zero else ZERO, True)
         return
     worst, where = 0.0, None
@@ -107,28 +107,45 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
         for _ in range(steps):
             game.step(real, labels)
         rng = np.random.default_rng(seed)
-        for player, loss in (("discriminator", _loss_d), ("generator", _loss_g)):
-            _check_player(report, game, player, lambda game, loss=loss: loss(game, real, labels), rng, directions,
-                          entries, zero)
+        ours = _with_networks(game, lambda network: network.twin())
+        real, labels = ours.prepared(real, labels)
+        ours.draw_from(ours.steps)
+        fake = ours.made(len(real), labels)
+
+        def loss_d(game):
+            game.draw_from(game.steps)
+            return game.discriminator_gradient(real, fake, labels)[1]["loss_d"]()
+
+        def loss_g(game):
+            game.draw_from(game.steps)
+            fake = game.made(len(real), labels)
+            scores = game.discriminator_gradient(real, fake, labels)[0] if game.simultaneous else None
+            return game.generator_gradient(real, fake, labels, scores)["loss_g"]()
+
+        for player, other, loss in (("discriminator", "generator", loss_d), ("generator", "discriminator", loss_g)):
+            kept = ours.networks[other].grad.copy()
+            loss(ours)
+            report.add(player, "leaves the other player's gradient alone", same_bits(ours.networks[other].grad, kept),
+                       f"it changes the {other}'s gradient")
+            _check_player(report, game, player, loss, named_grads(ours.networks[player]), rng, directions, entries,
+                          zero)
     return report
 
 
-def _check_player(report, game, player, loss, rng, directions, entries, zero):
-    """The rows of one player's parameters; loss(game) gives its loss, and its gradient in the network's `grad`."""
-    ours = _with_networks(game, lambda network: network.twin())
-    _, alone = loss(ours)
-    report.add(player, "leaves the other player's gradient alone", alone, "it changes the other player's gradient")
-    grads = named_grads(ours.networks[player])
+def _check_player(report, game, player, loss, grads, rng, directions, entries, zero):
+    """The rows of one player's parameters, whose gradients are `grads` and whose loss is loss(game)."""
     scale = max((float(np.linalg.norm(gradient)) for gradient in grads.values()), default=0.0)
     report.add(player, "some gradient is not zero", scale > 0, "every gradient of this player is zero")
     # The player's parameters are moved, complex; the other network only passes complex values on.
     own = game.networks[player]
     moved = _with_networks(game, lambda network: complex_copy(network) if network is own
                            else network.twin("complex128"))
+    if not game.penalties:  # only the loss is asked for, and a penalty may need this pass for its own
+        moved.networks[player].backward = lambda dy, wrt="all": None
     arrays = named_params(moved.networks[player])
     for tensor, gradient in grads.items():
         key = f"{player}.{tensor}"
-        check_directions(report, key, gradient, lambda: loss(moved)[0], arrays[tensor], np.float64(1), rng, directions,
+        check_directions(report, key, gradient, lambda: loss(moved), arrays[tensor], np.float64(1), rng, directions,
                          entries, scale=scale, zero=key in zero, may_be_zero=True)
 
 
@@ -137,26 +154,6 @@ def _with_networks(game, change):
     game = copy.copy(game)
     game.generator, game.discriminator = change(game.generator), change(game.discriminator)
     return game
-
-
-def _loss_d(game, batch, labels):
-    """(loss_d at the game's next step, whether G's gradient stayed as it is); the gradient is in D's grad."""
-    game.draw_from(game.steps)
-    real, labels = game.prepared(batch, labels)
-    fake, others = game.made(len(real), labels), game.generator.grad.copy()
-    _, metrics = game.discriminator_gradient(real, fake, labels)
-    return metrics["loss_d"](), same_bits(game.generator.grad, others)
-
-
-def _loss_g(game, batch, labels):
-    """(loss_g at the game's next step, with D as it is, whether D's gradient stayed); the gradient is in G's grad."""
-    game.draw_from(game.steps)
-    real, labels = game.prepared(batch, labels)
-    fake = game.made(len(real), labels)
-    scores = game.discriminator_gradient(real, fake, labels)[0] if game.simultaneous else None
-    others = game.discriminator.grad.copy()
-    metrics = game.generator_gradient(real, fake, labels, scores)
-    return metrics["loss_g"](), same_bits(game.discriminator.grad, others)
 
 
 def _in_float64(game):

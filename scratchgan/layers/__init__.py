@@ -9,7 +9,6 @@ from scratchgan.layers.instance_norm import InstanceNorm2d
 from scratchgan.layers.layer_norm import LayerNorm
 from scratchgan.layers.linear import Linear
 from scratchgan.layers.maxout import Maxout
-
 from scratchgan.layers.pooling import AvgPool2d, MaxPool2d, Upsample
 from scratchgan.layers.regularising import Dropout
 from scratchgan.layers.shape import Flatten, Reshape, Unflatten

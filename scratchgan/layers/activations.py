@@ -81,7 +81,7 @@ class Tanh(Layer):
 @kernels.formula
 @UNDERFLOW_TO_ZERO
 def sigmoid(x):
-    """y = 1 / (1 + exp(-x)) for x >= 0, else exp(x) / (1 + exp(x)): nothing overflows, small values keep their digits."""
+    """y = 1 / (1 + exp(-x)) for x >= 0, else exp(x) / (1 + exp(x)): nothing overflows, small values keep digits."""
     xp = array_module(x)
     positive = x.real >= 0
     e = xp.exp(xp.where(positive, -x, x))

@@ -1,4 +1,4 @@
-"""Batch normalisation. Its formulas take x as (B, n, C, ...): B batches of n samples, each with statistics of its own."""
+"""Batch normalisation. Its formulas take x as (B, n, C, ...): B batches of n samples, each with its own statistics."""
 
 import numpy as np
 

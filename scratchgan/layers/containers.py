@@ -48,7 +48,7 @@ class Sequential(Layer):
         part, before = Sequential(), sum(layer.theta.size for layer in layers[:start])
         vars(part)["layers"] = {str(i): layer for i, layer in enumerate(layers[start:stop])}
         here = slice(before, before + sum(layer.theta.size for layer in part))
-        part._theta, part._grad, part._owned = self._theta[here], self._grad[here], True
+        part._theta, part._grad, part._owned, part._tree = self._theta[here], self._grad[here], True, None
         return part
 
     def __iter__(self):

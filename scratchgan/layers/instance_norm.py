@@ -4,11 +4,11 @@ from scratchgan.layers.batch_norm import BatchNorm2d
 
 
 class InstanceNorm2d(BatchNorm2d):
-    """`BatchNorm2d` of batches of one: each channel of each image is brought to mean 0 and variance 1 by itself, M = H W.
+    """`BatchNorm2d` of batches of one: each channel of each image is brought to mean 0 and variance 1 by itself.
 
-    x (N, C, H, W) or (C, H, W). By default without weight and bias, and with the image's statistics in eval mode too.
-    With track_running_stats=True eval mode takes running ones, averages over images; like PyTorch's they stay where
-    they are with momentum=None, and num_batches_tracked is not counted. Ulyanov et al. 2016, "Instance
+    M = H W. x (N, C, H, W) or (C, H, W). By default without weight and bias, and with the image's statistics in eval
+    mode too. With track_running_stats=True eval mode takes running ones, averages over images; like PyTorch's they stay
+    where they are with momentum=None, and num_batches_tracked is not counted. Ulyanov et al. 2016, "Instance
     normalization".
     """
 

@@ -93,8 +93,7 @@ class Network(Parameters):
     # -- copies ----------------------------------------------------------------------------------------------
 
     def _shell(self):
-        """A copy that keeps nothing and shares the arrays of parameters and buffers; all else that may change is its own.
-        """
+        """A copy that keeps nothing and shares arrays of parameters and buffers; all else that may change is copied."""
         shell = object.__new__(type(self))
         for name, value in vars(self).items():
             own = name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set))

@@ -6,7 +6,7 @@ strided slice. Nothing here is fused or shared by cores.
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -25,8 +25,8 @@ class Window:
     stride: tuple
     padding: tuple
     dilation: tuple
-    x_size: tuple
-    y_size: tuple
+    x_size: tuple = ()
+    y_size: tuple = ()
 
     def taps(self):
         """For each tap of the window: which x it sees, and for which y, as indices of x and y."""
@@ -108,21 +108,21 @@ class _Pooling(Layer):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.ceil_mode = dilation, bool(ceil_mode)
         kernel = pair(name, "kernel_size", kernel_size, 1)
-        self.geometry = (kernel, kernel if stride is None else pair(name, "stride", stride, 1),
-                         pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1))
-        if any(p > k // 2 for p, k in zip(self.geometry[2], kernel, strict=True)):
+        self.geometry = Window(kernel, kernel if stride is None else pair(name, "stride", stride, 1),
+                               pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1))
+        if any(p > k // 2 for p, k in zip(self.geometry.padding, kernel)):
             raise ValueError(f"{name}: padding {padding} is more than half of kernel_size {kernel_size}")
 
     def window(self, x):
         self.expect(x.ndim in (3, 4) and all(x.shape[-3:]), x, "(N, C, H, W) or (C, H, W), of which only N may be 0")
-        sizes = []
-        for n, k, s, p, d in zip(x.shape[-2:], *self.geometry, strict=True):
+        g, sizes = self.geometry, []
+        for n, k, s, p, d in zip(x.shape[-2:], g.kernel, g.stride, g.padding, g.dilation):
             size = (n + 2 * p - d * (k - 1) - 1 + (s - 1 if self.ceil_mode else 0)) // s + 1
             sizes.append(size - 1 if self.ceil_mode and (size - 1) * s >= n + p else size)
         if min(sizes) < 1:
             raise ValueError(f"{type(self).__name__}: the window does not fit into an input of shape {tuple(x.shape)}: "
                              f"the output would be {sizes[0]}x{sizes[1]}")
-        return Window(*self.geometry, tuple(x.shape[-2:]), tuple(sizes))
+        return replace(g, x_size=tuple(x.shape[-2:]), y_size=tuple(sizes))
 
 
 class AvgPool2d(_Pooling):

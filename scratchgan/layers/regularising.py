@@ -1,7 +1,7 @@
 """Layers that act in training only."""
 
 from scratchgan import random
-from scratchgan.backend import device_of
+from scratchgan.backend import device_of, empty_like
 from scratchgan.layers.base import Layer
 
 
@@ -34,4 +34,7 @@ class Dropout(Layer):
         self._draw[3] += 1
         shape = x.shape if x.ndim else (1,)
         u = random.uniform(shape, seed, f"dropout/{key}/{count}", step, device=device_of(x)).reshape(x.shape)
-        return (u >= self.p).astype(dtype) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        mask = empty_like(x.real)  # in the memory order of x, so that y and dx have it too
+        mask[...] = u >= self.p
+        mask *= dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        return mask

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 
 from scratchgan import initializers
-from scratchgan.gan import Game, Latent, NonSaturating
+from scratchgan.gan import Latent, assemble
 from scratchgan.layers import BatchNorm2d, Conv2d, ConvTranspose2d, LeakyReLU, ReLU, Sequential, Tanh
 from scratchgan.recipes.recipe import Recipe
 from scratchgan.recipes.usual import adam, adam_settings
@@ -55,9 +55,10 @@ def make(settings, facts, smallest, multiples):
     """The game for square images; `multiples` of ndf and ngf are the widths, fewest first."""
     channels, z_dim = facts.shape[0], settings.z_dim
     G = generator([settings.ngf * m for m in reversed(multiples)], smallest, z_dim, channels)
-    D = discriminator([settings.ndf * m for m in multiples], smallest, channels, settings.negative_slope)
-    return Game(G, D, NonSaturating(scale_d=1.0), *adam(G, D, settings), 
-                latent=Latent(z_dim, z_shape=(z_dim, 1, 1)), sample_shape=facts.shape, joint_batch=settings.joint_batch)
+    seen = assemble.seen_shape(settings, facts.shape)
+    D = discriminator([settings.ndf * m for m in multiples], smallest, seen[0], settings.negative_slope)
+    return assemble.game(G, D, *adam(G, D, settings), settings, latent=Latent(z_dim, z_shape=(z_dim, 1, 1)),
+                         sample_shape=facts.shape, joint_batch=settings.joint_batch)
 
 
 SETTINGS = (
@@ -67,7 +68,8 @@ SETTINGS = (
     Setting("negative_slope", 0.2, "of the discriminator's LeakyReLU", number()),
     Setting("joint_batch", False, "batch normalisation over real and fake images together in the discriminator's step",
             FLAG),
-    *adam_settings(lr=2e-4, beta1=0.5))
+    *adam_settings(lr=2e-4, beta1=0.5),
+    *assemble.SETTINGS)
 SMALL = {"z_dim": 4, "ngf": 2, "ndf": 2}
 
 # The minima make a run on few images minutes long: on two cores a step of dcgan28 takes a tenth of a second, one of

@@ -6,7 +6,7 @@ Source: the tutorial "build a simple GAN from scratch"; sizes and rates are its 
 from itertools import pairwise
 from math import prod
 
-from scratchgan.gan import Game, Latent, NonSaturating
+from scratchgan.gan import Latent, assemble
 from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.recipes.recipe import Recipe
 from scratchgan.recipes.usual import adam, adam_settings
@@ -22,11 +22,11 @@ def perceptron(sizes, negative_slope):
 
 
 def make(settings, facts):
-    pixels, slope = prod(facts.shape), settings.negative_slope
-    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, pixels), slope), Tanh())
-    D = Sequential(*perceptron((pixels, *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
-    return Game(G, D, NonSaturating(scale_d=0.5), *adam(G, D, settings), 
-                latent=Latent(settings.z_dim), sample_shape=facts.shape)
+    slope, seen = settings.negative_slope, assemble.seen_shape(settings, facts.shape)
+    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, prod(facts.shape)), slope), Tanh())
+    D = Sequential(*perceptron((prod(seen), *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
+    return assemble.game(G, D, *adam(G, D, settings), settings, scale_d=0.5,
+                         latent=Latent(settings.z_dim), sample_shape=facts.shape)
 
 
 RECIPE = Recipe(
@@ -39,7 +39,8 @@ RECIPE = Recipe(
         Setting("widths_g", (256, 512), "of the generator's hidden layers", wholes()),
         Setting("widths_d", (256, 128), "of the discriminator's hidden layers", wholes()),
         Setting("negative_slope", 0.1, "of LeakyReLU", number()),
-        *adam_settings(lr=3e-4, beta1=0.9)),
+        *adam_settings(lr=3e-4, beta1=0.9),
+        *assemble.SETTINGS),
     batch_size=64,
     epochs=101,
 )

@@ -46,7 +46,7 @@ def check(config, file):
     wrong = first_wrong(config, {**REQUIRED, **LATER}) or first_wrong(config["data"], DATA, of="data.", required=True)
     if wrong:
         raise UserError(f"{file} is damaged: {wrong}; put the original back.")
-    return {**DEFAULTS, **config}
+    return {**config, **{name: value for name, value in DEFAULTS.items() if name not in config}}
 
 
 def check_format(values, where):

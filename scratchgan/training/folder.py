@@ -48,18 +48,26 @@ class RunFolder:
         """A new run. `UserError` if one is there already or it cannot be written; then nothing is left behind."""
         check_free(path)
         folder = cls(path, {"format": FORMAT, **config})
-        wanted = [*reversed(folder.path.parents), folder.path, folder.samples, folder.checkpoints]
         undo = []
+
+        def make(each):
+            if not each.is_dir():
+                with suppress(FileExistsError):  # another process makes it just now
+                    each.mkdir()
+                    undo.append(each.rmdir)
         with writing("a run to", path):
             try:
-                for each in wanted:
-                    if not each.is_dir():
-                        each.mkdir()
-                        undo.append(each.rmdir)
+                for each in (*reversed(folder.path.parents), folder.path):
+                    make(each)
                 folder.lock()
                 check_free(path)  # again: until the lock was ours another process may have begun a run
+                make(folder.samples)
+                make(folder.checkpoints)
                 undo.append((folder.path / CONFIG).unlink)
                 folder.write_config()
+            except Taken:  # what we have made so far, the other one uses
+                folder.close()
+                raise
             except BaseException:
                 folder.close()
                 for remove in reversed(undo):
@@ -101,6 +109,12 @@ class RunFolder:
             raise Taken(f"Another process is training in {self.path}: wait for it or stop it.") from None
         except OSError:  # a file system without locks
             self.close()
+
+    def make(self):
+        """The folders inside that are missing."""
+        with writing("a run to", self.path):
+            for each in (self.samples, self.checkpoints):
+                each.mkdir(exist_ok=True)
 
     def clean(self):
         """Remove what a killed process left: files that were to take the place of others."""

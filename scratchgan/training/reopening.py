@@ -39,10 +39,12 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     if source.sha256 != recorded["sha256"]:
         raise UserError(f"The data are not those of the run: {source.name} has SHA-256 {source.sha256}, the run in "
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
+    folder.rows()  # refused before anything is changed, where they cannot be read
     now = circumstances(system, threads)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
     folder.write_config()
+    folder.make()
     folder.clean()
     checkpoints.clean(folder.checkpoints)
     checkpoints.set_aside(damaged)

@@ -1,23 +1,26 @@
 """The game's step: against a plain one, on every device, and what it must leave alone."""
 
+import copy
+import json
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 
 import scratchgan
-from scratchgan import backend
+from scratchgan import backend, gradcheck
 from scratchgan.gan import Game, Latent, NonSaturating, passes
-from scratchgan.layers import BatchNorm1d, Layer, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Conv2d, Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 from scratchgan.recipes import mlp
 
 
-def small_game(device="cpu", dtype="float32", seed=0):
+def small_game(device="cpu", dtype="float32", seed=0, **settings):
     G = Sequential(Linear(3, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(seed, "generator").to(device, dtype)
     D = Sequential(Linear(4, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(seed, "discriminator").to(device, dtype)
     return Game(G, D, NonSaturating(0.5), Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(3),
-                sample_shape=(1, 2, 2), seed=seed)
+                sample_shape=(1, 2, 2), seed=seed, **settings)
 
 
 def batches(n=6, steps=20, shape=(1, 2, 2), dtype=np.float32):
@@ -41,23 +44,31 @@ def plain_step(game, x, t):
     def sigmoid(s):
         return 1 / (1 + np.exp(-s))
 
-    g, d = t["g"], t["d"]
-    n = len(x)
-    z = game.latent.draw(n, game.seed, "noise", t["step"], dtype="float64")
-    b = z @ g["0.weight"].T + g["0.bias"]
-    fake = np.tanh(leaky(b) @ g["2.weight"].T + g["2.bias"])
+    def made(purpose):
+        z = game.latent.draw(n, game.seed, purpose, step, dtype="float64")
+        b = z @ g["0.weight"].T + g["0.bias"]
+        return z, b, np.tanh(leaky(b) @ g["2.weight"].T + g["2.bias"])
+
+    g, d, step, n = t["g"], t["d"], t["step"], len(x)
+    t["step"] += 1
+    z, b, fake = made("noise")
     grads = {}
     for images, sign in ((x.reshape(n, -1), -1), (fake, 1)):
         a, s = d_forward(d, images)
         for key, value in d_backward(d, images, a, 0.5 * sign * sigmoid(sign * s) / n)[0].items():
             grads[key] = grads.get(key, 0) + value
-    adam(d, grads, t["d_state"], t["step"])
-    a, s = d_forward(d, fake)
-    dfake = d_backward(d, fake, a, -sigmoid(-s) / n)[1] * (1 - fake**2)
+    before = dict(d)
+    adam(d, grads, t["d_state"], step)
+    if (step + 1) % game.n_critic:
+        return
+    judge = before if game.simultaneous else d
+    if game.n_critic > 1 and not game.simultaneous:
+        z, b, fake = made("noise/g")
+    a, s = d_forward(judge, fake)
+    dfake = d_backward(judge, fake, a, -sigmoid(-s) / n)[1] * (1 - fake**2)
     dh = dfake @ g["2.weight"] * np.where(b > 0, 1, 0.1)
     grads = {"0.weight": dh.T @ z, "0.bias": dh.sum(0), "2.weight": dfake.T @ leaky(b), "2.bias": dfake.sum(0)}
-    adam(g, grads, t["g_state"], t["step"])
-    t["step"] += 1
+    adam(g, grads, t["g_state"], step // game.n_critic)
 
 
 def adam(weights, grads, state, step, lr=1e-2):
@@ -68,8 +79,11 @@ def adam(weights, grads, state, step, lr=1e-2):
         weights[key] = weights[key] - lr * (m / (1 - 0.9**(step + 1))) / (np.sqrt(v / (1 - 0.999**(step + 1))) + 1e-8)
 
 
-def test_twenty_steps_equal_the_plain_formulas():
-    game = small_game(dtype="float64")
+@pytest.mark.parametrize("joint_batch", [None, False])
+@pytest.mark.parametrize(("n_critic", "simultaneous"), [(1, False), (3, False), (1, True), (np.int64(2), True)])
+def test_twenty_steps_equal_the_plain_formulas(n_critic, simultaneous, joint_batch, monkeypatch):
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", 0)
+    game = small_game(dtype="float64", n_critic=n_critic, simultaneous=simultaneous, joint_batch=joint_batch)
     state = {"g": game.generator.state_dict(), "d": game.discriminator.state_dict(), "g_state": {}, "d_state": {},
              "step": 0}
     for x in batches(dtype=np.float64):
@@ -321,10 +335,205 @@ def test_the_mlp_recipe_has_the_published_sizes():
 def test_recipes_refuse_what_they_do_not_have():
     with pytest.raises(scratchgan.errors.UserError, match="Unknown recipe 'nope': choose one of mlp"):
         scratchgan.recipes.get("nope")
-    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, lr_g"):
+    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, widths_g"):
         scratchgan.recipes.get("mlp").build(width=3)
     game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
     assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.latent.z_dim == 10
+
+
+# -- fewer steps of G, labels, maps of scores, bytes ---------------------------------------------------------------
+
+
+def test_g_waits_for_its_turn_and_its_metrics_with_it():
+    game = small_game(n_critic=3)
+    for i, x in enumerate(batches(steps=6)):
+        before = game.generator.theta.copy()
+        metrics = game.step(x)
+        learns = i % 3 == 2
+        assert np.array_equal(before, game.generator.theta) != learns
+        assert list(metrics) == ["loss_d", "d_real", "d_fake"] + ["loss_g", "d_fake_after"] * learns
+    assert game.optimizer_d.steps == 6 and game.optimizer_g.steps == 2
+
+
+def test_a_simultaneous_step_has_no_scores_after_the_update():
+    assert list(small_game(simultaneous=True).step(batches()[0])) == ["loss_d", "d_real", "d_fake", "loss_g"]
+
+
+def test_a_map_of_scores_is_its_mean():
+    """A D that gives the same score at every place of a map learns what one with that score learns."""
+    class Everywhere(Layer):
+        """(N, 1) -> (N, 1, 3, 2)."""
+
+        def forward(self, x):
+            return np.tile(x.reshape(-1, 1, 1, 1), (1, 1, 3, 2))
+
+        def backward(self, dy, wrt="all"):
+            return None if wrt == "params" else dy.sum(axis=(2, 3))
+
+    for joint_batch in (None, False):
+        one, many = (small_game(dtype="float64", joint_batch=joint_batch) for _ in range(2))
+        D = Sequential(copy.deepcopy(one.discriminator), Everywhere())
+        many = Game(many.generator, D, NonSaturating(0.5), many.optimizer_g, Adam(D, 1e-2), latent=Latent(3),
+                    sample_shape=(1, 2, 2), joint_batch=joint_batch)
+        for x in batches(dtype=np.float64, steps=5):
+            a, b = one.step(x), many.step(x)
+            assert all(abs(a[key] - b[key]) < 1e-13 for key in a)
+        for network, other in zip(one.networks.values(), many.networks.values(), strict=True):
+            assert np.abs(network.theta - other.theta).max() < 1e-13
+
+
+def test_patches_train():
+    G = Sequential(Linear(4, 64), Tanh(), Reshape(1, 8, 8)).initialize(0, "g")
+    D = Sequential(Conv2d(1, 1, 4, stride=4)).initialize(0, "d")
+    game = Game(G, D, "least-squares", Adam(G), Adam(D), latent=Latent(4), sample_shape=(1, 8, 8))
+    metrics = game.step(batches(5, 1, (1, 8, 8))[0])
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_bytes_are_scaled_to_the_value_range(device):
+    bytes_ = np.random.default_rng(0).integers(0, 256, (6, 1, 2, 2), np.uint8)
+    for low, high in ((-1, 1), (0, 1), (-3, 2)):
+        floats = bytes_.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
+        one, other = (small_game(device, value_range=(low, high)) for _ in range(2))
+        one.step(backend.to_device(bytes_, device)), other.step(floats)
+        for network, same in zip(one.networks.values(), other.networks.values(), strict=True):
+            assert np.array_equal(backend.to_host(network.theta), backend.to_host(same.theta))
+
+
+class WithLabel(Layer):
+    """(x (N, m), labels) -> (N, m + 3): x beside a one of the label; the labels get no gradient."""
+
+    def forward(self, given):
+        x, labels = given
+        self.size = x.shape[1]
+        return np.concatenate([x, np.eye(3, dtype=x.dtype)[labels]], axis=1)
+
+    def backward(self, dy, wrt="all"):
+        return None if wrt == "params" else (dy[:, :self.size], None)
+
+
+def conditional_game(**settings):
+    G = Sequential(WithLabel(), Linear(5, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "g")
+    D = Sequential(WithLabel(), Linear(7, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
+    return Game(G, D, NonSaturating(), Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(2), sample_shape=(4,),
+                conditional=True, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"joint_batch": False}, {"simultaneous": True}, {"n_critic": 2}],
+                         ids=lambda settings: next(iter(settings), "plain"))
+def test_labels_go_to_both_networks(settings, monkeypatch):
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", 0)
+    game, labels = conditional_game(**settings), np.array([0, 1, 2, 2, 1, 0])
+    gradcheck.check_game(game, batches(shape=(4,))[0], labels).raise_if_failed()
+    z = game.latent.draw(4, 0, "test")
+    ones, twos = game.generate(z, 1), game.generate(z, np.full(4, 2))
+    assert (ones != twos).any(axis=1).all()
+    assert np.array_equal(game.generate(z, [1, 2, 1, 2])[::2], ones[::2])
+    for wrong in (None, [0, 1], [0.5] * 4):
+        with pytest.raises(ValueError, match="a conditional game needs labels, one whole number for each of 4"):
+            game.generate(z, wrong)
+    with pytest.raises(ValueError, match="needs labels"):
+        game.step(batches(shape=(4,))[0])
+
+
+def test_labels_of_the_data_do_not_matter_elsewhere():
+    one, other = small_game(), small_game()
+    one.step(batches()[0], np.arange(6)), other.step(batches()[0])
+    assert np.array_equal(one.generator.theta, other.generator.theta)
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (3, 1), (2, 6), (1, 1, 3), ()])
+def test_generate_refuses_z_of_another_shape(shape):
+    with pytest.raises(ValueError, match=rf"expected z of shape \(N, 3\), got {re.escape(str(shape))}"):
+        small_game().generate(np.zeros(shape, np.float32))
+
+
+def test_generate_takes_numbers_of_any_precision():
+    game = small_game()
+    z = game.latent.draw(5, 0, "test")
+    assert np.array_equal(game.generate(z.astype(np.float64)), game.generate(z))
+    assert game.generate(np.ones((2, 3), int)).shape == (2, 1, 2, 2)
+    with pytest.raises(TypeError, match="expected an array of numbers as z, got list"):
+        game.generate([[1, 2, 3]])
+
+
+def test_samples_are_clipped_into_the_value_range():
+    G = Sequential(Linear(3, 4)).initialize(0)
+    G.theta[...] *= 20
+    D = Sequential(Linear(4, 1))
+    made = {}
+    for values in ((-1, 1), (0, 2), None):
+        game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,), value_range=values)
+        made[values] = game.sample(50)
+    assert np.abs(made[None]).max() > 2
+    for values in ((-1, 1), (0, 2)):
+        assert np.array_equal(made[values], np.clip(made[None], *values))
+
+
+@pytest.mark.parametrize("seed", [3.0, True, None, "abc", "3", np.float32(1), np.True_])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match=r"Game: seed must be a whole number, not "):
+        game = small_game()
+        Game(game.generator, game.discriminator, NonSaturating(), game.optimizer_g, game.optimizer_d,
+             latent=Latent(3), sample_shape=(1, 2, 2), seed=seed)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    one, other = small_game(), small_game()
+    other = Game(other.generator, other.discriminator, NonSaturating(0.5), other.optimizer_g, other.optimizer_d,
+                 latent=Latent(np.int32(3)), sample_shape=np.array([1, 2, 2]), seed=np.uint8(0), n_critic=np.int64(1))
+    for x in batches(steps=3):
+        one.step(x), other.step(x)
+    assert np.array_equal(one.generator.theta, other.generator.theta)
+    assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
+
+
+def test_refuses_parts_that_do_not_fit():
+    game = small_game()
+    G, D, arguments = game.generator, game.discriminator, {"latent": Latent(3), "sample_shape": (1, 2, 2)}
+    with pytest.raises(ValueError, match="optimizer_g is not an optimizer of the generator"):
+        Game(G, D, NonSaturating(), Adam(D), Adam(G), **arguments)
+    with pytest.raises(ValueError, match="optimizer_d is not an optimizer of the discriminator"):
+        Game(G, D, NonSaturating(), Adam(G), Adam(copy.deepcopy(D)), **arguments)
+    for wrong, message in (({"latent": 3}, "latent must be a Latent"), ({"n_critic": 0}, "n_critic must be a whole"),
+                           ({"n_critic": 1.5}, "n_critic must be a whole number, 1 or more, not 1.5"),
+                           ({"sample_shape": (1, 2.0, 2)}, "a size in sample_shape must be a whole number"),
+                           ({"value_range": (1, -1)}, "value_range must be")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            Game(G, D, NonSaturating(), Adam(G), Adam(D), **arguments | wrong)
+    with pytest.raises(ValueError, match="Unknown objective 'nope': choose one of non-saturating, minimax"):
+        Game(G, D, "nope", Adam(G), Adam(D), **arguments)
+
+
+def test_refuses_scores_that_are_not_one_a_sample():
+    G = Sequential(Linear(3, 4)).initialize(0)
+    D = Sequential(Reshape(2, 2), Flatten(0, 1), Linear(2, 1)).initialize(0)  # two scores a sample along axis 0
+    for joint_batch, n in ((True, 12), (False, 6)):
+        game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,),
+                    joint_batch=joint_batch)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(passes, "PIXELS_TOGETHER", 0)
+            message = rf"scores of shape \(N, ...\) for N samples, but for {n} it gave \({2 * n}, 1\)"
+            with pytest.raises(ValueError, match=message):
+                game.step(batches(shape=(4,))[0])
+
+
+def test_a_paired_objective_needs_one_pass():
+    class Counting(Layer):
+        couples_samples = True
+    G, D = Sequential(Linear(3, 4)), Sequential(Counting(), Linear(4, 1))
+    with pytest.raises(ValueError, match="the objective relativistic compares real and fake samples in one pass"):
+        Game(G, D, "relativistic", Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,))
+
+
+def test_points_have_no_range():
+    game = small_game(value_range=None)
+    game.step(100 * batches()[0])
+    with pytest.raises(TypeError, match="no value range that uint8 could be scaled to"):
+        game.step(np.zeros((3, 1, 2, 2), np.uint8))
 
 
 def test_dropout_draws_apart_in_both_networks(monkeypatch):

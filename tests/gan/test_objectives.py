@@ -1,48 +1,110 @@
-"""Objectives: gradients by complex step, and no infinity at any score."""
+"""Objectives: the formulas of the table, gradients by complex step, and no infinity at any score."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from scratchgan import backend
-from scratchgan.gan import Minimax, NonSaturating
+from scratchgan import backend, gradcheck
+from scratchgan.gan import Minimax, NonSaturating, objectives
 
-OBJECTIVES = [NonSaturating(), NonSaturating(scale_d=0.5), Minimax()]
-H = 1e-30
-
-
-def derivative(f, x):
-    """Every entry of df/dx by complex step."""
-    xp = backend.array_module(x)
-    out = np.empty(x.shape)
-    for index in np.ndindex(x.shape):
-        step = np.zeros(x.shape, complex)
-        step[index] = H * 1j
-        out[index] = float(f(x + xp.asarray(step)).imag) / H
-    return out
+ROWS = {**objectives.TABLE, "mean of D's terms": NonSaturating(scale_d=0.5), "margin 3": objectives.EnergyMargin(3.0)}
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
-def test_gradients_by_complex_step(device, rng, objective):
+def relu(x):
+    return np.maximum(0, x)
+
+
+def log_sigmoid(x):
+    return np.where(x > 0, -np.log1p(np.exp(-np.abs(x))), x - np.log1p(np.exp(-np.abs(x))))
+
+
+# loss_d(real, fake), loss_g(fake, real) as the papers write them, D being a probability or any number.
+PUBLISHED = {
+    "minimax": (lambda r, f: -log_sigmoid(r).mean() - log_sigmoid(-f).mean(),
+                lambda f, r: log_sigmoid(-f).mean()),
+    "non-saturating": (lambda r, f: -log_sigmoid(r).mean() - log_sigmoid(-f).mean(),
+                       lambda f, r: -log_sigmoid(f).mean()),
+    "wasserstein": (lambda r, f: f.mean() - r.mean(), lambda f, r: -f.mean()),
+    "least-squares": (lambda r, f: 0.5 * ((r - 1)**2).mean() + 0.5 * (f**2).mean(),
+                      lambda f, r: 0.5 * ((f - 1)**2).mean()),
+    "hinge": (lambda r, f: relu(1 - r).mean() + relu(1 + f).mean(), lambda f, r: -f.mean()),
+    "energy-margin": (lambda r, f: r.mean() + relu(1 - f).mean(), lambda f, r: f.mean()),
+    "relativistic": (lambda r, f: -log_sigmoid(r - f).mean(), lambda f, r: -log_sigmoid(f - r).mean()),
+}
+
+
+@pytest.mark.parametrize("name", objectives.TABLE)
+def test_losses_are_the_published_ones(name, rng):
+    loss_d, loss_g = PUBLISHED[name]
+    row = objectives.get(name)
+    for _ in range(5):
+        real, fake = 2 * rng.standard_normal((2, 7, 1))
+        assert row.loss_d(real, fake) == pytest.approx(loss_d(real, fake), abs=1e-14)
+        assert row.loss_g(fake, real) == pytest.approx(loss_g(fake, real), abs=1e-14)
+        assert replace(row, scale_d=0.5).loss_d(real, fake) == pytest.approx(0.5 * loss_d(real, fake), abs=1e-14)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_gradients_by_complex_step(name):
+    for seed, shape in ((0, (4, 1)), (1, (3, 1, 2, 2)), (2, (1, 5)), (3, (5,))):
+        gradcheck.check_objective(ROWS[name], seed=seed, shape=shape, name=name).raise_if_failed()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_gradients_on_each_device(device, rng, name):
     real, fake = (backend.to_device(3 * rng.standard_normal((4, 1)), device) for _ in range(2))
-    dreal, dfake = backend.to_host(objective.grad_real(real)), backend.to_host(objective.grad_fake(fake))
-    assert np.abs(dreal - derivative(lambda r: objective.loss_d(r, fake), real)).max() <= 1e-14
-    assert np.abs(dfake - derivative(lambda f: objective.loss_d(real, f), fake)).max() <= 1e-14
-    dg = backend.to_host(objective.grad_g(fake))
-    assert np.abs(dg - derivative(objective.loss_g, fake)).max() <= 1e-14
-    assert min(np.abs(dreal).max(), np.abs(dfake).max(), np.abs(dg).max()) > 0.01
+    there = (*ROWS[name].grad_d(real, fake), ROWS[name].grad_g(fake, real))
+    here = [backend.to_host(scores) for scores in (real, fake)]
+    expected = (*ROWS[name].grad_d(*here), ROWS[name].grad_g(*here[::-1]))
+    for a, b in zip(there, expected, strict=True):
+        assert backend.device_of(a) == device and np.abs(backend.to_host(a) - b).max() < 1e-14
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
+@pytest.mark.parametrize("term", ["real", "fake", "g"])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_wrong_slope_is_found_by_the_check(name, term):
+    row = ROWS[name]
+    right = getattr(row, term)
+    if right is None:
+        return
+    for change in (lambda slope: -slope, lambda slope: 1.0001 * slope, lambda slope: 0 * slope):
+        wrong = replace(row, **{term: objectives.Term(right.value, lambda s, change=change: change(right.slope(s)))})
+        assert not gradcheck.check_objective(wrong).ok
+
+
+@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_finite_at_any_score(objective, dtype):
+def test_finite_at_any_score(name, dtype):
+    row = ROWS[name]
     for real in (1e4, -1e4):
         for fake in (1e4, -1e4):
             r, f = np.full((3, 1), real, dtype), np.full((3, 1), fake, dtype)
-            values = [objective.loss_d(r, f), objective.loss_g(f), objective.grad_real(r), objective.grad_fake(f),
-                      objective.grad_g(f)]
+            values = [row.loss_d(r, f), row.loss_g(f, r), *row.grad_d(r, f), row.grad_g(f, r)]
             assert all(np.isfinite(v).all() and v.dtype == dtype for v in values)
+
+
+@pytest.mark.parametrize(("term", "kink", "slope"), [(objectives.ABOVE, 1, 0), (objectives.BELOW, -1, 0),
+                                                     (objectives.margin(2), 2, 0)])
+def test_slopes_at_a_kink(term, kink, slope):
+    assert term.slope(np.full(1, kink, float)) == slope and term.value(np.full(1, kink, float)) == 0
+
+
+def test_a_paired_row_does_not_see_a_shift_of_all_scores(rng):
+    row = objectives.get("relativistic")
+    real, fake = rng.standard_normal((2, 6, 1))
+    assert row.loss_d(real + 3, fake + 3) == pytest.approx(row.loss_d(real, fake), abs=1e-14)
+    dreal, dfake = row.grad_d(real, fake)
+    assert dreal.sum() + dfake.sum() == pytest.approx(0, abs=1e-16)
+
+
+def test_names_and_what_a_score_says():
+    with pytest.raises(ValueError, match="Unknown objective 'gan': choose one of non-saturating, minimax, wasserstein"):
+        objectives.get("gan")
+    assert objectives.OBJECTIVE.kind.allows("hinge") and not objectives.OBJECTIVE.kind.allows("gan")
+    zero = np.zeros((2, 1))
+    assert (NonSaturating().says(zero) == 0.5).all() and (objectives.get("wasserstein").says(zero) == 0).all()
 
 
 def test_losses_at_an_undecided_discriminator():

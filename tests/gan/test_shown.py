@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchgan import recipes
-from scratchgan.gan import Game, Latent, NonSaturating, shown
+from scratchgan.gan import Game, Latent, NonSaturating, objectives, shown
 from scratchgan.layers import BatchNorm1d, Linear, Reshape, Sequential
 from scratchgan.optimizers import SGD
 
@@ -15,11 +15,6 @@ def game(*after, objective=None):
     G = Sequential(Linear(3, 16), *after, Reshape(*SHAPE))
     D = Sequential(Reshape(16), Linear(16, 1))
     return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
-
-
-class Critic(NonSaturating):
-    """Whose scores are no logits."""
-    score = "real"
 
 
 FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
@@ -43,7 +38,7 @@ def test_it_has_not_won_yet(part):
 
 
 def test_scores_that_are_no_probabilities():
-    system = game(objective=Critic())
+    system = game(objective=objectives.get("wasserstein"))
     assert [system.warnings(row) for row in (FINE, WON)] == [[], []]
     loss, scores, _ = system.panels
     assert loss.title == "loss" and scores.title == "mean score D gives" and scores.scale == "linear"
@@ -79,3 +74,12 @@ def test_interpolation_goes_from_one_seed_to_the_other():
     np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
     np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
     assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
+
+
+def test_what_a_game_is_made_of():
+    system = recipes.get("mlp").build(widths_g=(8,), widths_d=(8,), objective="hinge", clip=0.1, n_critic=3)
+    assert system.about() == {"objective": "hinge (Lim and Ye 2017), D's loss times 0.5",
+                              "noise": "Latent(64, 'normal', (64,))",
+                              "after an update of the discriminator": "Clip(0.1)",
+                              "steps": "3 of the discriminator for each one of the generator"}
+    assert list(recipes.get("mlp").build().about()) == ["objective", "noise"]

@@ -77,10 +77,11 @@ def test_the_formulas_where_nothing_is_faster():
         assert passed(layer, x, layer.forward(x))[0] == "Taps"
     layer, x = Conv2d(2, 3, 3), np.ones((2, 2, 5, 5), np.float32)
     assert passed(layer, x, layer.forward(x))[0] == "Columns"
-    for layer, x in ((layer, x + 0j), (layer.twin("complex64"), x), (Conv2d(2, 3, 3).to(dtype="complex64"), x)):
-        y = layer.forward(x)
-        assert type(kernel_of(layer, y)).__name__ == "Taps"
-        assert np.iscomplexobj(layer.backward(y + 0j, "input"))
+    moved = copy.deepcopy(layer).to(dtype="complex64")
+    for each, its_x in ((layer, x + 0j), (layer.twin("complex64"), x), (moved, x)):
+        y = each.forward(its_x)
+        assert type(kernel_of(each, y)).__name__ == "Taps"
+        assert np.iscomplexobj(each.backward(y + 0j, "input"))
 
 
 def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):

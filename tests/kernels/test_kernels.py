@@ -79,7 +79,7 @@ def test_a_formula_stays_the_function_that_it_is_and_runs_where_nothing_is_faste
     assert doubled(3) == FORMULAS.doubled(3) == FASTER.doubled(3) == FASTER_ON_CUDA.doubled(3) == 6
     for functions in (FORMULAS, FASTER, FASTER_ON_CUDA):
         with pytest.raises(AttributeError, match="there is no formula 'tripled'"):
-            functions.tripled
+            _ = functions.tripled
 
 
 NETS = {"linear": (lambda: Sequential(Linear(5, 4), LeakyReLU(0.2), Linear(4, 3), Tanh()), (6, 5)),
@@ -140,7 +140,8 @@ def test_gemm_is_the_matrix_product(device, rng, dtypes, order_out, plain):
         assert np.abs(backend.to_host(out) - 2 * expected).max() <= 20 * EPS[dtype.name] * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 0, 2), (0, 3, 2), (4, 3, 0), (300, 2, 200), (300, 1, 200), (2, 5, None)])
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 0, 2), (0, 3, 2), (4, 3, 0), (300, 2, 200), (300, 1, 200),
+                                     (2, 5, None)])
 def test_fast_gemm_of_any_size_and_memory_order(rng, m, k, n):
     b_shape = (k,) if n is None else (k, n)
     a, b = rng.standard_normal((m, k)), rng.standard_normal(b_shape)

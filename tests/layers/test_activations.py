@@ -35,24 +35,13 @@ def test_leaky_relu_of_any_slope(slope, shape, seed):
     check_layer(LeakyReLU(slope), draw(shape, seed), seed=seed).raise_if_failed()
 
 
-@given(st.sampled_from([0.0, 0.2, 1.0, 2.0]), st.sampled_from(["float32", "complex128"]), shapes, seeds)
-def test_in_place_gives_the_same(slope, dtype, shape, seed):
-    """From the memory of x and dy inside a workspace, from fresh arrays elsewhere."""
-    x, dy = draw(shape, seed).astype(dtype), draw(shape, seed + 1).astype(dtype)
-    plain, layer = LeakyReLU(slope), LeakyReLU(slope, inplace=True)
-    y, dx = plain.forward(x), plain.backward(dy)
-    before = x.copy(), dy.copy()
-    assert np.array_equal(layer.forward(x), y) and np.array_equal(layer.backward(dy), dx)
-    assert np.array_equal(x, before[0]) and np.array_equal(dy, before[1])
-    with layer.workspace():
-        assert layer.forward(x) is x and layer.backward(dy) is dy
-    assert np.array_equal(x, y) and np.array_equal(dy, dx)
-
-
-def test_in_place_needs_the_sign_of_x():
-    assert ReLU(inplace=True).inplace and not ReLU().inplace
-    with pytest.raises(ValueError, match="inplace needs y to have the sign of x: a negative_slope of 0 or more"):
-        LeakyReLU(-0.1, inplace=True)
+@pytest.mark.parametrize("slope", [0.0, 0.2, 1.0, 2.0, -0.1])
+def test_leaky_relu_keeps_y_where_it_has_the_sign_of_x(slope):
+    """The next layer keeps y anyway; for a negative slope only x will do."""
+    layer, x = LeakyReLU(slope), np.array([-2, 3], np.float32)
+    y = layer(x)
+    assert layer.kept(y) is (y if slope >= 0 else x)
+    assert layer.backward(np.ones_like(x)).tolist() == [np.float32(slope), 1]
 
 
 @given(st.floats(0.1, 10), st.floats(0.5, 30), shapes, seeds)
@@ -140,10 +129,10 @@ def test_fast_leaky_relu_is_the_plain_one_for_any_slope(x, slope, order):
     """To the bit, in both memory orders: also where 1 - slope would not round back."""
     x, slope = np.asarray(x, order=order), np.float32(slope)
     dy = np.roll(x, 1) + 1
-    y = kernels.leaky_relu(x, slope, out=np.empty_like(x))
+    y = kernels.of(x).leaky_relu(x, slope)
     assert np.array_equal(y, np.where(x > 0, x, slope * x))
     assert y.flags.f_contiguous == x.flags.f_contiguous
-    assert np.array_equal(kernels.leaky_relu_grad(dy, x, slope, out=np.empty_like(dy)), np.where(x > 0, dy, slope * dy))
+    assert np.array_equal(kernels.of(x).leaky_relu_grad(dy, x, slope), np.where(x > 0, dy, slope * dy))
 
 
 def test_a_real_gradient_through_a_complex_pass(device):
@@ -158,7 +147,7 @@ def test_a_real_gradient_through_a_complex_pass(device):
 
 def test_names():
     net = Sequential(LeakyReLU(0.1), ReLU(), Tanh(), Sigmoid(), Softplus())
-    assert repr(net) == "Sequential(LeakyReLU(0.1), ReLU(), Tanh(), Sigmoid(), Softplus(beta=1.0, threshold=20.0))"
+    assert repr(net) == "Sequential(LeakyReLU(negative_slope=0.1), ReLU(), Tanh(), Sigmoid(), Softplus())"
 
 
 @every

@@ -8,7 +8,8 @@ from torch_oracle import assert_layer_like_torch, torch_module
 
 from scratchgan import backend
 from scratchgan.gradcheck import check_layer
-from scratchgan.layers import Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Sigmoid, Tanh
+from scratchgan.layers import Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Sigmoid, Tanh, spectral_norm
+from scratchgan.optimizers import Adam
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -56,13 +57,11 @@ def test_keys_and_order():
     assert np.array_equal(net.theta, flat)
 
 
-def test_empty_sequential_gives_a_copy(device):
+def test_an_empty_sequential_passes_on_what_comes(device, rng):
+    """As PyTorch's: the same array, in its memory order."""
     net = Sequential().to(device)
-    x = backend.to_device(np.ones((2, 3), np.float32), device)
-    y, dx = net.forward(x), net.backward(x)
-    y += 1
-    dx += 1
-    assert (backend.to_host(x) == 1).all()
+    x = backend.to_device(rng.standard_normal((4, 5, 2, 3)), device).transpose(0, 3, 1, 2)
+    assert net.forward(x) is x and net.backward(x) is x and net.backward(x, "input") is x
     assert net.backward(x, "params") is None
 
 
@@ -89,8 +88,11 @@ def test_wrong_wrt(net):
 def test_like_a_list():
     layers = [Linear(2, 3), Tanh()]
     net = Sequential(*layers)
-    assert len(net) == 2 and list(net) == layers and net[-1] is layers[1] and net[:1] == layers[:1]
+    assert len(net) == 2 and list(net) == layers and net[-1] is layers[1] and list(net[:1]) == layers[:1]
     assert repr(net) == "Sequential(Linear(2, 3), Tanh())"
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            net[index]
 
 
 def test_only_layers():
@@ -130,21 +132,114 @@ class Skip(Sequential):
     Skip(Linear(4, 4)), Skip(Linear(4, 4), Tanh()), Skip(Linear(4, 4), Skip(Tanh(), Linear(4, 4)), Tanh()),
     Sum(Skip(Linear(4, 4), Tanh()), Sum(Tanh(), Linear(4, 4))), Sequential(Linear(4, 4), Tanh())], ids=repr)
 def test_a_container_may_hold_gradients_while_its_layers_make_theirs(rng, inner):
-    """Inside a workspace too, where layers lend each other memory."""
+    """The gradients of a second pass are those of the first, whatever memory is used again between them."""
     net = Sequential(Linear(4, 4), copy.deepcopy(inner), Linear(4, 4)).initialize(0)
     for whole in (net, copy.deepcopy(inner)):
         x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32)
         whole.forward(x)
-        dx, gradient = whole.backward(dy), whole.grad.copy()
-        with whole.workspace():
-            for _ in range(3):
-                whole.zero_grad()
-                whole.forward(x)
-                assert np.array_equal(whole.backward(dy), dx) and np.array_equal(whole.grad, gradient)
+        dx, gradient = whole.backward(dy).copy(), whole.grad.copy()
+        for _ in range(3):
+            whole.zero_grad()
+            whole.forward(x)
+            assert np.array_equal(whole.backward(dy), dx) and np.array_equal(whole.grad, gradient)
 
 
-def test_an_empty_chain_keeps_the_memory_order(device, rng):
-    x = backend.to_device(rng.standard_normal((4, 5, 2, 3)), device).transpose(0, 3, 1, 2)
-    net = Sequential().to(device)
-    for result in (net.forward(x), net.backward(x)):
-        assert result is not x and result.transpose(0, 2, 3, 1).flags.c_contiguous and (result == x).all()
+# -- slices and append ---------------------------------------------------------------------------------------------
+
+
+def critic():
+    return Sequential(Linear(4, 5), Tanh(), Sequential(Linear(5, 6), LeakyReLU(0.2)), Linear(6, 2)).initialize(3)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 2), slice(1, 3), slice(-2, None), slice(3), slice(2, 2),
+                                  slice(9, None)], ids=str)
+def test_a_slice_has_the_same_layers_and_a_view_of_theta(device, part):
+    net = critic().to(device)
+    cut, layers = net[part], list(net)[part]
+    assert isinstance(cut, Sequential) and list(cut) == layers and len(cut) == len(layers)
+    assert all(mine is its for mine, its in zip(cut, layers, strict=True))
+    assert cut.theta.size == cut.grad.size == sum(layer.theta.size for layer in layers)
+    assert all(layer._owned for layer in net) and cut.device == net.device
+    if cut.theta.size:
+        cut.theta[...] = 7
+        cut.grad[...] = 5
+        assert (net.theta == 7).sum() == (net.grad == 5).sum() == cut.theta.size
+        assert all((value == 7).all() for layer in layers for value in layer.parameters())
+    net.theta[...] = 1
+    assert (cut.theta == 1).all()
+
+
+def test_slices_compute_what_the_network_computes(device, rng):
+    net = critic().to(device)
+    x, dy = (backend.to_device(rng.standard_normal(shape).astype(np.float32), device) for shape in ((3, 4), (3, 2)))
+    y = net(x)
+    net.zero_grad()
+    dx, grad = net.backward(dy).copy(), net.grad.copy()
+    below, above = net[:2], net[2:]
+    net.zero_grad()
+    assert (above(below(x)) == y).all()
+    assert (below.backward(above.backward(dy)) == dx).all()
+    assert (net.grad == grad).all()  # the same gradients, in the network's vector
+    above.zero_grad()
+    assert not backend.to_host(above.grad).any() and (below.grad == grad[:below.grad.size]).all()
+    assert (net.grad[below.grad.size:] == 0).all()
+    assert (net[1:][1:](net[:2](x)) == y).all()  # a slice of a slice
+
+
+def test_an_optimizer_may_train_a_slice(rng):
+    net, x = critic(), rng.standard_normal((3, 4)).astype(np.float32)
+    before, upper = net.theta.copy(), net[2:]
+    optimizer = Adam(upper, lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        upper.backward(upper(net[:2](x)), "params")
+        optimizer.step()
+    below = net.theta.size - upper.theta.size
+    assert np.array_equal(net.theta[:below], before[:below]) and not (net.theta[below:] == before[below:]).any()
+
+
+def test_slices_of_twins_and_copies_of_slices():
+    net, x = critic(), np.ones((2, 4), np.float32)
+    twin = net.twin()
+    part = twin[:2]
+    assert part[0] is twin[0] and part.theta.base is not None
+    part.backward(part(x))
+    assert twin.grad.any() and not net.grad.any()
+    clone = copy.deepcopy(net[:2])
+    clone.theta[...] = 0
+    assert net.theta.any() and list(clone.state_dict()) == ["0.weight", "0.bias"]
+    assert Sequential(clone, Linear(5, 1)).theta.size == clone.theta.size + 6
+    other = net[:2].twin()
+    net.theta[...] = 0
+    assert not other.theta.any()
+
+
+def test_what_slices_may_not():
+    net = critic()
+    for part in (slice(None, None, 2), slice(None, None, -1)):
+        with pytest.raises(ValueError, match="Sequential: a slice must take neighbours, not each"):
+            net[part]
+    with pytest.raises(ValueError, match="already belongs to a network"):
+        Sequential(*net[:2])
+    with pytest.raises(ValueError, match="belongs to a network"):
+        net[:2].to(dtype="float64")
+    with pytest.raises(ValueError, match="before a network takes this one in"):
+        net[:2].append(Tanh())
+    assert net[:2].train(False).training is False and not net[0].training and net[3].training
+
+
+def test_append_takes_one_more_layer_in(rng):
+    whole = critic()
+    net = Sequential()
+    for layer in critic():
+        net = net.append(copy.deepcopy(layer))
+    assert len(net) == 4 and list(net.state_dict()) == list(whole.state_dict())
+    x = rng.standard_normal((3, 4)).astype(np.float32)
+    assert np.array_equal(net(x), whole(x)) and np.array_equal(net.theta, whole.theta)
+    assert net.append(spectral_norm(Linear(2, 2))) is net and net[-1].theta.size == 6
+    check_layer(net, input_shape=(3, 4)).raise_if_failed()
+    with pytest.raises(TypeError, match="Sequential: '5' must be a Layer, not int"):
+        net.append(3)
+    with pytest.raises(ValueError, match="already belongs"):
+        net.append(net[0])
+    assert len(net) == 5

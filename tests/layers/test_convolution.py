@@ -55,6 +55,7 @@ def convolutions(draw, most=4):
 LAYERS = {"Conv2d": Conv2d, "ConvTranspose2d": ConvTranspose2d}
 
 
+@SAME
 @settings(max_examples=50)
 @given(convolutions(most=2), seeds)
 def test_every_gradient(convolution, seed):

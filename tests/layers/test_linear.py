@@ -61,7 +61,7 @@ def test_matrices_come_out_by_columns():
 
 
 def test_initial_weights_are_within_pytorchs_bounds():
-    layer = Linear(100, 50)
+    layer = Linear(100, 50).initialize(0)
     for value in layer.params.values():
         assert np.abs(value).max() <= 0.1
         assert np.abs(value).max() > 0.09

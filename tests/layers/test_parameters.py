@@ -152,13 +152,13 @@ def test_a_layer_starts_with_different_vectors_for_its_spectral_norm():
     assert not (one.buffers[u] == other.buffers[u]).any()
     for layer in (one, other):
         original = layer.params["parametrizations.weight.original"]
-        assert np.linalg.svd(layer.normalised_weight(), compute_uv=False)[0] == pytest.approx(1, rel=0.05), original
+        assert np.linalg.svd(layer.normalised_weight(), compute_uv=False)[0] == pytest.approx(1, rel=0.1), original
 
 
 def test_initial_weights_fill_their_interval_whatever_was_built_before():
     for _ in range(3):
-        for value in Linear(100, 50).params.values():
-            assert 0.09 < np.abs(value).max() <= 0.1 and abs(value.mean()) < 0.03
+        for value in Linear(100, 1000).params.values():
+            assert 0.09 < np.abs(value).max() <= 0.1 and abs(value.mean()) < 0.01
 
 
 def test_initialize_is_a_function_of_seed_and_name(device):

@@ -89,6 +89,20 @@ def test_empty_batch(device, layer, shape, out):
     assert layer.backward(y).shape == shape
 
 
+@pytest.mark.parametrize("layer, shape", [(Flatten(), (2, 3, 2)), (Unflatten(1, (3, -1)), (2, 6)),
+                                          (Reshape(2, 3), (2, 6))],
+                         ids=repr)
+def test_results_are_views_where_memory_allows(device, layer, shape):
+    """As PyTorch's: nothing is copied, and only columns in another order are."""
+    layer.to(device)
+    x = backend.to_device(np.arange(12, dtype=np.float32).reshape(shape), device)
+    share = backend.array_module(x).may_share_memory
+    y = layer(x)
+    assert share(y, x) and share(layer.backward(y), y)
+    turned = layer(backend.array_module(x).asfortranarray(x))
+    assert (turned == y).all()
+
+
 def test_flatten_is_in_the_order_of_indices_for_any_memory_order():
     x = np.arange(12.0).reshape(2, 3, 2)
     expected = x.reshape(2, 6).tolist()

@@ -1,7 +1,7 @@
-"""A training in a process of its own, to be killed: child.py OUT STEPS RESUME KILL_AT.
+"""A training in a process of its own, to be killed: child.py OUT STEPS RESUME KILL_AT PAUSE.
 
 KILL_AT = n > 0: the process kills itself at its n-th call of os.fsync, os.rename or os.replace, which lie in the
-midst of writing a checkpoint or config.json. Prints "step N" after each step.
+midst of writing a checkpoint or config.json. Prints "step N" after each step, then waits for PAUSE milliseconds.
 """
 
 import os
@@ -39,13 +39,13 @@ def kill_at(moment):
 
 
 if __name__ == "__main__":
-    out, steps, resume, moment = sys.argv[1], *map(int, sys.argv[2:])
+    out, steps, resume, moment, pause = sys.argv[1], *map(int, sys.argv[2:])
     tiny_recipe.register()
     if moment:
         kill_at(moment)
     data = tiny_recipe.dataset()
     if resume:
-        training.resume(out, lambda config: data, callbacks=[Tell(0)])
+        training.resume(out, lambda config: data, callbacks=[Tell(pause / 1000)])
     else:
         training.start("tiny", data, out, device="cpu", steps=steps, log_every=7, checkpoint_every=8,
-                       callbacks=[Tell(0.002)])
+                       callbacks=[Tell(pause / 1000)])

@@ -163,6 +163,23 @@ def test_threads_are_recorded_restored_and_given_back(begun, data):
         assert len(lines) == 1 and "threads 1 is now 2" in lines[0]
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_runs_that_overlap_give_the_threads_back(first_to_end):
+    def threads():
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+    if not threads():
+        pytest.skip("this BLAS cannot be asked for its threads")
+    with environment.using_threads(3):
+        runs = [environment.using_threads(1), environment.using_threads(None), environment.using_threads(2)]
+        for run in runs:
+            run.__enter__()
+        assert threads() == {2}
+        runs[0 if first_to_end == 0 else 2].__exit__(None, None, None)
+        assert threads() == {2 if first_to_end == 0 else 1}
+        runs[2 if first_to_end == 0 else 0].__exit__(None, None, None)
+        assert threads() == {3}
+
+
 def test_leftovers_of_a_killed_process_are_removed(begun, data):
     folder = begun(20, crash=17)
     for name in (".step-00000016.tmp", ".step-00000003.old"):
@@ -193,7 +210,7 @@ def test_a_metric_that_comes_later_adds_a_column(begun, data):
     assert "loss_d" not in history[2] and history[2]["loss_x"] > 0 and "loss_x" not in history[3]
     assert training.RunFolder.open(folder, lock=False).rows() == history
     header, *lines = (folder / "metrics.csv").read_text().splitlines()
-    assert header.startswith("step,epoch,loss_d,loss_x,loss_g,") and len({line.count(",") for line in lines}) == 1
+    assert header.startswith("step,epoch,loss_d,loss_x,d_real,") and len({line.count(",") for line in lines}) == 1
 
 
 def test_a_torn_last_row_is_cut(begun, data, tmp_path):
@@ -235,8 +252,8 @@ def test_two_runs_begun_at_once_in_one_folder(begun, tmp_path, monkeypatch):
 # -- killed ------------------------------------------------------------------------------------------------------
 
 
-def child(folder, resumed=0, moment=0, wait=True):
-    process = subprocess.Popen([sys.executable, CHILD, folder, str(STEPS), str(resumed), str(moment)],
+def child(folder, resumed=0, moment=0, pause=0, wait=True):
+    process = subprocess.Popen([sys.executable, CHILD, folder, *map(str, (STEPS, resumed, moment, pause))],
                                stdout=subprocess.PIPE, text=True)
     if wait:
         process.communicate(timeout=60)
@@ -253,7 +270,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("after, seconds", [("step 3", 0.0), ("step 21", 0.003), ("step 33", 0.007)])
 def test_killed_between_any_two_instructions(uninterrupted, tmp_path, after, seconds):
     folder = tmp_path / "run"
-    process = child(folder, wait=False)
+    process = child(folder, pause=20, wait=False)  # seconds from the end, however late we are
     with process:
         for line in process.stdout:
             if line.strip() == after:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scratchgan.data import load_digits
 from scratchgan.errors import UserError
 from scratchgan.optimizers import SGD
 from scratchgan.training import checkpoint
+from scratchgan.training.stopping import Interrupts
 
 
 class Send(training.Callback):
@@ -32,7 +34,7 @@ class Send(training.Callback):
         self.ended.append((run.step, run.finished))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", Interrupts.SIGNALS)
 def test_a_signal_saves_and_stops(begun, data, tmp_path, number, monkeypatch):
     previous = signal.signal(number, signal.default_int_handler)
     try:
@@ -92,7 +94,7 @@ def test_ctrl_c_from_outside(tmp_path):
     code = ("import signal, sys, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")
     paths = os.pathsep.join([os.path.dirname(child), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with subprocess.Popen([sys.executable, "-c", code, child, tmp_path / "run", "5000", "0", "0"],
+    with subprocess.Popen([sys.executable, "-c", code, child, tmp_path / "run", "5000", "0", "0", "2"],
                           cwd=os.path.dirname(child), env={**os.environ, "PYTHONPATH": paths},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -104,6 +106,29 @@ def test_ctrl_c_from_outside(tmp_path):
     step = checkpoint.found(tmp_path / "run" / "checkpoints")[-1][0]
     assert 9 <= step < 5000
     assert last.endswith(f"Stopped at step {step}; continue with: scratchgan train --resume {tmp_path}/run")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_terminal_that_is_closed(tmp_path):
+    """Its lines go nowhere any more, and the run is saved all the same."""
+    import pty
+    out = tmp_path / "run"
+    pid, terminal = pty.fork()
+    if not pid:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started with
+        os.execv(sys.executable, [sys.executable, "-m", "scratchgan", "train", "--data", "digits", "--steps", "1000000",
+                                  "--log-every", "1", "--out", str(out)])
+    seen = b""
+    while b"Ctrl-C stops it" not in seen:
+        seen += os.read(terminal, 1000)
+    os.close(terminal)  # the system tells the session whose terminal it was
+    ended = time.monotonic() + 60
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < ended:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)  # which is nothing to one that has ended
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    assert checkpoint.found(out / "checkpoints")[-1][0] > 0
 
 
 # -- divergence ----------------------------------------------------------------------------------------------------

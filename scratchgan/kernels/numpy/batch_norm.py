@@ -1,9 +1,9 @@
-"""The formulas of `scratchgan.layers.batch_norm` in few passes, on all cores, with the digits of float64 where it counts.
+"""The formulas of `scratchgan.layers.batch_norm` in few passes, on all cores, with float64's digits where it counts.
 
 x is seen as a matrix in the order of memory, with one channel a row or, repeated until rows are long enough for fast
 loops, one channel a column. It is cut into blocks of rows, which threads share if they are many. The sums of all blocks
-are added up in float64 and in order, so that neither the number of threads nor their speed changes a bit. Arrays that are
-not dense in memory take the formulas.
+are added up in float64 and in order, so that neither the number of threads nor their speed changes a bit. Arrays that
+are not dense in memory take the formulas.
 
 Where a mean is far from zero, passes subtract it before they multiply, so that data there keep their digits; elsewhere
 they save that step.
@@ -30,7 +30,7 @@ SHORT = 256
 NEAR = 16         # times the variance: a mean whose square is less costs a product with x no more than two bits
 
 
-# -- the functions: x is (B, n, C, ...), vectors have a value for each batch and channel, (B, C) ------------------------
+# -- the functions: x is (B, n, C, ...), vectors have a value for each batch and channel, (B, C) -----------------------
 
 
 def channel_sums(dy):

@@ -239,7 +239,7 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK, beside_blas=False):
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
     A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
-    fewer than `small` elements are left to one core, and while the threads of the BLAS wait all are, unless `beside_blas`.
+    fewer than `small` elements are left to one core; while the threads of the BLAS wait all are, unless `beside_blas`.
     """
     first = arrays[0]
     size, strides, flats = first.size, first.strides, []

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits  # to one thread: a few rows are too
 
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
-from scratchgan.gradcheck.layers import EXACT, prepared
+from scratchgan.gradcheck.layers import EXACT, check_plain, prepared
 from scratchgan.gradcheck.oracles import host, is_rounding
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, pristine, same_bits, twin_of
 from scratchgan.gradcheck.properties import check_properties
@@ -40,11 +40,11 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
         twin, complex_x = complex_copy(base), x.astype(np.complex128)
         at = {"x": complex_x, **named_params(twin)}
         gradients = passed.gradients()
-        scale = max(float(np.linalg.norm(gradient)) for gradient in gradients.values())
         for tensor, gradient in gradients.items():
             check_directions(report, tensor, gradient, lambda: forward(twin, complex_x, seed), at[tensor],
-                             report.inputs["dy"], rng, directions, entries, scale=scale, zero=tensor in zero)
+                             report.inputs["dy"], rng, directions, entries, scale=passed.scale, zero=tensor in zero)
         check_properties(report, base, x, dy, passed, seed, SINGLE)
+        check_plain(report, base, x, passed, seed, SINGLE, properties=False)
     return report
 
 

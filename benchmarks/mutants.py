@@ -36,7 +36,6 @@ from mutation import mutants_of, short
 
 HERE = Path(__file__).resolve().parent.parent
 FILES = ("layers/*.py", "losses.py", "gan/objectives.py")
-OF_FORMULAS = ("gan/objectives.py",)  # every function in these files is mathematics
 SLACK, SECONDS = 5, 20  # a mutant's checks may take so many times as long as they should, and so much longer
 
 
@@ -200,7 +199,7 @@ def chosen(options):
     names = [str(path.relative_to(package)) for path in paths]
     mutants = [mutant for path, name in zip(paths, names, strict=True)
                if not options.only or any(part in name for part in options.only)
-               for mutant in mutants_of(path, name, name in OF_FORMULAS)]
+               for mutant in mutants_of(path, name)]
     if options.sample is not None:
         mutants = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
         mutants.sort(key=lambda mutant: (mutant.file, mutant.start))
@@ -229,13 +228,14 @@ def experiment(mutants, options):
 
         def judged(mutant):
             names, seconds = concerned(mutant, traces)
-            if not names:
-                return {"verdict": "survived", "detail": "no check runs this line"}
             copy = free.get()
             try:
-                return copy.judge(mutant, names, seconds)
+                result = copy.judge(mutant, names, seconds)  # without names: do the checks still begin?
             finally:
                 free.put(copy)
+            if result["verdict"] == "survived" and not names:
+                result["detail"] = "no check runs this line"
+            return result
         counts, kinds = {}, {}
         with ThreadPoolExecutor(options.processes) as pool:
             for mutant, result in zip(mutants, pool.map(judged, mutants), strict=True):

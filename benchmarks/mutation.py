@@ -1,8 +1,8 @@
 """Mutants: a source file with one change to its mathematics. For `mutants.py`.
 
 What counts as mathematics: every function that a pass can reach inside its file (`ROOTS`, and what is decorated as a
-formula), lambdas at the top of a file, and all functions of the objectives; but not what only leads to a `raise`, nor
-checks of arguments, constructors, defaults and annotations. What is changed:
+formula), and lambdas at the top of a file, with the functions that stand beside them in a table; but not what only
+leads to a `raise`, nor checks of arguments, constructors, defaults and annotations. What is changed:
 
     sign       + and - exchanged, a unary minus dropped, a whole result, assigned value or argument negated
     operator   * and /, // and *, % and //, ** and *; sum and mean, maximum and minimum, ... (`TWINS`)
@@ -15,7 +15,7 @@ checks of arguments, constructors, defaults and annotations. What is changed:
 import ast
 from dataclasses import dataclass
 
-ROOTS = ("forward", "backward", "tangent", "accumulate", "elements", "elements_grad")
+ROOTS = ("forward", "backward", "tangent", "accumulate", "elements", "loss_", "grad_")
 CHECKS = ("check", "_check")  # functions that only look at their arguments
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
@@ -65,12 +65,14 @@ def short(text, width=70):
     return text if len(text) <= width else f"{text[:width - 4]} ..."
 
 
-def mutants_of(path, name, all_of_it=False):
+def mutants_of(path, name):
     """All mutants of the file at `path`, in the order of its lines."""
     text = path.read_text(encoding="utf-8")
     finder = Finder(text, name)
-    for function, node in mathematics(ast.parse(text), all_of_it):
+    for function, node in mathematics(ast.parse(text)):
         finder.function = function
+        if isinstance(node, ast.Lambda):
+            finder.negate(node.body)
         body = node.body if isinstance(node.body, list) else [node.body]
         for child in body:
             finder.visit(child)
@@ -78,7 +80,7 @@ def mutants_of(path, name, all_of_it=False):
     return sorted(unique.values(), key=lambda mutant: (mutant.start, mutant.end, mutant.after))
 
 
-def mathematics(tree, all_of_it):
+def mathematics(tree):
     """(name, node) of the functions and lambdas to change."""
     functions, reached, roots = {}, set(), []
     for node in ast.walk(tree):
@@ -86,21 +88,27 @@ def mathematics(tree, all_of_it):
             functions.setdefault(node.name, []).append(node)
     for name, nodes in functions.items():
         decorators = " ".join(ast.unparse(decorator) for node in nodes for decorator in node.decorator_list)
-        if all_of_it or name.startswith(ROOTS) or "formula" in decorators:
+        if name.startswith(ROOTS) or "formula" in decorators:
             roots.append(name)
+    tables = [top for top in tree.body if isinstance(top, ast.Assign)
+              and any(isinstance(node, ast.Call | ast.Lambda) for node in ast.walk(top))]
+    roots += [word for top in tables for word in words_of(top) if word in functions]
     while roots:
         name = roots.pop()
         if name in reached or name.startswith(("__", *CHECKS)):
             continue
         reached.add(name)
         for node in functions[name]:
-            words = {getattr(child, "id", getattr(child, "attr", None)) for child in ast.walk(node)}
-            roots += [word for word in words if word in functions]
+            roots += [word for word in words_of(node) if word in functions]
     inner = {id(child) for name in reached for node in functions[name] for child in ast.walk(node) if child is not node}
     chosen = [(name, node) for name in reached for node in functions[name] if id(node) not in inner]
-    lambdas = [node for top in tree.body if not isinstance(top, ast.FunctionDef | ast.ClassDef)
-               for node in ast.walk(top) if isinstance(node, ast.Lambda)]
+    lambdas = [node for top in tables for node in ast.walk(top) if isinstance(node, ast.Lambda)]
     return chosen + [("lambda", node) for node in lambdas]
+
+
+def words_of(node):
+    """The names and attributes in it."""
+    return {getattr(child, "id", getattr(child, "attr", None)) for child in ast.walk(node)}
 
 
 class Finder(ast.NodeVisitor):

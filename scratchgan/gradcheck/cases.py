@@ -9,6 +9,7 @@ def layer_cases():
     """Layer name -> [(layer, input shape) or (layer, input shape, other arguments of check_layer), ...]."""
     whole = {"batch_of_one": False}  # the first axis is no batch
     rng = np.random.default_rng(1)  # not the seed that checks draw cotangents from
+    wide = (8,), {"x": np.array([-800, -100, -40, -1, 0.5, 30, 100, 800.0])}  # beyond what an exponential can hold
     return {
         "Linear": [(layers.Linear(4, 3), (5, 4)), (layers.Linear(4, 3, bias=False), (5, 4)),
                    (layers.Linear(4, 3), (4,)), (layers.Linear(4, 3), (2, 3, 4)), (layers.Linear(4, 3), (0, 4))],
@@ -27,9 +28,9 @@ def layer_cases():
         "LeakyReLU": [(layers.LeakyReLU(0.2), (4, 5)), (layers.LeakyReLU(-0.5), (4, 5)), (layers.LeakyReLU(), ())],
         "ReLU": [(layers.ReLU(), (4, 5)), (layers.ReLU(), (2, 3, 4))],
         "Tanh": [(layers.Tanh(), (4, 5)), (layers.Tanh(), ())],
-        "Sigmoid": [(layers.Sigmoid(), (4, 5)), (layers.Sigmoid(), ())],
+        "Sigmoid": [(layers.Sigmoid(), (4, 5)), (layers.Sigmoid(), ()), (layers.Sigmoid(), *wide)],
         "Softplus": [(layers.Softplus(), (4, 5)), (layers.Softplus(2.0, 1.0), (4, 5)),
-                     (layers.Softplus(0.5, -0.25), (4, 5))],
+                     (layers.Softplus(0.5, -0.25), (4, 5)), (layers.Softplus(threshold=500), *wide)],
         "Flatten": [(layers.Flatten(), (3, 2, 2, 2)), (layers.Flatten(0, 1), (3, 2, 2))],
         "Unflatten": [(layers.Unflatten(1, (2, 3)), (4, 6))],
         "Reshape": [(layers.Reshape(2, -1), (4, 6))],

@@ -9,6 +9,7 @@ from scratchgan.gradcheck.report import COMPLEX_STEP, FLOAT32, Report
 from scratchgan.kernels import plain
 
 SHAPE = (4, 1, 2)  # maps of two scores
+PATH = 500         # points of an integral
 # A gradient's name: (the loss that it is of, the scores that it is on).
 GRADIENTS = {"real": ("loss_d", "real"), "fake": ("loss_d", "fake"), "fake for G": ("loss_g", "fake")}
 
@@ -40,6 +41,7 @@ def _check(report, objective, given, rng):
         derivatives[tensor] = entry_rows(report, tensor, ours[tensor], lambda kind, loss=loss, points=points:
                                          _losses(objective, **points[kind])[loss], at, np.float64(1), 1.0)
     _check_alone(report, objective, given, ours)
+    _check_path(report, objective, given)
     _check_second_order(report, objective, given, ours, rng)
     _check_single(report, objective, given, ours)
     report.case = "plain"
@@ -58,6 +60,22 @@ def _check_alone(report, objective, given, ours):
         for tensor, gradient in (("real", objective.grad_real), ("fake", objective.grad_fake)):
             report.add(tensor, "the same by itself", np.array_equal(gradient(given[tensor]), ours[tensor]),
                        f"grad_{tensor} and grad_d differ")
+
+
+def _check_path(report, objective, given):
+    """From these scores to the opposite ones a loss changes by the integral of its gradient: it has no jump."""
+    ends = [_losses(objective, **{what: sign * scores for what, scores in given.items()}) for sign in (1, -1)]
+    integral, size = dict.fromkeys(ends[0], 0.0), dict.fromkeys(ends[0], 0.0)
+    for t in (np.arange(PATH) + 0.5) / PATH:
+        gradients = _gradients(objective, **{what: (1 - 2 * t) * scores for what, scores in given.items()})
+        gradients["real for G"] = -gradients["fake for G"] if objective.paired else 0 * gradients["real"]
+        for loss, parts in (("loss_d", ("real", "fake")), ("loss_g", ("real for G", "fake for G"))):
+            steps = [-2 * gradients[part] * scores / PATH for part, scores in zip(parts, given.values(), strict=True)]
+            integral[loss] += sum(step.sum() for step in steps)
+            size[loss] += sum(np.abs(step).sum() for step in steps)
+    for loss, change in integral.items():
+        error = abs(ends[1][loss] - ends[0][loss] - change) / size[loss]
+        report.add(loss, "integral of its gradient", error <= 2 / PATH, error=float(error), tolerance=2 / PATH)
 
 
 def _check_second_order(report, objective, given, ours, rng):

@@ -49,13 +49,16 @@ def check_batch(game, batch):
 
 
 def checked_labels(game, n, labels):
-    """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other."""
-    if not game.conditional:
+    """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other. Their values are
+    looked at on the host only."""
+    if not game.classes:
         return None
     labels = np.asarray(labels) if not backend.is_array(labels) else labels
     if labels.dtype.kind not in "iu" or labels.ndim > 1 or (labels.ndim and len(labels) != n):
         raise ValueError(f"Game: a conditional game needs labels, one whole number for each of {n} samples, got "
                          f"{labels.dtype} of shape {tuple(labels.shape)}")
+    if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < game.classes:
+        raise ValueError(f"Game: labels must be from 0 to {game.classes - 1}, got {labels.min()} to {labels.max()}")
     return backend.array_module(labels).broadcast_to(backend.to_device(labels, game.device), (n,))
 
 

@@ -28,8 +28,8 @@ class Game(ShownGame):
     augmentation   what D sees in place of samples: `Augmentation`s
     penalties      further terms of D's loss: `Penalty`s
     updates_d, updates_g   what follows an update of a player: `Update`s
-    classes        how many classes labels name, 0 to classes - 1, in a conditional game, whose networks take labels beside
-                   z and samples: (z, labels), (samples, labels). 0: they take none
+    classes        of a conditional game, whose networks take (z, labels) and (samples, labels): how many classes the
+                   labels name, 0 to classes - 1. 0: they take none
     value_range    (low, high) of the samples' values; None for points
     joint_batch    whether D's own step sees real and fake in one batch of 2N: see `scratchgan.gan.passes`. None: where
                    no layer of D couples samples

@@ -150,8 +150,8 @@ def require_fit(system, source):
         raise UserError(f"The examples of {source.name} have shape {shape}, the system takes {tuple(expected)}: load "
                         "them in that shape (data.load has size= and channels=), or build the system for theirs.")
     if system.classes and not 0 < source.classes <= system.classes:
-        raise UserError(f"The labels of {source.name} name {source.classes} classes, the system takes {system.classes}: "
-                        "give it data with labels, or build the system for theirs.")
+        raise UserError(f"The labels of {source.name} name {source.classes} classes, the system takes "
+                        f"{system.classes}: give it data with labels, or build the system for theirs.")
 
 
 def refuses_last(system, batches):

@@ -117,7 +117,8 @@ class System:
             network.set_step(self.seed, step, name)
 
     def step(self, batch, labels=None):
-        """One training step on a batch (N, *sample_shape); returns `Metrics`, which may omit names at some steps."""
+        """One training step on a batch (N, *sample_shape), which training gives as floats in the value range on the
+        device of the networks; returns `Metrics`, which may omit names at some steps."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     def sample(self, n, seed=0, labels=None):

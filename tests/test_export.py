@@ -79,7 +79,7 @@ def game_of(*layers_of_g, seed=0):
 def practised(system, passes=20):
     """The game after some training passes of its generator, from which running statistics come."""
     for step in range(passes):
-        system.generator.forward(system.latent.shaped(system.latent.draw(8, 0, "practice", step)))
+        system.generator.forward(system.latent.as_input(system.latent.draw(8, 0, "practice", step)))
     system.generator.to()  # forgets the caches
     return system
 

@@ -1,18 +1,11 @@
 """`Game`: a generator and a discriminator in alternating steps, written out."""
 
-import math
-
-import numpy as np
-
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metrics, scaled
-
-# Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
-SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
 class Game(ShownGame):
@@ -73,11 +66,6 @@ class Game(ShownGame):
     def device(self):
         return self.generator.device
 
-    @property
-    def sampler(self):
-        """The network that samples are made with: the moving average of G where there is one."""
-        return self.networks.get("average", self.generator)
-
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):
@@ -108,7 +96,7 @@ class Game(ShownGame):
         """n samples of G, of noise of this step."""
         G = self.generator
         z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
-        return G.forward(passes.given(self.latent.shaped(z), labels))
+        return G.forward(passes.given(self.latent.as_input(z), labels))
 
     def seen(self, x):
         """What D sees of samples x."""
@@ -160,23 +148,3 @@ class Game(ShownGame):
         check_batch(self, batch)
         real = scaled(backend.to_device(batch, self.device), self.value_range)
         return real.astype(self.generator.dtype, copy=False), checked_labels(self, len(real), labels)
-
-    # -- samples -----------------------------------------------------------------------------------------------------
-
-    def sample(self, n, seed=0, labels=None):
-        """n samples (n, *sample_shape), float32, in the value range, on the host. One seed, one set of noise."""
-        return self.generate(self.latent.draw(n, seed, "sample"), labels)
-
-    def generate(self, z, labels=None):
-        """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
-        G, z = self.sampler.twin().eval(), self.latent.shaped(z)
-        labels = checked_labels(self, len(z), np.arange(len(z)) % self.classes if labels is None and self.classes
-                                else labels)
-        samples = np.empty((len(z), *self.sample_shape), np.float32)
-        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
-        for start in range(0, len(z), count):
-            part = slice(start, start + count)
-            noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
-            x = G.forward(passes.given(noise, None if labels is None else labels[part]))
-            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
-        return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)

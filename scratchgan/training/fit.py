@@ -11,7 +11,7 @@ from scratchgan.training import reopening
 from scratchgan.training.config import DEFAULTS, checked
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
-from scratchgan.training.run import Run, in_range
+from scratchgan.training.run import Run, taken_in
 from scratchgan.training.snapshot import Snapshot
 
 
@@ -164,7 +164,7 @@ def refuses_last(system, batches):
     batch, labels = batches.batch(batches.steps_per_epoch - 1)
     system.draw_from(0)  # as the first step of the run does again
     try:
-        system.step(in_range(batch, system.value_range), labels)
+        system.step(taken_in(system, batch), labels)
     except ValueError:
         return True
     finally:

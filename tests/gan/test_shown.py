@@ -76,6 +76,19 @@ def test_interpolation_goes_from_one_seed_to_the_other():
     assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
 
 
+@pytest.mark.parametrize("rows, columns", [(0, 3), (3, 0), (-1, 2), (2, 1.5), (True, 2)])
+def test_a_grid_of_an_interpolation_has_rows_and_columns(rows, columns):
+    with pytest.raises(ValueError, match="rows and columns must be a whole number, 1 or more, not"):
+        game().interpolate(1, 2, rows, columns)
+
+
+@pytest.mark.parametrize("wrong", [{"n": -1}, {"n": 2.0}, {"n": 2, "seed": True}, {"n": 2, "seed": 1.5}])
+def test_sample_takes_whole_numbers(wrong):
+    with pytest.raises(ValueError, match=r"Game.sample: (n|seed) must be a whole number"):
+        game().sample(**wrong)
+    assert game().sample(0).shape == (0, *SHAPE)
+
+
 def test_what_a_game_is_made_of():
     system = recipes.get("mlp").build(widths_g=(8,), widths_d=(8,), objective="hinge", clip=0.1, n_critic=3)
     assert system.about() == {"objective": "hinge (Lim and Ye 2017), D's loss times 0.5",

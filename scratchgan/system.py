@@ -102,7 +102,7 @@ class System:
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
-        it has made. One that keeps more beside them, as a moving average, takes it along.
+        it has made. A subclass with arrays beside the networks sets and moves these, too.
         """
         self.seed = seed
         for name, network in self.networks.items():

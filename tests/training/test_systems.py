@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from small_conditional import conditional_game
 
-from scratchgan import System, training
+from scratchgan import System, backend, training
 from scratchgan.cli import datasets
 from scratchgan.data import Dataset, Pair, as_source
 from scratchgan.errors import UserError
 from scratchgan.layers import BatchNorm1d, Dropout, Linear, Sequential
 from scratchgan.optimizers import Adam
-from scratchgan.system import Metrics
+from scratchgan.system import Metrics, scaled
 
 QUIET = {"announce": None, "batch_size": 4, "checkpoint_every": 3, "log_every": 2}
 SHAPE = (4,)
@@ -82,6 +82,27 @@ def test_dropout_differs_from_step_to_step(name):
     system.net[1].forward = watched
     training.fit(system, data, 4, batch_size=4, announce=None)
     assert len(set(masks)) == len(masks) == 4
+
+
+@pytest.mark.parametrize("name", ["bytes", "floats", "pair"])
+def test_a_step_is_given_floats_on_the_device_of_the_networks(name, device):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 1, 2, 2), dtype=np.uint8)
+    data = {"bytes": pixels, "floats": floats(8), "pair": (pixels, floats(8))}[name]
+    given = []
+
+    class Looks(System):
+        def __init__(self):
+            self.networks, self.optimizers = {"net": Linear(2, 2).to(device)}, {}
+
+        def step(self, batch, labels=None):
+            given.extend(batch if isinstance(batch, tuple) else [batch])
+            return {"loss": 0.0}
+    training.fit(Looks(), data, 2, batch_size=4, announce=None)
+    assert len(given) == (4 if name == "pair" else 2)
+    for each in given:
+        assert backend.device_of(each) == device and each.dtype == np.float32
+    seen = np.concatenate([backend.to_host(each) for each in given if each.ndim == 4] or [scaled(pixels)])
+    assert np.array_equal(np.sort(seen.ravel()), np.sort(scaled(pixels).ravel()))
 
 
 def test_what_the_system_refuses_of_an_epoch_is_found_without_a_trace():

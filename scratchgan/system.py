@@ -28,6 +28,9 @@ class Metrics(Mapping):
     def __len__(self):
         return len(self._values)
 
+    def __reduce__(self):
+        return type(self), (dict(self),)  # the numbers: they can be pickled, what computes them cannot
+
     def __repr__(self):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
 

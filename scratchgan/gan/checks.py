@@ -36,6 +36,11 @@ def check_game(game):
         needs = "an energy" if objective.score == "energy" else "a score, not an energy"
         raise ValueError(f"Game: objective {objective.name} needs a discriminator that gives {needs}: choose another "
                          "one")
+    names = ["generator", "discriminator", *(name for parts in game.updates.values() for part in parts
+                                             for name in part.networks)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Game: two networks have one name among {', '.join(names)}: a game has one moving average, "
+                         "that of the generator")
     for part in game.augmentation:
         if part.theta.size or any(layer.buffers for _, layer in part.named_layers()):
             raise ValueError(f"Game: the augmentation {part!r} has parameters or buffers, which would be neither "

@@ -355,6 +355,12 @@ def test_one_network_cannot_play_both():
         Game(G, G, "hinge", Adam(G), Adam(G), latent=Latent(3), sample_shape=(3,))
 
 
+def test_networks_of_parts_have_names_of_their_own():
+    G, D = networks()
+    with pytest.raises(ValueError, match="two networks have one name among generator, discriminator, average, average"):
+        make(G=G, D=D, updates_g=(Ema(G, 3),), updates_d=(Ema(D, 5),))
+
+
 @pytest.mark.parametrize("inside", [BatchNorm1d(4), Linear(4, 4), Sequential(Linear(4, 4))])
 def test_an_augmentation_with_a_state_is_refused(inside):
     class Learned(Augmentation):

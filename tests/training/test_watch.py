@@ -74,7 +74,9 @@ def test_the_deviation_of_the_data_is_not_that_of_one_batch(batch_size):
 def test_no_deviation_where_there_is_nothing_to_compare():
     class Silent(Fake):
         sample = System.sample
-    for system, images in ((Silent(), tiny_recipe.images()), (Fake(), np.zeros((4, *tiny_recipe.SHAPE), np.float32))):
+    for system, images in ((Silent(), tiny_recipe.images()), (Fake(), np.zeros((4, *tiny_recipe.SHAPE), np.float32)),
+                           (Fake(), np.repeat(tiny_recipe.images(1), 64, axis=0)),
+                           (Fake(), np.full((64, *tiny_recipe.SHAPE), 0.1, np.float32))):
         training.fit(system, images, 4, log_every=2)
         assert len(system.rows) == 2 and all("sample_std" not in row for row in system.rows)
 
@@ -134,6 +136,13 @@ def test_watch_is_there_unless_it_is_there_already(data):
     assert run.callbacks == [own]
     run = training.start("tiny", data, device="cpu", steps=2)
     assert [type(callback) for callback in run.callbacks] == [Watch]
+
+
+def test_callbacks_are_callbacks_or_none(data):
+    training.fit(RECIPE.build(), data, 1, callbacks=None, announce=None)
+    for wrong in ([5], [Watch], [print]):
+        with pytest.raises(TypeError, match="callbacks must be Callbacks"):
+            training.fit(RECIPE.build(), data, 1, callbacks=wrong, announce=None)
 
 
 def test_watching_does_not_change_the_training(data):

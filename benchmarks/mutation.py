@@ -16,7 +16,7 @@ import ast
 from dataclasses import dataclass
 
 ROOTS = ("forward", "backward", "tangent", "accumulate", "elements", "loss_", "grad_")
-CHECKS = ("check", "_check")  # functions that only look at their arguments
+CHECKS = ("check", "_check", "expect")  # functions that only look at their arguments
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
              ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult}
@@ -135,7 +135,7 @@ class Finder(ast.NodeVisitor):
 
     def negate(self, node):
         """Where it may hold a number; what does not is found when it runs."""
-        is_memory = isinstance(node, ast.Call) and called(node).startswith("empty")  # whose values do not matter
+        is_memory = isinstance(node, ast.Call) and called(node).startswith(("empty", "zeros"))  # no sign in it
         if isinstance(node, ast.BinOp | ast.Call | ast.Name | ast.Attribute | ast.Subscript) and not is_memory:
             self.add(node, "sign", f"(-({ast.unparse(node)}))")
 

@@ -57,8 +57,7 @@ def empty(shape, dtype, order="C", xp=np):
     """An uninitialised array to write a result into: the one place where memory for results comes from."""
     if xp is not np:
         return xp.empty(shape, dtype, order)
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALLEST or not POOL.works:
         return np.empty(shape, dtype, order)
     return POOL.array(shape, dtype, order, size)

@@ -44,22 +44,21 @@ class Pool(threading.local):
 
     def __init__(self):
         self.blocks, self.loans = {}, 0
+        self.class_of = {}  # size -> the list in `blocks` that serves it
 
     def array(self, shape, dtype, order, size):
         """An uninitialised array of `size` bytes."""
-        step = 1 << max(0, (size - 1).bit_length() - CLASSES.bit_length())
-        size = -(-size // step) * step
-        blocks = self.blocks.get(size)
+        blocks = self.class_of.get(size)
         if blocks is None:
-            blocks = self.blocks[size] = []
+            blocks = self.class_of[size] = self.blocks.setdefault(rounded(size), [])
         self.loans += 1
         block = self.free(blocks)
         if block is None:
             self.trim()
-            block = Block(size)
+            block = Block(rounded(size))
             blocks.append(block)
         block.loan = self.loans
-        return np.ndarray(shape, dtype, block.bytes, block.start, order=order)
+        return np.ndarray(shape, dtype, block.bytes, block.start, None, order)
 
     def free(self, blocks):
         """The first of these blocks that nobody else refers to, or None."""
@@ -79,6 +78,13 @@ class Pool(threading.local):
     def clear(self):
         """Let go of all blocks: those that are held go when their arrays do."""
         self.blocks.clear()
+        self.class_of.clear()
+
+
+def rounded(size):
+    """The size of the blocks for arrays of this size."""
+    step = 1 << max(0, (size - 1).bit_length() - CLASSES.bit_length())
+    return -(-size // step) * step
 
 
 def _references():

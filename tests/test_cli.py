@@ -341,10 +341,10 @@ def test_gradcheck_passes_its_options_on(capsys, monkeypatch):
 def test_gradcheck_of_a_network_that_normalises(capsys, monkeypatch):
     Path("nets.py").write_text("from scratchgan.layers import BatchNorm1d, Linear, Sequential, Tanh\n"
                                "def Net():\n"
-                               "    return Sequential(Linear(4, 6, bias=False), BatchNorm1d(6), Tanh())\n")
+                               "    return Sequential(Linear(4, 6), BatchNorm1d(6), Tanh())\n")
     monkeypatch.syspath_prepend(os.getcwd())
-    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4", "--no-batch-of-one"]) == 0
-    assert main(["gradcheck", "nets:Net", "--input-shape", "5,4"]) == 1
+    for options in (["--no-batch-of-one"], ["--zero", "0.bias"]):
+        assert main(["gradcheck", "nets:Net", "--input-shape", "5,4", *options]) == 0
 
 
 def test_gradcheck_prints_a_table_and_fails_where_a_gradient_is_wrong(capsys, monkeypatch):

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from broken_layers import BROKEN, CORRECT, BatchNorm, CentredSquare, Dense, NegatedBias, Square
+from torch_oracle import torch_module
 
 from scratchgan import gradcheck, initializers
 from scratchgan.gan import Game, Latent, Minimax, NonSaturating, objectives
 from scratchgan.gan.passes import Scores
 from scratchgan.gradcheck.oracles import relative_error
+from scratchgan.gradcheck.pytorch import PYTORCH
 from scratchgan.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -555,3 +557,14 @@ def test_an_empty_report_is_not_ok():
     copied = copy.deepcopy(gradcheck.Report("nothing"))
     with pytest.raises(gradcheck.GradientCheckError):
         copied.raise_if_failed()
+
+
+def test_a_pytorch_that_lacks_an_argument_is_no_oracle(monkeypatch):
+    torch = torch_module()
+
+    class Older(torch.nn.BatchNorm1d):
+        def __init__(self, num_features, eps=1e-5):
+            super().__init__(num_features, eps)
+    monkeypatch.setattr(torch.nn, "BatchNorm1d", Older)
+    report = gradcheck.check_layer(BatchNorm1d(3, bias=False), input_shape=(5, 3), batch_of_one=False)
+    assert report.ok and report.worst(PYTORCH) is None

@@ -16,10 +16,23 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
 
+def is_excerpt(block):
+    """Code of the package, shown: not to be run by itself."""
+    return block.startswith(("class Linear(", "@kernels."))
+
+
+def test_what_is_shown_of_the_package_stands_there():
+    layers = [path.read_text(encoding="utf-8") for path in (README.parent / "scratchgan/layers").glob("*.py")]
+    excerpts = [block for block in python_blocks() if is_excerpt(block)]
+    assert len(excerpts) == 2
+    for block in excerpts:
+        lines = [line for line in block.splitlines() if line.strip()]
+        assert any(all(line in text for line in lines) for text in layers), block
+
+
 def test_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    excerpts = ("class ", "@")
-    blocks = [block for block in python_blocks() if "from torch" not in block and not block.startswith(excerpts)]
+    blocks = [block for block in python_blocks() if "from torch" not in block and not is_excerpt(block)]
     names = {}
     for block in blocks:
         exec(re.sub(r"steps=\d+", "steps=20", block), names)

@@ -2,28 +2,34 @@
 
 from scratchgan import settings
 from scratchgan.errors import UserError
-from scratchgan.gan import augmentation, objectives
-from scratchgan.gan.augmentation import InstanceNoise
+from scratchgan.gan import augmentation, objectives, penalties, updates
 from scratchgan.gan.game import Game
-from scratchgan.gan.penalties import WeightDecay
-from scratchgan.gan.updates import Clip, Ema
 
 N_CRITIC = settings.Setting("n_critic", 1, "steps of the discriminator for each one of the generator",
                             settings.whole(1))
 SIMULTANEOUS = settings.Setting("simultaneous", False, "both gradients from one state, not G's after D's update",
                                 settings.FLAG)
+# The parts that settings can ask for, by the argument of `Game`: a new one has its class in its file, its name here.
+PARTS = {
+    "augmentation": (augmentation.InstanceNoise,),
+    "penalties": (penalties.WeightDecay,),
+    "updates_d": (updates.Clip,),
+    "updates_g": (updates.Ema,),
+}
 # What every recipe of a game has; where its source has another default: dataclasses.replace(setting, default=...).
-SETTINGS = (objectives.OBJECTIVE, N_CRITIC, SIMULTANEOUS, *InstanceNoise.SETTINGS, *WeightDecay.SETTINGS,
-            *Clip.SETTINGS, *Ema.SETTINGS)
+SETTINGS = (objectives.OBJECTIVE, N_CRITIC, SIMULTANEOUS,
+            *(setting for kinds in PARTS.values() for kind in kinds for setting in kind.SETTINGS))
 
 
-def augmentations(chosen):
-    return (InstanceNoise(chosen.instance_noise, chosen.instance_noise_steps),) if chosen.instance_noise else ()
+def parts(argument, chosen, network=None):
+    """The parts of one kind that the settings ask for; `network` is the player whose updates they follow."""
+    made = [kind.of(chosen, network) for kind in PARTS[argument]]
+    return tuple(part for part in made if part is not None)
 
 
 def seen_shape(chosen, sample_shape):
     """The shape of a sample as the discriminator sees it, which its network must take."""
-    return augmentation.seen_shape(augmentations(chosen), sample_shape)
+    return augmentation.seen_shape(parts("augmentation", chosen), sample_shape)
 
 
 def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, **more):
@@ -34,10 +40,9 @@ def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=
     more     further arguments of `Game`
     """
     return Game(generator, discriminator, objective(chosen, discriminator, scale_d), optimizer_g, optimizer_d,
-                n_critic=chosen.n_critic, simultaneous=chosen.simultaneous, augmentation=augmentations(chosen),
-                penalties=[WeightDecay(chosen.weight_decay_d)] if chosen.weight_decay_d else (),
-                updates_d=[Clip(chosen.clip)] if chosen.clip else (),
-                updates_g=[Ema(generator, chosen.ema)] if chosen.ema else (), **more)
+                n_critic=chosen.n_critic, simultaneous=chosen.simultaneous, augmentation=parts("augmentation", chosen),
+                penalties=parts("penalties", chosen), updates_d=parts("updates_d", chosen, discriminator),
+                updates_g=parts("updates_g", chosen, generator), **more)
 
 
 def objective(chosen, discriminator, scale_d=1.0):

@@ -14,6 +14,13 @@ class Augmentation(Layer):
     function of `set_step`, drawn anew in each pass. Like every layer it is checked by `gradcheck.check_layer`.
     """
 
+    SETTINGS = ()
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        """The part for these settings, a namespace with the names in SETTINGS; None where they ask for none."""
+        return None
+
     def seen_shape(self, shape):
         """The shape of one sample as D sees it, given a sample's."""
         return shape
@@ -37,6 +44,10 @@ class InstanceNoise(Augmentation):
                                  settings.number(0)),
                 settings.Setting("instance_noise_steps", 0, "steps until that noise has fallen to 0; 0: it stays",
                                  settings.whole(0)))
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        return cls(chosen.instance_noise, chosen.instance_noise_steps) if chosen.instance_noise else None
 
     def __init__(self, sigma, until=0):
         super().__init__()

@@ -14,6 +14,13 @@ class Penalty:
     adds to D's.
     """
 
+    SETTINGS = ()
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        """The part for these settings, a namespace with the names in SETTINGS; None where they ask for none."""
+        return None
+
     def check(self, D):
         """`ValueError` for a discriminator that the penalty does not fit."""
 
@@ -26,6 +33,10 @@ class WeightDecay(Penalty):
 
     SETTINGS = (settings.Setting("weight_decay_d", 0.0, "weight / 2 of D's squared parameters is added to its loss",
                                  settings.number(0)),)
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        return cls(chosen.weight_decay_d) if chosen.weight_decay_d else None
 
     def __init__(self, weight):
         if not (weight >= 0 and np.isfinite(weight)):

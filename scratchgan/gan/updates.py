@@ -21,6 +21,12 @@ class Update:
     """
 
     networks = MappingProxyType({})
+    SETTINGS = ()
+
+    @classmethod
+    def of(cls, chosen, network):
+        """The part for these settings, a namespace with the names in SETTINGS, and the player's network; or None."""
+        return None
 
     def begin(self, network):
         """The network's weights have been drawn, and moved to a device."""
@@ -33,6 +39,10 @@ class Clip(Update):
     """theta <- max(-limit, min(limit, theta)): keeps a critic's slope bounded (Arjovsky et al. 2017, algorithm 1)."""
 
     SETTINGS = (settings.Setting("clip", 0.0, "D's parameters are kept in [-clip, clip]; 0: free", settings.number(0)),)
+
+    @classmethod
+    def of(cls, chosen, network):
+        return cls(chosen.clip) if chosen.clip else None
 
     def __init__(self, limit):
         if not (limit > 0 and np.isfinite(limit)):
@@ -56,6 +66,10 @@ class Ema(Update):
 
     SETTINGS = (settings.Setting("ema", 0.0, "half-life, in steps, of the average of G that makes the samples; 0: none",
                                  settings.number(0)),)
+
+    @classmethod
+    def of(cls, chosen, network):
+        return cls(network, chosen.ema) if chosen.ema else None
 
     def __init__(self, generator, half_life, ramp=0.05):
         if not (half_life > 0 and np.isfinite(half_life)):

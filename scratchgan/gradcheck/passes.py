@@ -49,7 +49,7 @@ def pristine(layer, like=None):
     clone = copy.deepcopy(layer)
     if like is not None:
         for (_, mine), (_, its) in zip(clone.named_layers(), like.named_layers(), strict=True):
-            mine.buffers = {name: value.copy() for name, value in its.buffers.items()}
+            mine.buffers = {name: copy.copy(value) for name, value in its.buffers.items()}
     return clone
 
 

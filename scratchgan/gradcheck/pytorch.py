@@ -7,6 +7,7 @@ training pass leaves; all in float64.
 
 import importlib.util
 import inspect
+import warnings
 from functools import partial
 
 import numpy as np
@@ -38,7 +39,7 @@ def module_like(layer):
 
     try:  # names, arguments and defaults are PyTorch's
         module = eval(repr(layer), {"__builtins__": {}}, _names(torch, layer))
-    except (NameError, SyntaxError):
+    except (NameError, SyntaxError, TypeError):  # TypeError: an older PyTorch lacks an argument
         return None
     module = module.double().train(layer.training)
     module.load_state_dict({key: torch.from_numpy(value) for key, value in layer.state_dict().items()}, strict=True)
@@ -53,7 +54,9 @@ def check_layer_by_pytorch(report, layer, trained, x, passed):
     import torch
 
     t = torch.tensor(host(x), requires_grad=True)
-    y = module(t)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's advice on what is slow there
+        y = module(t)
     report.compare("y", PYTORCH, passed.y, y.detach().numpy(), TOLERANCE)
     y.backward(torch.tensor(host(passed.dy)))
     theirs = {"x": t.grad, **{name: value.grad for name, value in module.named_parameters()}}
@@ -75,7 +78,7 @@ def loss_like(loss):
                 if hasattr(loss, name) and name not in OLD}
     for name in ("weight", "pos_weight"):
         if settings.get(name) is not None:
-            settings[name] = torch.tensor(np.asarray(settings[name], np.float64))
+            settings[name] = torch.tensor(np.asarray(host(settings[name]), np.float64))
     return kind(**settings)
 
 

@@ -28,8 +28,11 @@ _plain = ContextVar("plain", default=os.environ.get("SCRATCHGAN_PLAIN", "0") not
 
 def of(*arrays):
     """The functions for these arrays: of the device that they are on; the formulas where one of them is complex."""
-    if _plain.get() or any(array.dtype.kind == "c" for array in arrays):
+    if _plain.get():
         return FORMULAS
+    for array in arrays:
+        if array.dtype.kind == "c":
+            return FORMULAS
     return numpy.FASTER if array_module(arrays[0]) is np else cupy.FASTER
 
 

@@ -88,7 +88,7 @@ class Network(Parameters):
         A `name` goes before the keys, so that two networks of one seed draw apart.
         """
         for prefix, layer in self.named_layers():
-            layer._draw = [seed, f"{name}.{prefix}" if name else prefix, step, 0]
+            layer._draw[:] = seed, f"{name}.{prefix}" if name else prefix, step, 0
 
     # -- copies ----------------------------------------------------------------------------------------------
 

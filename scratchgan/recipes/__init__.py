@@ -3,11 +3,14 @@
     game = scratchgan.recipes.get("mlp").build(seed=0, device="cpu")
 """
 
+import importlib
+
 from scratchgan.errors import UserError
-from scratchgan.recipes import dcgan, mlp
 from scratchgan.recipes.recipe import Recipe
 
-_RECIPES = {recipe.name: recipe for recipe in (mlp.RECIPE, dcgan.RECIPE28, dcgan.RECIPE64)}
+FAMILIES = ("mlp", "dcgan")  # the files of this folder that have RECIPES, in the order in which they are listed
+_RECIPES = {recipe.name: recipe for family in FAMILIES
+            for recipe in importlib.import_module(f"scratchgan.recipes.{family}").RECIPES}
 
 
 def names():

@@ -100,3 +100,5 @@ RECIPE64 = Recipe(
     facts={"shape": (3, 64, 64)},
     channels=(1, 3),
 )
+
+RECIPES = (RECIPE28, RECIPE64)

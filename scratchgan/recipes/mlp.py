@@ -29,7 +29,7 @@ def make(settings, facts):
                          latent=Latent(settings.z_dim), sample_shape=facts.shape)
 
 
-RECIPE = Recipe(
+RECIPES = (Recipe(
     name="mlp",
     summary="fully connected GAN, 28x28 grey",
     source='the tutorial "build a simple GAN from scratch"',
@@ -43,4 +43,4 @@ RECIPE = Recipe(
         *assemble.SETTINGS),
     batch_size=64,
     epochs=101,
-)
+),)

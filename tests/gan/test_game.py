@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import scratchgan
-from scratchgan import backend, gradcheck
+from scratchgan import backend, gradcheck, recipes
 from scratchgan.gan import Game, Latent, NonSaturating, passes
 from scratchgan.layers import BatchNorm1d, Conv2d, Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
-from scratchgan.recipes import mlp
 
 
 def small_game(device="cpu", dtype="float32", seed=0, **settings):
@@ -327,7 +326,7 @@ def test_the_mlp_recipe_has_the_published_sizes():
     shapes = {key: value.shape for key, value in game.discriminator.state_dict().items()}
     assert shapes == {"0.weight": (256, 784), "0.bias": (256,), "2.weight": (128, 256), "2.bias": (128,),
                       "4.weight": (1, 128), "4.bias": (1,)}
-    assert mlp.RECIPE.batch_size == 64 and mlp.RECIPE.epochs == 101
+    assert recipes.get("mlp").batch_size == 64 and recipes.get("mlp").epochs == 101
     assert all(o.lr == 3e-4 and o.betas == (0.9, 0.999) and o.eps == 1e-8 for o in game.optimizers.values())
     assert game.sample(2).shape == (2, 1, 28, 28)
 

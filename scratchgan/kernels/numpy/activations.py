@@ -12,13 +12,13 @@ from scratchgan.kernels.formulas import FORMULAS
 from scratchgan.kernels.numpy.parallel import by_blocks
 
 LINEAR = 40.0  # above, log(1 + exp(x)) is x in every precision
+OVER_AND_UNDERFLOW = np.errstate(over="ignore", under="ignore")  # to inf, of which 0 or x is made; to 0
 
 
 def _elementwise(function, *arrays):
     """function(*arrays, out) for blocks of the elements; `out`, in the memory order of the first, is the result."""
     out = empty_like(arrays[0])
-    with np.errstate(over="ignore", under="ignore"):  # to inf, of which 0 or x is made; to 0
-        by_blocks(function, *arrays, out)
+    by_blocks(function, *arrays, out)
     return out
 
 
@@ -58,6 +58,7 @@ def tanh(x):
     return _elementwise(lambda x, out: np.tanh(x, out=out), x)
 
 
+@OVER_AND_UNDERFLOW
 def tanh_grad(dy, y):
     return _elementwise(_tanh_grad, dy, y)
 
@@ -68,6 +69,7 @@ def _tanh_grad(dy, y, out):
     out *= dy
 
 
+@OVER_AND_UNDERFLOW
 def sigmoid(x):
     """1 / (1 + exp(-x)) as it stands: where exp(-x) overflows, to inf, y is 0 instead of a subnormal number."""
     return _elementwise(_sigmoid, x)
@@ -80,6 +82,7 @@ def _sigmoid(x, out):
     np.divide(1, out, out=out)
 
 
+@OVER_AND_UNDERFLOW
 def sigmoid_grad(dy, x, y):
     return _elementwise(_sigmoid_grad, dy, x, y)
 
@@ -91,6 +94,7 @@ def _sigmoid_grad(dy, x, y, out):
     out *= dy
 
 
+@OVER_AND_UNDERFLOW
 def softplus(x, beta=1.0, threshold=np.inf):
     """log1p(exp(beta x)) / beta, and x where beta x > LINEAR in any case: it replaces the inf of an overflow."""
     return _elementwise(functools.partial(_softplus, beta, min(threshold, LINEAR)), x)
@@ -107,6 +111,7 @@ def _softplus(beta, threshold, x, out):
         np.copyto(out, x, where=beta * x > threshold)
 
 
+@OVER_AND_UNDERFLOW
 def softplus_grad(dy, x, beta=1.0, threshold=np.inf):
     return _elementwise(functools.partial(_softplus_grad, beta, threshold), dy, x)
 

@@ -43,8 +43,13 @@ class Mutant:
     after: str
     function: str
 
+    @property
+    def anywhere(self):
+        """What it is, wherever its line stands."""
+        return f"{self.file} {self.function}: {self.kind}: {short(self.before)} -> {short(self.after)}"
+
     def __str__(self):
-        return f"{self.file}:{self.line} {self.function}: {self.kind}: {short(self.before)} -> {short(self.after)}"
+        return self.anywhere.replace(" ", f":{self.line} ", 1)
 
     def says_nothing(self, error):
         """Whether this error tells only that what was negated is no number."""

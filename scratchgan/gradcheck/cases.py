@@ -88,6 +88,7 @@ def loss_cases():
     rng = np.random.default_rng(1)  # not the seed that checks draw cotangents from
     scores = {"input": rng.standard_normal((4, 3, 2)), "target": np.array([[0, 1], [2, 1], [0, 0], [1, 2]])}
     ignored = {"input": scores["input"][..., 0], "target": np.array([0, -100, 2, 1])}
+    far = {"input": np.array([[90, 89.5, -10], [-20, -100, -99]]), "target": np.array([1, 2])}  # exp(90) in float32
     one = {"input": scores["input"][0, :, 0], "target": np.array(2)}
     return {
         "MSELoss": [(losses.MSELoss(reduction), {}) for reduction in losses.REDUCTIONS],
@@ -97,6 +98,7 @@ def loss_cases():
                               (losses.BCEWithLogitsLoss(None, "none", 3.0), {})],
         "CrossEntropyLoss": [(losses.CrossEntropyLoss(), {}), (losses.CrossEntropyLoss(), scores),
                              (losses.CrossEntropyLoss(weight), ignored), (losses.CrossEntropyLoss(), one),
+                             (losses.CrossEntropyLoss(), far),
                              (losses.CrossEntropyLoss(weight, reduction="none"), {"shape": (3,)}),
                              (losses.CrossEntropyLoss(weight, 1, "mean", 0.1), scores),
                              (losses.CrossEntropyLoss(weight, 1, "none", 0.1), scores),

@@ -239,7 +239,8 @@ def by_blocks(function, *arrays, shared_from=SHARED_FROM, block=BLOCK, beside_bl
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
     A piece stays in the cache from one pass of the function to the next. The cores share the pieces of arrays of
-    `shared_from` elements and more; not while the threads of the BLAS wait, busily, for more work, unless `beside_blas`.
+    `shared_from` elements and more; but not while the threads of the BLAS wait busily for more work, unless
+    `beside_blas`.
     """
     first = arrays[0]
     size, strides, flats = first.size, first.strides, []

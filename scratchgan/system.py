@@ -86,6 +86,7 @@ class System:
                    None for a system of one's own
     sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point; None
                    where any will do
+    classes        how many classes the labels of its examples name; 0: it takes none
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
@@ -93,7 +94,7 @@ class System:
     """
 
     networks = optimizers = None
-    steps = seed = 0
+    steps = seed = classes = 0
     record = sampler = latent = None
     sample_shape = None
     value_range = (-1, 1)
@@ -107,6 +108,13 @@ class System:
         for name, network in self.networks.items():
             network.initialize(seed, name).to(device)
         return self
+
+    def draw_from(self, step):
+        """Have all that is random in a step, such as dropout, drawn as a function of (seed, step). Training calls it
+        before each step, so that a run that is resumed goes on with the same bits.
+        """
+        for name, network in self.networks.items():
+            network.set_step(self.seed, step, name)
 
     def step(self, batch, labels=None):
         """One training step on a batch (N, *sample_shape); returns `Metrics`, which may omit names at some steps."""
@@ -140,7 +148,7 @@ class System:
         """Sentences that a person should hear, given a row of metrics: D has won, samples have collapsed.
 
         Called with each row in turn; after a resume first with the rows of before. Besides what metrics.csv has,
-        a row of now has "sample_spread", if the system makes samples: see `training.Watch`.
+        a row of now has "sample_std", if the system makes samples: see `training.Watch`.
         """
         return []
 

@@ -28,7 +28,8 @@ class Game(ShownGame):
     augmentation   what D sees in place of samples: `Augmentation`s
     penalties      further terms of D's loss: `Penalty`s
     updates_d, updates_g   what follows an update of a player: `Update`s
-    conditional    whether the networks take labels beside z and samples: (z, labels), (samples, labels)
+    classes        of a conditional game, whose networks take (z, labels) and (samples, labels): how many classes the
+                   labels name, 0 to classes - 1. 0: they take none
     value_range    (low, high) of the samples' values; None for points
     joint_batch    whether D's own step sees real and fake in one batch of 2N: see `scratchgan.gan.passes`. None: where
                    no layer of D couples samples
@@ -36,7 +37,7 @@ class Game(ShownGame):
 
     def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, latent, sample_shape,
                  n_critic=1, simultaneous=False, augmentation=(), penalties=(), updates_d=(), updates_g=(),
-                 conditional=False, value_range=(-1, 1), joint_batch=None, seed=0):
+                 classes=0, value_range=(-1, 1), joint_batch=None, seed=0):
         self.generator, self.discriminator = generator, discriminator
         self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
@@ -45,7 +46,7 @@ class Game(ShownGame):
         self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
         self.augmentation, self.penalties = tuple(augmentation), tuple(penalties)
         self.updates = {"discriminator": tuple(updates_d), "generator": tuple(updates_g)}
-        self.conditional, self.value_range = conditional, value_range
+        self.classes, self.value_range = whole(classes, "Game: classes", 0), value_range
         self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
         self.seed = whole(seed, "Game: seed")
         check_game(self)
@@ -99,10 +100,9 @@ class Game(ShownGame):
         return Metrics(metrics)
 
     def draw_from(self, step):
-        """Have all that is random in this step drawn as a function of (seed, step)."""
-        parts = {f"augmentation.{i}": part for i, part in enumerate(self.augmentation)}
-        for name, network in (self.networks | parts).items():
-            network.set_step(self.seed, step, name)
+        super().draw_from(step)
+        for i, part in enumerate(self.augmentation):
+            part.set_step(self.seed, step, f"augmentation.{i}")
 
     def made(self, n, labels=None, purpose="noise"):
         """n samples of G, of noise of this step."""
@@ -170,7 +170,8 @@ class Game(ShownGame):
     def generate(self, z, labels=None):
         """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
         G, z = self.sampler.twin().eval(), self.latent.shaped(z)
-        labels = checked_labels(self, len(z), labels)
+        labels = checked_labels(self, len(z), np.arange(len(z)) % self.classes if labels is None and self.classes
+                                else labels)
         samples = np.empty((len(z), *self.sample_shape), np.float32)
         count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
         for start in range(0, len(z), count):

@@ -6,9 +6,9 @@ from scratchgan.system import Panel, System
 
 SURE = 0.98       # D tells real from fake: its mean probability for the real above this, for fakes below 1 - this
 VANISHED = 0.05   # times the largest norm of G's gradient so far: below, G learns no more
-SPREAD = 0.05     # times the spread of the data: below, samples are taken for all the same
-SETTLING = 100    # steps in which they may be: a generator that starts from small weights makes nearly the same of
-#                   every z, as long as the running statistics of its batch normalisation say little
+ALIKE = 0.05      # samples with less than this share of the standard deviation of the data are taken for all the same
+SETTLING = 100    # in so many first steps they may be: G's first weights are small, so that it makes nearly the same
+#                   sample from every z, as long as its batch normalisation has seen few batches
 
 
 class ShownGame(System):
@@ -35,7 +35,7 @@ class ShownGame(System):
             told.append("the discriminator has won: it tells every sample from the data, and the generator's gradient "
                         "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
                         "generator, or the non-saturating loss")
-        if row["step"] > SETTLING and row.get("sample_spread", 1) < SPREAD:
+        if row["step"] > SETTLING and row.get("sample_std", 1) < ALIKE:
             normalised = any(layer.couples_samples for _, layer in self.generator.named_layers())
             more = "" if normalised else ", or batch normalisation, as the recipe dcgan28 has it"
             told.append("the samples have collapsed: the generator makes nearly the same sample from every z; try "
@@ -57,4 +57,5 @@ class ShownGame(System):
     def interpolate(self, first, last, rows, columns):
         a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))
         z = np.stack([self.latent.between(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
-        return self.generate(z.reshape(rows * columns, -1))
+        labels = np.repeat(np.arange(rows) % self.classes, columns) if self.classes else None  # one for each row
+        return self.generate(z.reshape(rows * columns, -1), labels)

@@ -78,6 +78,7 @@ class Run:
                 while not self.finished:
                     batch, labels = self.batches.batch(self.step)
                     batch = in_range(batch, self.system.value_range)
+                    self.system.draw_from(self.step)
                     self.pending.append(self.system.step(batch, labels))
                     self.seen += len(batch[0] if isinstance(batch, tuple) else batch)
                     self.step += 1

@@ -17,9 +17,9 @@ def game(*after, objective=None):
     return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
 
 
-FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
+FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_std": 1.0}
 WON = {**FINE, "d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4}
-FLAT = {**FINE, "sample_spread": 0.01}
+FLAT = {**FINE, "sample_std": 0.01}
 
 
 def test_the_discriminator_has_won():
@@ -51,7 +51,7 @@ def test_the_samples_have_collapsed():
     assert "collapsed" in warning and "batch normalisation" not in warning
     assert game().warnings({**FLAT, "step": shown.SETTLING}) == []  # it has hardly begun
     row = dict(FLAT)
-    del row["sample_spread"]
+    del row["sample_std"]
     assert game().warnings(row) == []
 
 

@@ -7,8 +7,8 @@
 Changes the mathematics in `layers/`, `losses.py` and `gan/objectives.py` in one place at a time, in a copy of the
 package, and runs those checks of `scratchgan gradcheck` that go through the changed line. A mutant is killed where a
 check fails; the first tensor or property that it blames is printed. Those that only raise are counted apart; minus
-something that is no number is not counted. What is changed, and where, says `mutation.py`. Ends with status 1 if a
-mutant survived.
+something that is no number is not counted. What is changed, and where, says `mutation.py`; why one may survive,
+`survivors.txt`: then it counts as explained. Ends with status 1 if one survived unexplained.
 """
 
 import argparse
@@ -236,9 +236,11 @@ def experiment(mutants, options):
             if result["verdict"] == "survived" and not names:
                 result["detail"] = "no check runs this line"
             return result
-        counts, kinds = {}, {}
+        counts, kinds, told = {}, {}, reasons()
         with ThreadPoolExecutor(options.processes) as pool:
             for mutant, result in zip(mutants, pool.map(judged, mutants), strict=True):
+                if result["verdict"] == "survived" and mutant.anywhere in told:
+                    result = {"verdict": "explained", "detail": told[mutant.anywhere]}
                 if not mutant.says_nothing(result["detail"]):
                     counts.setdefault(mutant.file, Counter())[result["verdict"]] += 1
                     kinds.setdefault(mutant.kind, Counter())[result["verdict"]] += 1
@@ -249,21 +251,36 @@ def experiment(mutants, options):
     return summary("file", counts)
 
 
+def reasons():
+    """{"file function: kind: before -> after": why it survives}."""
+    told, reason = {}, ""
+    for line in Path(__file__).with_name("survivors.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            reason = line.lstrip("# ")
+        elif line:
+            told[line] = reason
+    return told
+
+
 def tell(mutant, result, quiet):
     verdict, detail = result["verdict"], f"  ({short(result['detail'])})" if result["detail"] else ""
-    if verdict == "survived":
-        print(f"survived  {mutant}{detail}", flush=True)
+    if verdict in ("survived", "explained"):
+        print(f"{verdict}  {mutant}{detail}", flush=True)
     elif not quiet:
-        print(f"{verdict:8}  {mutant}  by {result['by']}{detail if verdict == 'raised' else ''}", flush=True)
+        print(f"{verdict:9}  {mutant}  by {result['by']}{detail if verdict == 'raised' else ''}", flush=True)
+
+
+VERDICTS = ("killed", "raised", "explained", "survived")
 
 
 def summary(what, counts):
-    print(f"\n{what:<26} {'tried':>6} {'killed':>7} {'raised':>7} {'survived':>9} {'caught':>7}")
+    """A table of the verdicts: caught are those killed and raised, of all tried."""
+    print(f"\n{what:<26} {'tried':>6} {' '.join(f'{verdict:>9}' for verdict in VERDICTS)} {'caught':>7}")
     total = sum(counts.values(), Counter())
     for name, count in [*counts.items(), ("all", total)]:
-        tried = count.total()
-        share = 1 - count["survived"] / tried if tried else math.nan
-        print(f"{name:<26} {tried:>6} {count['killed']:>7} {count['raised']:>7} {count['survived']:>9} {share:>7.1%}")
+        caught = (count["killed"] + count["raised"]) / count.total() if count else math.nan
+        numbers = " ".join(f"{count[verdict]:>9}" for verdict in VERDICTS)
+        print(f"{name:<26} {count.total():>6} {numbers} {caught:>7.1%}")
     return int(bool(total["survived"]))
 
 

@@ -16,7 +16,7 @@ import ast
 from dataclasses import dataclass
 
 ROOTS = ("forward", "backward", "tangent", "accumulate", "elements", "loss_", "grad_")
-CHECKS = ("check", "_check")  # functions that only look at their arguments
+CHECKS = ("check", "_check", "expect")  # functions that only look at their arguments
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
              ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult}
@@ -43,8 +43,13 @@ class Mutant:
     after: str
     function: str
 
+    @property
+    def anywhere(self):
+        """What it is, wherever its line stands."""
+        return f"{self.file} {self.function}: {self.kind}: {short(self.before)} -> {short(self.after)}"
+
     def __str__(self):
-        return f"{self.file}:{self.line} {self.function}: {self.kind}: {short(self.before)} -> {short(self.after)}"
+        return self.anywhere.replace(" ", f":{self.line} ", 1)
 
     def says_nothing(self, error):
         """Whether this error tells only that what was negated is no number."""
@@ -135,7 +140,7 @@ class Finder(ast.NodeVisitor):
 
     def negate(self, node):
         """Where it may hold a number; what does not is found when it runs."""
-        is_memory = isinstance(node, ast.Call) and called(node).startswith("empty")  # whose values do not matter
+        is_memory = isinstance(node, ast.Call) and called(node).startswith(("empty", "zeros"))  # no sign in it
         if isinstance(node, ast.BinOp | ast.Call | ast.Name | ast.Attribute | ast.Subscript) and not is_memory:
             self.add(node, "sign", f"(-({ast.unparse(node)}))")
 

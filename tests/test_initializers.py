@@ -51,9 +51,9 @@ def test_fans_count_the_kernel():
 
 
 def test_marginal_logit_is_the_logit_of_the_mean_image():
-    images = np.array([[[0.0, 1.0]], [[1.0, 1.0]], [[0.0, 1.0]], [[0.0, 1.0]]])
-    bias = initializers.marginal_logit(images)((2,), 0, "bias")
-    assert bias == pytest.approx([math.log(0.25 / 0.75), math.log(0.999 / 0.001)], rel=1e-6)
+    images = np.array([[[0.0, 1.0, 0.0]], [[1.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]]])
+    bias = initializers.marginal_logit(images)((3,), 0, "bias")  # the last two are always 1 and always 0
+    assert bias == pytest.approx([math.log(0.25 / 0.75), math.log(0.999 / 0.001), math.log(0.001 / 0.999)], rel=1e-6)
 
 
 def test_initialize_draws_by_seed_and_key():

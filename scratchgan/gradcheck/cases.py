@@ -39,10 +39,13 @@ def layer_cases():
         "Maxout": [(layers.Maxout(4, 3, 2), (5, 4)), (layers.Maxout(3, 2, 4), (2, 3, 3))],
         "AvgPool2d": [(layers.AvgPool2d(2), (2, 2, 4, 5)), (layers.AvgPool2d((3, 2), 2, 1), (2, 2, 5, 4)),
                       (layers.AvgPool2d(3, 2, 1, True, False), (2, 1, 4, 5)),
+                      (layers.AvgPool2d(3, 2, 1, True, True), (1, 2, 4, 5)),
+                      (layers.AvgPool2d(2, 3, 0, True), (1, 1, 3, 4)),
+                      (layers.AvgPool2d(3, 1, 1, False, False), (1, 1, 3, 4)),
                       (layers.AvgPool2d(2, 1, divisor_override=3), (2, 4, 3)), (layers.AvgPool2d(2), (0, 2, 4, 4))],
         "MaxPool2d": [(layers.MaxPool2d(2), (2, 2, 4, 5)), (layers.MaxPool2d((3, 2), 1, 1), (2, 1, 4, 4)),
                       (layers.MaxPool2d(2, 2, 0, 2, True), (2, 4, 5)), (layers.MaxPool2d(2), (0, 2, 4, 4)),
-                      (layers.MaxPool2d(12), (1, 1, 12, 12))],
+                      (layers.MaxPool2d(2, 3, ceil_mode=True), (1, 1, 3, 4)), (layers.MaxPool2d(12), (1, 1, 12, 12))],
         "Upsample": [(layers.Upsample(scale_factor=2), (2, 2, 2, 3)), (layers.Upsample((5, 2)), (2, 1, 3, 4)),
                      (layers.Upsample(scale_factor=1.7), (2, 2, 3)), (layers.Upsample(scale_factor=2), (0, 2, 2, 2)),
                      (layers.Upsample((1, 4, 3)), (2, 1, 2, 2, 3)),
@@ -85,6 +88,7 @@ def loss_cases():
     rng = np.random.default_rng(1)  # not the seed that checks draw cotangents from
     scores = {"input": rng.standard_normal((4, 3, 2)), "target": np.array([[0, 1], [2, 1], [0, 0], [1, 2]])}
     ignored = {"input": scores["input"][..., 0], "target": np.array([0, -100, 2, 1])}
+    far = {"input": np.array([[90, 89.5, -10], [-20, -100, -99]]), "target": np.array([1, 2])}  # exp(90) in float32
     one = {"input": scores["input"][0, :, 0], "target": np.array(2)}
     return {
         "MSELoss": [(losses.MSELoss(reduction), {}) for reduction in losses.REDUCTIONS],
@@ -94,6 +98,7 @@ def loss_cases():
                               (losses.BCEWithLogitsLoss(None, "none", 3.0), {})],
         "CrossEntropyLoss": [(losses.CrossEntropyLoss(), {}), (losses.CrossEntropyLoss(), scores),
                              (losses.CrossEntropyLoss(weight), ignored), (losses.CrossEntropyLoss(), one),
+                             (losses.CrossEntropyLoss(), far),
                              (losses.CrossEntropyLoss(weight, reduction="none"), {"shape": (3,)}),
                              (losses.CrossEntropyLoss(weight, 1, "mean", 0.1), scores),
                              (losses.CrossEntropyLoss(weight, 1, "none", 0.1), scores),

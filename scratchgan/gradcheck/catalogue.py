@@ -13,6 +13,7 @@ from scratchgan.gradcheck.layers import check_layer, known_input_shape
 from scratchgan.gradcheck.losses import SHAPE, check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
 from scratchgan.gradcheck.objectives import check_objective
+from scratchgan.gradcheck.passes import require_tensors
 
 BATCH = 2
 SMALL = 2000  # parameters: up to so many every entry is tried
@@ -113,6 +114,13 @@ def _target_check(name, input_shape, arguments):
     if shape is None:
         raise UserError(f"The input shape of {name} is not known: give --input-shape, batch first, or define its "
                         "attribute input_shape.")
+    if 0 in shape:
+        raise UserError(f"The input shape {shape} holds no number, so that nothing could be checked of {name}: give "
+                        "sizes of 1 or more.")
+    try:
+        require_tensors(target, arguments.get("zero", ()))
+    except ValueError as error:
+        raise UserError(f"{name}: {error}.") from None
     check = check_layer
     if target.theta.size > SMALL:
         check, arguments = check_network, {key: value for key, value in arguments.items() if key != "batch_of_one"}

@@ -16,7 +16,7 @@ from scratchgan.gradcheck.oracles import host
 
 PYTORCH = "PyTorch"
 TOLERANCE = 1e-9
-DRAWS = "Dropout"  # a mask of its own
+DRAWS = "Dropout"  # in training, a mask of its own
 OLD = ("reduce", "size_average")  # arguments that "reduction" has replaced
 
 
@@ -33,7 +33,7 @@ def _names(torch, layer):
 def module_like(layer):
     """PyTorch's module for a layer of the package, its state loaded; None where there is none."""
     of_package = all(type(sub).__module__.startswith("scratchgan.layers.") for _, sub in layer.named_layers())
-    if not installed() or not of_package or DRAWS in repr(layer):
+    if not installed() or not of_package or (layer.training and DRAWS in repr(layer)):
         return None
     import torch
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scratchgan.backend import array_module
+from scratchgan.backend import array_module, empty
 from scratchgan.kernels.formulas import formula
 
 
@@ -26,6 +26,6 @@ def _real_times_complex(a, b):
         real, imag = xp.split(xp.dot(xp.concatenate([a.real, a.imag]), b), 2)
     else:
         real, imag = xp.split(xp.dot(a, xp.concatenate([b.real, b.imag], axis=-1)), 2, axis=-1)
-    product = xp.empty(real.shape, np.result_type(a.dtype, b.dtype))
+    product = empty(real.shape, np.result_type(a.dtype, b.dtype), xp=xp)
     product.real, product.imag = real, imag
     return product

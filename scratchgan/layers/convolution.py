@@ -79,11 +79,11 @@ class Taps:
 
     def weight_gradient(self, x, dy):
         """dw[o, c, r, q] = sum_{n, i, j} dy[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p]."""
-        padded, dw = self.padded(x), {}
+        padded, dw = self.padded(x), array_module(x).empty(self.weight.shape, np.result_type(x.dtype, dy.dtype))
         for r, q, rows, columns in self.taps():
             seen = self.grouped(padded[:, :, rows, columns])
-            dw[r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])
-        return array_module(x).stack(list(dw.values()), axis=-1).reshape(self.weight.shape)
+            dw[:, :, r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])
+        return dw
 
     def taps(self):
         """(r, q, rows, columns): an entry of the kernel, and the slices of x, padded, that it sees."""
@@ -195,7 +195,7 @@ class Conv2d(_Convolution):
 
 
 class ConvTranspose2d(_Convolution):
-    """Every input is spread over kH x kW outputs, y and x in the sum S exchanging their parts:
+    """Every input adds to kH x kW outputs, y and x in the sum S exchanging their parts:
 
         y[n, o, s i + d r - p, s j + d q - p] = b[o] + sum of x[n, c, i, j] W[c, o, r, q]
 

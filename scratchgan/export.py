@@ -48,6 +48,8 @@ def onnx_model(system):
         raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
     if system.sampler is None or system.latent is None:
         raise UserError(f"{type(system).__name__} makes no samples of noise: there is no generator to export.")
+    if system.classes:
+        raise UserError("A generator that takes labels beside z cannot be written as ONNX.")
     generator = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
     graph = Graph(onnx)
     z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them

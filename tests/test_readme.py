@@ -56,7 +56,7 @@ def test_the_table_of_gradient_checks_has_its_form():
     shown = re.search(r"\$ scratchgan gradcheck\n(.*?)```", README.read_text(encoding="utf-8"), re.S)[1].splitlines()
     head, _, linear, *_, last = gradcheck.table(gradcheck.run(["Linear"])).splitlines()
     assert shown[0].split() == head.split() and re.split(r"  +", linear)[:2] == re.split(r"  +", shown[2])[:2]
-    assert shown[-1] == re.sub(r"\d+", "...", last)
+    assert re.sub(r"\d+", "...", shown[-1]) == re.sub(r"\d+", "...", last)
 
 
 def test_pictures_and_links_exist():

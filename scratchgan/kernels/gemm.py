@@ -7,15 +7,12 @@ from scratchgan.kernels.formulas import formula
 
 
 @formula
-def gemm(a, b, out=None, accumulate=False):
-    """a @ b, for (m, k) times (k, n) or (k,); written into `out` if given, or added to it with `accumulate`."""
+def gemm(a, b, out=None):
+    """a @ b, for (m, k) times (k, n) or (k,); written into `out` if given."""
     product = _real_times_complex(a, b) if a.dtype.kind != b.dtype.kind else array_module(a).dot(a, b)
     if out is None:
         return product
-    if accumulate:
-        out += product
-    else:
-        out[...] = product
+    out[...] = product
     return out
 
 

@@ -135,9 +135,6 @@ def test_gemm_is_the_matrix_product(device, rng, dtypes, order_out, plain):
     expected = a.astype(np.complex128) @ b
     assert got.dtype == dtype
     assert np.abs(backend.to_host(got) - expected).max() <= 10 * EPS[dtype.name] * np.abs(expected).max()
-    if out is not None:
-        gemm(*moved, out, accumulate=True)
-        assert np.abs(backend.to_host(out) - 2 * expected).max() <= 20 * EPS[dtype.name] * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 0, 2), (0, 3, 2), (4, 3, 0), (300, 2, 200), (300, 1, 200),

@@ -15,15 +15,15 @@ def dot(a, b, out):
     return np.matmul(a, b, out=out) if out.size >= LARGE and a.shape[1] > 1 else np.dot(a, b, out=out)
 
 
-def gemm(a, b, out=None, accumulate=False):
+def gemm(a, b, out=None):
     """a @ b as `scratchgan.kernels.gemm.gemm`. A matrix that is not written into `out` is stored by columns.
 
     Then the BLAS computes out^T = b^T a^T: with a batch on axis 0 and 64 to 128 samples that is up to 1.5 times as
     fast on CPUs, because the long dimension (features) runs over whole cache lines of the result.
     """
     blas_is_called()
-    if accumulate or a.dtype != b.dtype or (out is not None and out.dtype != a.dtype):
-        return FORMULAS.gemm(a, b, out, accumulate)
+    if a.dtype != b.dtype or (out is not None and out.dtype != a.dtype):
+        return FORMULAS.gemm(a, b, out)
     if out is None:
         out = backend.empty((len(a), *b.shape[1:]), a.dtype, "F")
     if out.flags.c_contiguous:

@@ -99,7 +99,10 @@ def check_equal(system, batch, compiled, quick):
 def difference(system, batch, make, dtype, steps, lr):
     """(largest relative error, of what) of weights, running statistics and gradients after steps from one start."""
     import torch
-    game = our_game(system, dtype, **({} if lr is None else {"lr_g": lr, "lr_d": lr}))
+    game = our_game(system, dtype)
+    if lr is not None:
+        for optimizer in game.optimizers.values():
+            optimizer.schedules["lr"] = lr
     peer = make(dtype=getattr(torch, dtype), lr=lr).load(game.networks)
     images = random_images(system, batch, dtype)
     x = as_tensor(system, images)

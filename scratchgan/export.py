@@ -48,11 +48,13 @@ def onnx_model(system):
         raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
     if system.sampler is None or system.latent is None:
         raise UserError(f"{type(system).__name__} makes no samples of noise: there is no generator to export.")
+    if system.classes:
+        raise UserError("A generator that takes labels beside z cannot be written as ONNX.")
     generator = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
     graph = Graph(onnx)
     z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them
-    x = system.latent.shaped(z)
-    name, y = graph.walk(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
+    x = system.latent.as_input(z)
+    name, y = graph.add_layer(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
     name = graph.reshaped(name, y.shape, (2, *system.sample_shape))
     if system.value_range is None:
         graph.add("Identity", name, output=IMAGES)
@@ -94,12 +96,12 @@ class Graph:
         """Another shape for each sample. 0 means "as it is": the batch."""
         return name if before == after else self.add("Reshape", name, self.array([0, *after[1:]]))
 
-    def walk(self, layer, key, name, x):
+    def add_layer(self, layer, key, name, x):
         """The nodes of a layer whose state-dict keys begin with `key`, input called `name`: (output's name, y)."""
         kind = kind_of(layer)
         if kind == "Sequential":
             for index, child in layer.layers.items():
-                name, x = self.walk(child, f"{key}{index}.", name, x)
+                name, x = self.add_layer(child, f"{key}{index}.", name, x)
             return name, x
         if kind is None:
             raise UserError(f"The layer {key.rstrip('.') or 'that is the generator'}, {layer!r}, cannot be written as "

@@ -9,9 +9,9 @@ import numpy as np
 
 from scratchgan import backend, kernels
 from scratchgan.backend import array_module
+from scratchgan.layers.activations import UNDERFLOW_TO_ZERO
 
 REDUCTIONS = ("mean", "sum", "none")
-UNDERFLOW_TO_ZERO = np.errstate(under="ignore")  # where e^-200 is 0 nothing went wrong, whatever the caller's errstate
 
 
 def like(weight, input):
@@ -20,7 +20,8 @@ def like(weight, input):
 
 
 class Loss:
-    """The base: subclasses give the loss of each element and its derivative; this class weighs and reduces."""
+    """The base: subclasses give the loss of each element and its derivative; this class multiplies by weights and
+    takes the mean or the sum."""
 
     def __init__(self, weight=None, reduction="mean"):
         if reduction not in REDUCTIONS:

@@ -20,7 +20,8 @@ import numpy as np
 
 SMALLEST = 1 << 14  # bytes: below, NumPy's own memory is as fast
 CLASSES = 8         # sizes of blocks from one power of two to the next: at most an eighth of a block is unused
-IDLE = 4            # a new block replaces the free ones not lent within the last IDLE times as many loans as blocks
+IDLE = 1024         # loans, or 16 for each block there is: free blocks that were not lent in so many are let go of
+OFTEN = 4096        # loans from one look for such blocks to the next; each new block is an occasion, too
 
 
 class Block:
@@ -52,6 +53,8 @@ class Pool(threading.local):
         if blocks is None:
             blocks = self.class_of[size] = self.blocks.setdefault(rounded(size), [])
         self.loans += 1
+        if self.loans % OFTEN == 0:
+            self.trim()
         block = self.free(blocks)
         if block is None:
             self.trim()
@@ -70,13 +73,13 @@ class Pool(threading.local):
 
     def trim(self):
         """Let go of free blocks that nothing has asked for in a while, such as those of a larger batch."""
-        oldest = self.loans - IDLE * max(64, sum(map(len, self.blocks.values())))
+        oldest = self.loans - max(IDLE, 16 * sum(map(len, self.blocks.values())))
         for blocks in self.blocks.values():
             blocks[:] = [block for block in blocks
                          if block.loan > oldest or getrefcount(block.bytes) != self.references]
 
     def clear(self):
-        """Let go of all blocks: those that are held go when their arrays do."""
+        """Let go of all blocks, for a caller who is done: those that are held go when their arrays do."""
         self.blocks.clear()
         self.class_of.clear()
 

@@ -5,6 +5,7 @@ Each takes a network and steps its one flat vector: theta <- theta - (something 
 """
 
 import functools
+from numbers import Real
 
 import numpy as np
 
@@ -45,7 +46,9 @@ class Optimizer:
             raise TypeError(f"{name}: expected a network (a Layer), got {type(network).__name__}; an optimizer takes "
                             "the network itself, not its parameters")
         for what, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not callable(value) and not (value >= 0 and np.isfinite(value)):
+            if callable(value) and what != "weight_decay":
+                continue
+            if not isinstance(value, Real) or not (value >= 0 and np.isfinite(value)):
                 raise ValueError(f"{name}: {what} must be a finite number >= 0, not {value}")
         self.network, self.weight_decay = network, weight_decay
         self.schedules = {"lr": lr, "momentum": momentum}
@@ -176,8 +179,8 @@ class Adam(Optimizer):
 
     def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(network, lr, weight_decay=weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"Adam: betas must be numbers from 0 to below 1, not {betas}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"Adam: betas must be two numbers from 0 to below 1, not {betas}")
         require_eps(self, eps)
         self.betas, self.eps = tuple(betas), eps
 

@@ -19,7 +19,7 @@ from scratchgan.system import Grid, Panel, Points
 from scratchgan.training.folder import OWN_COLUMNS
 
 BACKGROUND = 96  # between the images: neither the black nor the white of a digit, so that each is seen to its border
-GRID_SIDE, LARGEST_SCALE = 640, 3  # small images are enlarged so that they can be seen, at most to this many pixels
+GRID_PIXELS, LARGEST_SCALE = 640, 3  # small images are enlarged so that they can be seen, at most to this many pixels
 GREYS = 64  # of an animation: no eye tells them from 256, and the file is a third smaller
 # From the palette of Okabe and Ito, which people of every colour vision tell apart; in grey they differ, too.
 BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
@@ -30,13 +30,14 @@ SMOOTH_FROM = 120  # rows from which a curve is drawn as its running mean over t
 
 
 def to_pixels(images, value_range=(-1, 1)):
-    """Float to uint8 0..255, rounded; what lies outside the range is clipped, what is no number is black."""
+    """Float to uint8 0..255, rounded; what lies outside the range is clipped, what is no number is black. Bytes are
+    pixels already."""
     return np.rint(unit(np.nan_to_num(images, nan=value_range[0]), value_range) * 255).astype(np.uint8)
 
 
 def unit(images, value_range=(-1, 1)):
-    """From a value range to [0, 1]; what lies outside is clipped."""
-    low, high = value_range
+    """From a value range to [0, 1]; what lies outside is clipped. Bytes are from 0 to 255."""
+    low, high = (0, 255) if images.dtype == np.uint8 else value_range
     return (np.clip(images, low, high) - low) / (high - low)
 
 
@@ -62,7 +63,7 @@ def image_grid(images, columns=None, pad=2, scale=None, value_range=(-1, 1)):
     for i, image in enumerate(to_pixels(images, value_range).transpose(0, 2, 3, 1)):
         top, left = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
         picture[top:top + h, left:left + w] = image
-    picture = enlarge(picture, scale or min(LARGEST_SCALE, max(1, GRID_SIDE // max(picture.shape))))
+    picture = enlarge(picture, scale or min(LARGEST_SCALE, max(1, GRID_PIXELS // max(picture.shape))))
     return picture[..., 0] if c == 1 else picture
 
 

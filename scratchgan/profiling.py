@@ -138,8 +138,13 @@ def survey(system, batch):
     """One step of the system on the batch: its `Survey`."""
     counts = Survey()
     with watched(things_of(system), counts.around):
-        system.step(batch)
+        system.step(batch, labels_for(system, batch))
     return counts
+
+
+def labels_for(system, batch):
+    """Labels for a batch of noise, each class in turn; None where the system takes none."""
+    return np.arange(len(batch)) % system.classes if system.classes else None
 
 
 def random_examples(system, n, seed=0):
@@ -233,12 +238,12 @@ def profile(system, batch, steps=None, seconds=5.0):
     the faster half, so that they add up and what else the machine did is left out.
     """
     things = things_of(system)
-    wait = waiting_for(next(iter(system.networks.values())).device)
+    wait, labels = waiting_for(next(iter(system.networks.values())).device), labels_for(system, batch)
 
     def step():
         wait()
         start = time.perf_counter()
-        system.step(batch)
+        system.step(batch, labels)
         wait()
         return time.perf_counter() - start
     counts = survey(system, batch)

@@ -27,7 +27,7 @@ _local = threading.local()
 
 
 def _key(seed, purpose):
-    seed = operator.index(seed)  # a whole number of any type, and nothing else: 3, 3.0 and True would be other keys
+    seed = operator.index(seed)  # a whole number of any type, True being 1, and nothing else: 3.0 would be another key
     return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
 
 
@@ -88,14 +88,6 @@ def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu")
     def draw(shape, first):
         return _box_muller(words(shape, seed, purpose, step, first))[:, :shape[1]]
     return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)
-
-
-def normals(steps, shape, seed, purpose, dtype="float32", device="cpu"):
-    """`normal` for each step of a range, (len(steps), *shape): several times as fast where these are few numbers."""
-    shape = _whole(shape)
-    u = np.concatenate([words(shape, seed, purpose, step) for step in steps])
-    numbers = _box_muller(u)[:, :math.prod(shape[1:])].reshape(len(steps), *shape)
-    return backend.to_device(numbers.astype(dtype, copy=False), device)
 
 
 def _box_muller(words):

@@ -77,7 +77,7 @@ def _is_number(value):
 class Setting:
     """A name, its default, one line of help, and what it may be. `--name-with-dashes` sets it.
 
-    shared  another name, which sets this one together with all others that have it: "lr" for "lr_d" and "lr_g"
+    shared  a second name that several settings have in common: --lr sets both lr_d and lr_g, whose `shared` is "lr"
     """
 
     name: str

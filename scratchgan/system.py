@@ -28,6 +28,9 @@ class Metrics(Mapping):
     def __len__(self):
         return len(self._values)
 
+    def __reduce__(self):
+        return type(self), (dict(self),)  # the numbers: they can be pickled, what computes them cannot
+
     def __repr__(self):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"
 
@@ -86,6 +89,7 @@ class System:
                    None for a system of one's own
     sample_shape   shape of one sample, and of one example of a batch: (C, H, W) of an image, (2,) of a point; None
                    where any will do
+    classes        how many classes the labels of its examples name; 0: it takes none
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
@@ -93,7 +97,7 @@ class System:
     """
 
     networks = optimizers = None
-    steps = seed = 0
+    steps = seed = classes = 0
     record = sampler = latent = None
     sample_shape = None
     value_range = (-1, 1)
@@ -101,15 +105,23 @@ class System:
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
-        it has made. One that keeps more beside them, as a moving average, takes it along.
+        it has made. A subclass with arrays beside the networks sets and moves these, too.
         """
         self.seed = seed
         for name, network in self.networks.items():
             network.initialize(seed, name).to(device)
         return self
 
+    def draw_from(self, step):
+        """Have all that is random in a step, such as dropout, drawn as a function of (seed, step). Training calls it
+        before each step, so that a run that is resumed goes on with the same bits.
+        """
+        for name, network in self.networks.items():
+            network.set_step(self.seed, step, name)
+
     def step(self, batch, labels=None):
-        """One training step on a batch (N, *sample_shape); returns `Metrics`, which may omit names at some steps."""
+        """One training step on a batch (N, *sample_shape), which training gives as floats in the value range on the
+        device of the networks; returns `Metrics`, which may omit names at some steps."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     def sample(self, n, seed=0, labels=None):
@@ -140,7 +152,7 @@ class System:
         """Sentences that a person should hear, given a row of metrics: D has won, samples have collapsed.
 
         Called with each row in turn; after a resume first with the rows of before. Besides what metrics.csv has,
-        a row of now has "sample_spread", if the system makes samples: see `training.Watch`.
+        a row of now has "sample_std", if the system makes samples: see `training.Watch`.
         """
         return []
 

@@ -264,7 +264,7 @@ def test_real_images_of_the_run(capsys, run):
 
 def test_interpolation_goes_from_one_seed_to_the_other(capsys, run):
     out = call(capsys, "sample", run, "--interpolate", "1", "2", "--rows", "2", "--columns", "4")
-    assert out == "wrote 2 x 4 images, spherical interpolation from seed 1 to seed 2, to runs/mlp/interpolation.png\n"
+    assert out == "wrote 2 x 4 images, from seed 1 to seed 2, to runs/mlp/interpolation.png\n"
     system = scratchgan.load(run)
     images = system.interpolate(1, 2, 2, 4)
     np.testing.assert_array_equal(read(run / "interpolation.png"), plots.image_grid(images, 4))
@@ -272,7 +272,7 @@ def test_interpolation_goes_from_one_seed_to_the_other(capsys, run):
 
 def test_interpolation_as_an_animation_goes_there_and_back(capsys, run):
     out = call(capsys, "sample", run, "--interpolate", "1", "2", "--out", "walk.gif", "--rows", "1", "--columns", "2")
-    assert "animation of 1 x 2 images, spherical interpolation" in out
+    assert "animation of 1 x 2 images, from seed 1 to seed 2" in out
     with Image.open("walk.gif") as image:
         assert image.n_frames == sampling.GIF_FRAMES
 

@@ -27,17 +27,26 @@ class Stream:
         pass
 
 
+class WriteOnly:
+    """With `write` and nothing else."""
+
+    text = ""
+
+    def write(self, text):
+        self.text += text
+
+
 @pytest.mark.parametrize("command", [["recipes"], ["recipes", "mlp"], ["info"], ["gradcheck", "Tanh"], ["data", "list"],
                                      ["--help"], ["--version"]])
 def test_another_stdout(command, monkeypatch):
-    stream = Stream()
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert main(command) == 0 and len(stream.text) > 10
+    for stream in (Stream(), WriteOnly()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(command) == 0 and len(stream.text) > 10
     monkeypatch.setattr(sys, "stdout", None)
     assert main(command) == 0
 
 
-@pytest.mark.parametrize("stream", [Stream(), None])
+@pytest.mark.parametrize("stream", [Stream(), WriteOnly(), None])
 def test_training_without_a_terminal(stream, monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, stream)

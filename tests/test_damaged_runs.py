@@ -54,6 +54,15 @@ def test_settings_of_other_types(name, value, capsys, tmp_path, trained):
     fails("sample RUN", capsys, tmp_path, "ecipe mlp", name)
 
 
+@pytest.mark.parametrize("value", [3, None, "28", [], [1, "28", 28], [1, 0, 28], {"1": 28}, [[1], [28], [28]]])
+def test_facts_of_other_types(value, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    config = json.loads(Path("RUN/config.json").read_text())
+    Path("RUN/config.json").write_text(json.dumps(config | {"facts": {"shape": value}}))
+    for command in ("train --resume RUN --steps 9", "sample RUN"):
+        fails(command, capsys, tmp_path, "ecipe mlp: the fact shape must be whole numbers, 1 or more")
+
+
 @pytest.mark.parametrize("name, value", [("step", "2"), ("seconds", "long"), ("pending", None),
                                          ("pending", [{"loss": "1"}]), ("optimizers", []), ("sha256", []),
                                          ("system", 3)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_conditional import conditional_game
 
 import scratchgan
 from scratchgan import layers, training
@@ -79,7 +80,7 @@ def game_of(*layers_of_g, seed=0):
 def practised(system, passes=20):
     """The game after some training passes of its generator, from which running statistics come."""
     for step in range(passes):
-        system.generator.forward(system.latent.shaped(system.latent.draw(8, 0, "practice", step)))
+        system.generator.forward(system.latent.as_input(system.latent.draw(8, 0, "practice", step)))
     system.generator.to()  # forgets the caches
     return system
 
@@ -358,3 +359,8 @@ def test_onnx_has_no_statistics_of_a_batch():
     system = game_of(BatchNorm1d(Z, track_running_stats=False))
     with pytest.raises(UserError, match=r"The layer 0, BatchNorm1d\(.*\), takes its statistics over the batch"):
         onnx_model(system)
+
+
+def test_a_generator_that_takes_labels_is_refused():
+    with pytest.raises(UserError, match="takes labels beside z cannot be written as ONNX"):
+        onnx_model(conditional_game())

@@ -75,7 +75,7 @@ def with_method(name, mistake):
 
 def without_the_last_term(formula):
     """a @ b without the last column of a and row of b."""
-    return lambda a, b, out=None, accumulate=False: formula(a[:, :-1], b[:-1], out, accumulate)
+    return lambda a, b, out=None: formula(a[:, :-1], b[:-1], out)
 
 
 def negative(a):
@@ -228,3 +228,10 @@ def test_in_a_network_it_is_named_too(monkeypatch, name, mistake, tensors):
         monkeypatch.setattr(FORMULAS, name, mistake(getattr(FORMULAS, name)))
         report = check_network(network, input_shape=(4, 1, 4, 4))
     assert wrong_tensors(report) == set(tensors.split())
+
+
+def test_a_formula_does_not_take_the_name_of_another():
+    def tanh(x):
+        return 2 * x
+    with pytest.raises(ValueError, match=r"scratchgan\.layers\.activations has a formula 'tanh' already"):
+        kernels.formula(tanh)

@@ -1,6 +1,7 @@
 """The checker itself: right layers pass, wrong ones are caught, and the report names what is wrong."""
 
 import copy
+import importlib
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -303,13 +304,13 @@ def changed(objective, which, slope):
 
 OBJECTIVES = {
     "right": (NonSaturating(0.5), [], ""),
-    "negated": (changed(NonSaturating(), "real", lambda slope: -slope), ["real"], "complex step"),
-    "halved": (changed(Minimax(), "g", lambda slope: slope / 2), ["fake for G"], "complex step"),
+    "negated": (changed(NonSaturating(), "real", lambda slope: -slope), ["real", "loss_d"], "complex step"),
+    "halved": (changed(Minimax(), "g", lambda slope: slope / 2), ["fake for G", "loss_g"], "complex step"),
     "float64": (changed(Minimax(), "fake", lambda slope: slope * np.ones(1)), ["fake"], "dtype"),
     "real part": (changed(NonSaturating(), "fake", lambda slope: slope.real + 0j * slope), ["fake"],
                   "analytic backward"),
-    "paired": (changed(objectives.get("relativistic"), "real", lambda slope: 2 * slope), ["real", "fake"],
-               "complex step"),
+    "paired": (changed(objectives.get("relativistic"), "real", lambda slope: 2 * slope),
+               ["real", "fake", "loss_d"], "complex step"),
 }
 
 
@@ -568,3 +569,16 @@ def test_a_pytorch_that_lacks_an_argument_is_no_oracle(monkeypatch):
     monkeypatch.setattr(torch.nn, "BatchNorm1d", Older)
     report = gradcheck.check_layer(BatchNorm1d(3, bias=False), input_shape=(5, 3), batch_of_one=False)
     assert report.ok and report.worst(PYTORCH) is None
+
+
+def test_memory_that_a_product_leaves_unwritten_is_seen(monkeypatch):
+    products = importlib.import_module("scratchgan.kernels.numpy.gemm")
+    monkeypatch.setattr(products, "dot", lambda a, b, out: out)
+    report = gradcheck.check_layer(Linear(200, 120), input_shape=(60, 200))
+    assert not report.ok and "y" in report.wrong
+
+
+@pytest.mark.parametrize("check", [gradcheck.check_layer, gradcheck.check_network])
+def test_a_tensor_that_there_is_not_cannot_be_zero(check):
+    with pytest.raises(ValueError, match=r"there is no tensor 'bais': zero may name x, 0\.weight, 0\.bias"):
+        check(Sequential(Linear(3, 2)), input_shape=(4, 3), zero=("bais",))

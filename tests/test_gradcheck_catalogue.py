@@ -9,6 +9,8 @@ from scratchgan.errors import UserError
 from scratchgan.gan import objectives
 from scratchgan.gradcheck import catalogue
 from scratchgan.losses import Loss
+from scratchgan.optimizers import SGD
+from scratchgan.system import Metrics, System
 
 
 def test_the_catalogue_has_every_layer_loss_objective_and_recipe():
@@ -36,6 +38,36 @@ def test_every_layer_of_the_catalogue_on_each_device(device, name):
 def test_every_recipe_is_right(name):
     for report in gradcheck.run([name]):
         report.raise_if_failed()
+
+
+class Autoencoder(System):
+    """Two networks of which one takes what the other gives."""
+
+    sample_shape = (6,)
+
+    def __init__(self):
+        self.networks = {"encoder": layers.Sequential(layers.Linear(6, 3), layers.Tanh(), layers.Dropout(0.5)),
+                         "decoder": layers.Sequential(layers.Linear(3, 6), layers.Tanh())}
+        self.optimizers = {name: SGD(network, 0.1) for name, network in self.networks.items()}
+
+    def step(self, batch, labels=None):
+        encoder, decoder = self.networks.values()
+        loss = losses.MSELoss()
+        value = loss(decoder(encoder(batch)), batch)
+        encoder.zero_grad(), decoder.zero_grad()
+        encoder.backward(decoder.backward(loss.backward()), "params")
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return Metrics(loss=value)
+
+
+def test_a_recipe_that_is_no_game(monkeypatch):
+    recipe = recipes.Recipe("autoencoder", "for tests", "none", lambda settings, facts: Autoencoder(), (), 8, 1,
+                            facts={"shape": (6,)})
+    monkeypatch.setitem(recipes._RECIPES, "autoencoder", recipe)
+    reports = gradcheck.run(["autoencoder"])
+    assert [report.name for report in reports] == ["autoencoder: encoder", "autoencoder: decoder"]
+    assert [report.raise_if_failed().inputs["x"].shape[1:] for report in reports] == [(6,), (3,)]
 
 
 MODULE = '''

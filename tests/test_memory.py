@@ -402,3 +402,16 @@ def test_an_exception_leaves_a_kernel_when_nothing_writes_any_more(caller_fails)
     del caught
     gc.collect()
     assert places == [address(backend.empty(SHAPE, "float32"))]  # no idle thread holds it
+
+
+def test_a_larger_batch_leaves_nothing_behind_for_good():
+    pool = Pool()
+
+    def steps(rows, count):
+        for _ in range(count):
+            held = [pool.array((rows, 100), np.dtype("float32"), "C", rows * 400) for _ in range(8)]
+            del held
+    steps(64, 10)
+    steps(2048, 3)
+    steps(64, 2000)
+    assert sum(block.bytes.nbytes for blocks in pool.blocks.values() for block in blocks) < 2 * 8 * 64 * 400

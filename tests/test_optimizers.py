@@ -119,7 +119,7 @@ def test_schedules_follow_the_step():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda n: Adam(n, lr=-1), "Adam: lr must be a finite number >= 0, not -1"),
     (lambda n: SGD(n, lr=float("nan")), "SGD: lr must be a finite number >= 0, not nan"),
-    (lambda n: Adam(n, betas=(0.9, 1.0)), "Adam: betas must be numbers from 0 to below 1"),
+    (lambda n: Adam(n, betas=(0.9, 1.0)), "Adam: betas must be two numbers from 0 to below 1"),
     (lambda n: SGD(n, nesterov=True), "SGD: nesterov needs a momentum"),
     (lambda n: RMSprop(n, momentum=-0.1), "RMSprop: momentum must be a finite number >= 0"),
     (lambda n: Adam(n, eps=-1.0), r"Adam: eps must be a finite number >= 0, not -1\.0"),
@@ -129,7 +129,7 @@ def test_schedules_follow_the_step():
     (lambda n: RMSprop(n, alpha=2.0), r"RMSprop: alpha must be a number from 0 to below 1, not 2\.0"),
     (lambda n: RMSprop(n, alpha=-0.1), r"RMSprop: alpha must be a number from 0 to below 1, not -0\.1"),
     (lambda n: RMSprop(n, alpha=float("nan")), "RMSprop: alpha must be a number from 0 to below 1, not nan"),
-    (lambda n: Adam(n, betas=(float("nan"), 0.9)), "Adam: betas must be numbers from 0 to below 1"),
+    (lambda n: Adam(n, betas=(float("nan"), 0.9)), "Adam: betas must be two numbers from 0 to below 1"),
     (lambda n: Adam(n, weight_decay=-1), "Adam: weight_decay must be a finite number >= 0, not -1"),
 ])
 def test_refuses_bad_settings(make, message):
@@ -187,3 +187,10 @@ def test_refuses_a_state_of_another_network():
         Adam(Linear(2, 2)).load_state_dict(state)
     with pytest.raises(ValueError, match="lacks 'steps'"):
         Adam(Linear(2, 2)).load_state_dict({})
+
+
+@pytest.mark.parametrize("make", [lambda n: Adam(n, weight_decay=lambda step: 0.1), lambda n: Adam(n, lr="1"),
+                                  lambda n: Adam(n, betas=(0.9,))])
+def test_what_is_no_number_is_refused_at_once(make):
+    with pytest.raises(ValueError, match="must be"):
+        make(Linear(2, 2))

@@ -11,6 +11,7 @@ from scratchgan.gradcheck.catalogue import layer_cases
 from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh, spectral_norm
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from scratchgan.optimizers import SGD, Adam, RMSprop, exponential_decay, linear_ramp
+from scratchgan.system import Metrics
 
 CASES = [(layer, shape) for cases in layer_cases().values() for layer, shape, *_ in cases]
 
@@ -231,3 +232,9 @@ def test_multiprocessing(rng):
     np.testing.assert_allclose(dx, expected_dx, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(theirs.theta, net.theta, rtol=1e-4, atol=1e-6)
     assert_learns_the_same(theirs, round_trip(theirs), (5, 4))
+
+
+def test_metrics_of_a_step_as_numbers():
+    metrics = Metrics(loss=lambda: np.float32(0.5), other=2.0)
+    again = round_trip(metrics)
+    assert type(again) is Metrics and dict(again) == dict(metrics) == {"loss": 0.5, "other": 2.0}

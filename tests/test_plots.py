@@ -71,6 +71,15 @@ def test_other_value_ranges():
     assert plots.drawn(None) is None
 
 
+@pytest.mark.parametrize("value_range", [(-1, 1), (0, 1), (-4, 4)])
+def test_bytes_are_pixels(value_range):
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
+    assert np.array_equal(plots.to_pixels(pixels, value_range), pixels)
+    assert np.array_equal(plots.unit(pixels, value_range), pixels / 255)
+    grid = plots.image_grid(pixels, 2, value_range=value_range)
+    assert np.array_equal(grid, plots.image_grid(pixels / 255, 2, value_range=(0, 1)))
+
+
 def test_points_lie_where_they_are():
     data = np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]], np.float32)
     picture = plots.drawn(Points(data, np.array([[0.5, 1.0], [9, 0], [np.nan, 0]], np.float32)))

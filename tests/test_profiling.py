@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from PIL import Image
+from small_conditional import conditional_game
 from torch_oracle import torch_module
 
 from scratchgan import backend, plots, profiling, recipes
-from scratchgan.cli import main
+from scratchgan.cli import describing, main
 from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import (
     Conv2d,
@@ -285,3 +286,12 @@ def test_the_command(capsys, tmp_path):
     assert main([*arguments, "--out", "a.svg"]) == 0 and main([*arguments, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "work/a.svg").read_bytes().startswith(b"<?xml") and (tmp_path / "profile-mlp.png").exists()
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["a.svg", "profile-mlp.png"]
+
+
+def test_a_conditional_game_is_given_labels():
+    game = conditional_game()
+    batch = profiling.random_examples(game, 4)
+    result = profiling.profile(game, batch, steps=5)
+    assert {part.owner for part in result.parts} == {"generator", "discriminator"} and result.seconds > 0
+    assert list(profiling.labels_for(game, batch)) == [0, 1, 2, 0]
+    assert describing.shapes_of(game)["generator", "input"] == (2,)

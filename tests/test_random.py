@@ -65,14 +65,6 @@ def test_large_drawings_in_parts(draw, monkeypatch):
         assert np.array_equal(draw((10, 3, 7), 0, "test", 1, 4), whole)
 
 
-@pytest.mark.parametrize("shape", [(6, 64), (3, 5), (1, 1), (4, 3, 7), (2, 0), (0, 3)])
-def test_several_steps_at_a_time_are_those_steps(shape):
-    together = random.normals(range(5, 9), shape, 2, "noise", "float64")
-    assert together.shape == (4, *shape) and together.dtype == np.float64
-    for step, numbers in zip(range(5, 9), together):
-        assert np.array_equal(numbers, random.normal(shape, 2, "noise", step))
-
-
 def test_threads_draw_independently():
     expected = [random.normal((50, 40), 0, "noise", step) for step in range(40)]
     with ThreadPoolExecutor(4) as pool:
@@ -137,8 +129,6 @@ def test_whole_numbers_of_any_type(draw, whole):
     expected = draw((2, 3, 100), 5, "test", 100, 120)
     got = draw((whole(2), whole(3), whole(100)), whole(5), "test", whole(100), whole(120))
     assert np.array_equal(got, expected)
-    together = random.normals([whole(7)], (whole(3), whole(100)), whole(5), "test")
-    assert np.array_equal(together[0], random.normal((3, 100), 5, "test", 7))
     assert np.array_equal(random.permutation(whole(120), whole(5), "test", whole(9)),
                           random.permutation(120, 5, "test", 9))
 

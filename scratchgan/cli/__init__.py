@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from scratchgan.cli import describing, exporting, inspecting, profiling, sampling, training
-from scratchgan.cli.options import Parser, Version, leave, tell
+from scratchgan.cli.options import Parser, Version, flush, leave, tell
 from scratchgan.errors import UserError
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE, which Windows has not
@@ -39,8 +39,7 @@ def main(arguments=None):
         sys.stdout.reconfigure(errors="backslashreplace")  # no path is worth a failure because of its letters
     try:
         status = dispatch(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, so that a closed pipe is noticed inside the try
+        flush(sys.stdout)  # here, so that a closed pipe is noticed inside the try
         return status
     except UserError as error:
         return fail(error)

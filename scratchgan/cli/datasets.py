@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scratchgan import data
 from scratchgan.errors import UserError
+from scratchgan.system import is_image
 
 NAMED = ("mnist", "digits")
 
@@ -16,7 +17,7 @@ def of_run(config, name=None, data_dir=None, announce=print, bars=True):
     """
     recorded = config["data"]
     shape, source = recorded["shape"], recorded["source"]
-    if len(shape) != 3 or shape[1] != shape[2]:
+    if not is_image(shape) or shape[1] != shape[2]:
         raise UserError(f"the run was trained on {recorded['name']} of shape {tuple(shape)}, which are no images that "
                         "a command can load")
     if name is None:

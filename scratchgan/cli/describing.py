@@ -63,18 +63,20 @@ def described(recipe):
 
 def shapes_of(system):
     """{(network, prefix of a layer): shape of one output}, and (network, "input"), as a step has them."""
-    from scratchgan.profiling import random_examples, things_of, watched
+    from scratchgan.profiling import labels_for, random_examples, things_of, watched
     shapes = {}
 
     def around(key, thing, method, call, *arguments, **named):
         result = call(*arguments, **named)
         if method == "forward":
             if key[1] == "":
-                shapes.setdefault((key[0], "input"), arguments[0].shape[1:])
+                x = arguments[0][0] if isinstance(arguments[0], tuple) else arguments[0]  # without its labels
+                shapes.setdefault((key[0], "input"), x.shape[1:])
             shapes.setdefault(key, result.shape[1:])
         return result
     with watched(things_of(system), around):
-        system.step(random_examples(system, BATCH))
+        examples = random_examples(system, BATCH)
+        system.step(examples, labels_for(system, examples))
     return shapes
 
 

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Examples as they are written, and room for the names of options beside what they do."""
+    """Examples as they are written, and a column of names that is wide enough for most options."""
 
     def __init__(self, prog):
         super().__init__(prog, max_help_position=27)
@@ -55,14 +55,21 @@ def write(line, stream):
     if stream is None:
         return
     try:
-        print(line, file=stream, flush=True)
+        print(line, file=stream)
+        flush(stream)
     except OSError:
         leave(stream)
 
 
+def flush(stream):
+    """Of a stream that can only be written to there is nothing to flush."""
+    if hasattr(stream, "flush"):
+        stream.flush()
+
+
 def leave(stream):
     """What is written to this stream from now on, the last flush included, goes nowhere."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

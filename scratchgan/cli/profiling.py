@@ -1,6 +1,6 @@
 """`scratchgan profile`: where a training step's time goes."""
 
-from scratchgan.cli.options import add_device, channels, path, whole
+from scratchgan.cli.options import add_device, channels, path, say, whole
 from scratchgan.cli.sampling import CURVE_KINDS, check_target
 from scratchgan.cli.settings import add_recipe, settings_of
 from scratchgan.errors import UserError
@@ -51,7 +51,7 @@ def run(options):
     with using_threads(options.threads):
         threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""
         what = f"{recipe.name}, {report.counted(count, 'image')} {'x'.join(map(str, system.sample_shape))} a step"
-        print(f"{what}, device {device}{threads}", flush=True)
+        say(f"{what}, device {device}{threads}")
         result = profiling.profile(system, images, options.steps)
     print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "
           f"a step takes {result.unwatched * 1e3:.3f} ms when its layers are not timed\n")

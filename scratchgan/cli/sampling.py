@@ -25,7 +25,7 @@ examples:
   scratchgan sample runs/mlp                                  a grid of 5 x 5 in runs/mlp/sample.png
   scratchgan sample runs/mlp -n 10000 --out samples.npz       float32 (N, C, H, W) in [0, 1], called "images"
   scratchgan sample runs/mlp -n 100 --out samples/            a folder of PNG files
-  scratchgan sample runs/mlp --interpolate 1 2 --out walk.gif
+  scratchgan sample runs/mlp --interpolate 1 2 --out there.gif
 """
 PLOT_EXAMPLES = """\
 example:
@@ -48,7 +48,7 @@ def add(commands):
                         help=f"of a grid (default: {COLUMNS}, with --interpolate {BETWEEN}, with -n a square)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--interpolate", nargs=2, type=whole(0), metavar=("SEED_A", "SEED_B"),
-                      help="each row goes from the noise of one seed to that of the other, by spherical interpolation")
+                      help="each row goes from the noise of one seed to that of the other")
     what.add_argument("--real", action="store_true", help="images of the data set of the run instead of samples")
     add_device(parser)
     add_data(parser.add_argument_group("where the data are, for --real, if they have moved"))
@@ -79,7 +79,7 @@ def sample(options):
             raise UserError(f"the samples of this run have shape {tuple(system.sample_shape)} and are no images: give "
                             "--out NAME.npy or NAME.npz")
         if options.interpolate:
-            return walk(options, system, out, kind)
+            return interpolation(options, system, out, kind)
         images, told = system.sample(number(options), options.seed), f"from seed {options.seed}"
         value_range = system.value_range
     write(images, out, kind, columns(options), value_range)
@@ -191,7 +191,7 @@ def write_folder(images, out, value_range):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def walk(options, system, out, kind):
+def interpolation(options, system, out, kind):
     """Write images between two seeds: a grid, or an animation that goes there and back."""
     from scratchgan import plots
     first, last = options.interpolate
@@ -209,7 +209,7 @@ def walk(options, system, out, kind):
         frames = [plots.image_grid(images[:, i], columns, value_range=system.value_range) for i in range(there)]
         plots.save_gif(out, frames + frames[-2:0:-1], seconds=0.08, hold=0.08)
         told = f"wrote an animation of {rows} x {columns} images"
-    print(f"{told}, spherical interpolation from seed {first} to seed {last}, to {out}")
+    print(f"{told}, from seed {first} to seed {last}, to {out}")
 
 
 # -- plot ----------------------------------------------------------------------------------------------------------

@@ -76,8 +76,6 @@ class Facts(Mapping):
     classes       of the labels; 0 without
     size          of the data set; None without an end
     pixel_means   of a data set: the mean of each value, of images in [0, 1], as lists in that shape
-
-    `known` are those that were read or took no time: what a run records, and `Facts(...)` of it gives them again.
     """
 
     def __init__(self, values):
@@ -93,10 +91,6 @@ class Facts(Mapping):
 
     def __len__(self):
         return len(self._values)
-
-    @property
-    def known(self):
-        return {name: value for name, value in self._values.items() if not callable(value)}
 
 
 class Sampler(Source):

@@ -33,23 +33,17 @@ def seen_shape(chosen, sample_shape):
 
 
 def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, **more):
-    """The `Game` of these networks with the parts that the settings ask for.
+    """The `Game` of these networks with the parts that the settings ask for; `UserError` where they do not fit.
 
     chosen   a namespace that has at least the names in SETTINGS
     scale_d  of the objective
     more     further arguments of `Game`
     """
-    return Game(generator, discriminator, objective(chosen, discriminator, scale_d), optimizer_g, optimizer_d,
-                n_critic=chosen.n_critic, simultaneous=chosen.simultaneous, augmentation=parts("augmentation", chosen),
-                penalties=parts("penalties", chosen), updates_d=parts("updates_d", chosen, discriminator),
-                updates_g=parts("updates_g", chosen, generator), **more)
-
-
-def objective(chosen, discriminator, scale_d=1.0):
-    """The row of the table; `UserError` if it is for another kind of scores than the discriminator's."""
-    row = objectives.get(chosen.objective, scale_d)
-    gives = getattr(discriminator, "score", None)
-    if (row.score == "energy") != (gives == "energy"):
-        needs = "an energy" if row.score == "energy" else "a score, not an energy"
-        raise UserError(f"objective {row.name} needs a discriminator that gives {needs}: choose another one.")
-    return row
+    try:
+        return Game(generator, discriminator, objectives.get(chosen.objective, scale_d), optimizer_g, optimizer_d,
+                    n_critic=chosen.n_critic, simultaneous=chosen.simultaneous,
+                    augmentation=parts("augmentation", chosen), penalties=parts("penalties", chosen),
+                    updates_d=parts("updates_d", chosen, discriminator),
+                    updates_g=parts("updates_g", chosen, generator), **more)
+    except ValueError as error:
+        raise UserError(f"These settings do not fit: {error}.") from error

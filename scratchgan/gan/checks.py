@@ -3,10 +3,14 @@
 import numpy as np
 
 from scratchgan import backend
-from scratchgan.gan import passes
 from scratchgan.gan.latent import Latent
 
 SLACK = 1e-3  # of the range of values: rounding in somebody's scaling
+
+
+class GivesEnergies:
+    """A base of discriminators whose scores are energies, 0 or more and small for real samples, such as the error of an
+    autoencoder: `class Energy(GivesEnergies, Layer)`. Objectives for energies take these, the others all the rest."""
 
 
 def check_game(game):
@@ -20,10 +24,27 @@ def check_game(game):
         raise TypeError(f"Game: latent must be a Latent, such as Latent(64), not {game.latent!r}")
     if game.value_range is not None and not game.value_range[0] < game.value_range[1]:
         raise ValueError(f"Game: value_range must be (low, high) with low < high, or None, not {game.value_range!r}")
-    D = game.discriminator
-    if game.objective.paired and not passes.fits_one_pass(D):
-        raise ValueError(f"Game: the objective {game.objective.name} compares real and fake samples in one pass, but "
-                         "the discriminator has a layer of which two batches in one pass are not two passes")
+    D, objective = game.discriminator, game.objective
+    if D is game.generator:
+        raise ValueError("Game: generator and discriminator are one network: make two")
+    if objective.paired and not game.joint_batch and any(
+            layer.couples_samples and not layer.knows_batches for _, layer in D.named_layers()):
+        raise ValueError(f"Game: the objective {objective.name} compares real and fake samples in one pass, but a "
+                         "layer of the discriminator couples samples and cannot keep the two apart: take "
+                         "joint_batch=True")
+    if (objective.score == "energy") != isinstance(D, GivesEnergies):
+        needs = "an energy" if objective.score == "energy" else "a score, not an energy"
+        raise ValueError(f"Game: objective {objective.name} needs a discriminator that gives {needs}: choose another "
+                         "one")
+    names = ["generator", "discriminator", *(name for parts in game.updates.values() for part in parts
+                                             for name in part.networks)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Game: two networks have one name among {', '.join(names)}: a game has one moving average, "
+                         "that of the generator")
+    for part in game.augmentation:
+        if part.theta.size or any(layer.buffers for _, layer in part.named_layers()):
+            raise ValueError(f"Game: the augmentation {part!r} has parameters or buffers, which would be neither "
+                             "trained nor saved")
     for penalty in game.penalties:
         penalty.check(D)
 
@@ -49,13 +70,16 @@ def check_batch(game, batch):
 
 
 def checked_labels(game, n, labels):
-    """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other."""
-    if not game.conditional:
+    """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other. Their values are
+    looked at on the host only."""
+    if not game.classes:
         return None
     labels = np.asarray(labels) if not backend.is_array(labels) else labels
     if labels.dtype.kind not in "iu" or labels.ndim > 1 or (labels.ndim and len(labels) != n):
         raise ValueError(f"Game: a conditional game needs labels, one whole number for each of {n} samples, got "
                          f"{labels.dtype} of shape {tuple(labels.shape)}")
+    if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < game.classes:
+        raise ValueError(f"Game: labels must be from 0 to {game.classes - 1}, got {labels.min()} to {labels.max()}")
     return backend.array_module(labels).broadcast_to(backend.to_device(labels, game.device), (n,))
 
 

@@ -1,18 +1,11 @@
 """`Game`: a generator and a discriminator in alternating steps, written out."""
 
-import math
-
-import numpy as np
-
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metrics, scaled
-
-# Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
-SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
 class Game(ShownGame):
@@ -28,7 +21,8 @@ class Game(ShownGame):
     augmentation   what D sees in place of samples: `Augmentation`s
     penalties      further terms of D's loss: `Penalty`s
     updates_d, updates_g   what follows an update of a player: `Update`s
-    conditional    whether the networks take labels beside z and samples: (z, labels), (samples, labels)
+    classes        of a conditional game, whose networks take (z, labels) and (samples, labels): how many classes the
+                   labels name, 0 to classes - 1. 0: they take none
     value_range    (low, high) of the samples' values; None for points
     joint_batch    whether D's own step sees real and fake in one batch of 2N: see `scratchgan.gan.passes`. None: where
                    no layer of D couples samples
@@ -36,7 +30,7 @@ class Game(ShownGame):
 
     def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, latent, sample_shape,
                  n_critic=1, simultaneous=False, augmentation=(), penalties=(), updates_d=(), updates_g=(),
-                 conditional=False, value_range=(-1, 1), joint_batch=None, seed=0):
+                 classes=0, value_range=(-1, 1), joint_batch=None, seed=0):
         self.generator, self.discriminator = generator, discriminator
         self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
@@ -45,7 +39,7 @@ class Game(ShownGame):
         self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
         self.augmentation, self.penalties = tuple(augmentation), tuple(penalties)
         self.updates = {"discriminator": tuple(updates_d), "generator": tuple(updates_g)}
-        self.conditional, self.value_range = conditional, value_range
+        self.classes, self.value_range = whole(classes, "Game: classes", 0), value_range
         self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
         self.seed = whole(seed, "Game: seed")
         check_game(self)
@@ -72,11 +66,6 @@ class Game(ShownGame):
     def device(self):
         return self.generator.device
 
-    @property
-    def sampler(self):
-        """The network that samples are made with: the moving average of G where there is one."""
-        return self.networks.get("average", self.generator)
-
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):
@@ -99,16 +88,15 @@ class Game(ShownGame):
         return Metrics(metrics)
 
     def draw_from(self, step):
-        """Have all that is random in this step drawn as a function of (seed, step)."""
-        parts = {f"augmentation.{i}": part for i, part in enumerate(self.augmentation)}
-        for name, network in (self.networks | parts).items():
-            network.set_step(self.seed, step, name)
+        super().draw_from(step)
+        for i, part in enumerate(self.augmentation):
+            part.set_step(self.seed, step, f"augmentation.{i}")
 
     def made(self, n, labels=None, purpose="noise"):
         """n samples of G, of noise of this step."""
         G = self.generator
         z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
-        return G.forward(passes.given(self.latent.shaped(z), labels))
+        return G.forward(passes.given(self.latent.as_input(z), labels))
 
     def seen(self, x):
         """What D sees of samples x."""
@@ -160,22 +148,3 @@ class Game(ShownGame):
         check_batch(self, batch)
         real = scaled(backend.to_device(batch, self.device), self.value_range)
         return real.astype(self.generator.dtype, copy=False), checked_labels(self, len(real), labels)
-
-    # -- samples -----------------------------------------------------------------------------------------------------
-
-    def sample(self, n, seed=0, labels=None):
-        """n samples (n, *sample_shape), float32, in the value range, on the host. One seed, one set of noise."""
-        return self.generate(self.latent.draw(n, seed, "sample"), labels)
-
-    def generate(self, z, labels=None):
-        """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
-        G, z = self.sampler.twin().eval(), self.latent.shaped(z)
-        labels = checked_labels(self, len(z), labels)
-        samples = np.empty((len(z), *self.sample_shape), np.float32)
-        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
-        for start in range(0, len(z), count):
-            part = slice(start, start + count)
-            noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
-            x = G.forward(passes.given(noise, None if labels is None else labels[part]))
-            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
-        return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)

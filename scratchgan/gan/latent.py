@@ -42,7 +42,7 @@ class Latent:
             return random.uniform(shape, seed, purpose, step, first, -ROOT3, ROOT3, dtype, device)
         return random.normal(shape, seed, purpose, step, first, dtype, device)
 
-    def shaped(self, z):
+    def as_input(self, z):
         """z, (N, z_dim) or (N, *z_shape), as the generator takes it; `ValueError` for any other shape."""
         if not backend.is_array(z) or z.dtype.kind not in "fciu":
             got = z.dtype if backend.is_array(z) else type(z).__name__

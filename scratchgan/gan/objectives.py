@@ -63,6 +63,7 @@ NEAR_ZERO = Term(lambda s: s ** 2 / 2, lambda s: s)                       # s^2 
 
 def margin(m):
     """max(0, m - s)."""
+    m = float(m)  # as `scale_d`
     return Term(partial(below, m), partial(below_slope, m))
 
 
@@ -95,6 +96,9 @@ class Objective:
     source: str
     paired: bool = False
     scale_d: float = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "scale_d", float(self.scale_d))  # a float64 of NumPy would make its products float64
 
     def __reduce__(self):
         """What pickle takes: a row of the table by its name, as the functions without one cannot be pickled."""

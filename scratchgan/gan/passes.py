@@ -1,13 +1,13 @@
 """Passes of D over real and fake samples, and the gradients that come out of them.
 
-D sees both kinds of a step in one batch of 2N (`together`), or one kind after the other. Where no layer couples
-samples, draws or has buffers this is the same, and one pass is faster. Batch normalisation couples samples, by
-statistics
-- of each batch alone with joint_batch=False, DCGAN's published step: D's running statistics follow three batches a
-  step, the real, the fake, and the fake again when G learns from it (small batches go through D in one pass all the
-  same, each with its own statistics);
-- of both together with joint_batch=True: then D normalises fake samples in its own step by other statistics than when
-  G learns from it.
+In its own step D sees real and fake in one batch of 2N (`together`), which is faster, or one after the other. Both
+give the same scores unless a layer of D couples samples, draws random numbers or changes buffers. Batch normalisation
+couples samples. Its statistics are
+- with joint_batch=False, DCGAN's published step, those of each batch alone; running statistics follow three batches a
+  step: the real, the fake, and the fake again when G learns from it. Small batches share one pass even then, in which
+  each has its own statistics;
+- with joint_batch=True, those of both together. Then D normalises fakes in its own step by other statistics than when G
+  learns from them.
 """
 
 from contextlib import nullcontext

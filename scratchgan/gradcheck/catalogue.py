@@ -6,8 +6,6 @@ import os
 import sys
 from functools import partial
 
-import numpy as np
-
 from scratchgan import layers, losses
 from scratchgan.errors import UserError
 from scratchgan.gradcheck.cases import layer_cases, loss_cases, objective_cases
@@ -15,8 +13,9 @@ from scratchgan.gradcheck.layers import check_layer, known_input_shape
 from scratchgan.gradcheck.losses import SHAPE, check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
 from scratchgan.gradcheck.objectives import check_objective
+from scratchgan.gradcheck.passes import require_tensors
 
-GAME_BATCH = 2
+BATCH = 2
 SMALL = 2000  # parameters: up to so many every entry is tried
 
 
@@ -56,7 +55,7 @@ def checks(name, input_shape=None, **of_targets):
         if name in cases:
             return [partial(check, *case) for case in cases[name]]
     if name in _recipes().names():
-        return [partial(check_recipe, name, part) for part in ("generator", "discriminator", "game")]
+        return recipe_checks(name)
     raise UserError(f"Unknown name {name!r}: choose from {', '.join(choices())}, or give a target of your own as "
                     "package.module:Name.")
 
@@ -76,17 +75,34 @@ def check_objective_case(objective, arguments):
     return check_objective(objective, **arguments)
 
 
-def check_recipe(name, part, seed=0):
-    """The "generator", "discriminator" or "game" of a recipe, its networks small if it says how, on a small batch."""
+def recipe_checks(name, seed=0):
+    """Of a recipe, small if it says how: each network on what a step gives it, and the game if the system is one."""
+    from scratchgan.gan import Game  # upper floors, as the recipes
+    from scratchgan.profiling import labels_for, random_examples
+
     recipe = _recipes().get(name)
-    game = recipe.build(seed=seed, device="cpu", **recipe.small)
-    images = np.random.default_rng(seed).uniform(-1, 1, (GAME_BATCH, *game.sample_shape)).astype(np.float32)
-    if part == "game":
-        return check_game(game, images, name=f"{name}: game")
-    x = game.latent.shaped(game.latent.draw(GAME_BATCH, seed, "gradcheck"))
-    if part == "discriminator":
-        x = images.reshape(game.generator.twin().forward(x).shape)
-    return check_network(game.networks[part], x, name=f"{name}: {part}")
+    stepping, system = (recipe.build(seed=seed, device="cpu", **recipe.small) for _ in range(2))
+    examples = random_examples(system, BATCH, seed)
+    labels = labels_for(system, examples)
+    found = [partial(check_network, system.networks[part], x[:BATCH], name=f"{name}: {part}")
+             for part, x in inputs(stepping, examples, labels).items()]
+    if isinstance(system, Game):
+        found.append(partial(check_game, system, examples, labels, name=f"{name}: game"))
+    return found
+
+
+def inputs(system, examples, labels=None):
+    """{name of a network: its first input} in one step of the system; without those that the step leaves alone."""
+    from scratchgan.profiling import things_of, watched
+    given = {}
+
+    def around(key, thing, method, call, *arguments, **named):
+        if method == "forward" and key[1] == "":
+            given.setdefault(key[0], arguments[0])
+        return call(*arguments, **named)
+    with watched(things_of(system), around):
+        system.step(examples, labels)
+    return given
 
 
 def _target_check(name, input_shape, arguments):
@@ -98,6 +114,13 @@ def _target_check(name, input_shape, arguments):
     if shape is None:
         raise UserError(f"The input shape of {name} is not known: give --input-shape, batch first, or define its "
                         "attribute input_shape.")
+    if 0 in shape:
+        raise UserError(f"The input shape {shape} holds no number, so that nothing could be checked of {name}: give "
+                        "sizes of 1 or more.")
+    try:
+        require_tensors(target, arguments.get("zero", ()))
+    except ValueError as error:
+        raise UserError(f"{name}: {error}.") from None
     check = check_layer
     if target.theta.size > SMALL:
         check, arguments = check_network, {key: value for key, value in arguments.items() if key != "batch_of_one"}

@@ -8,7 +8,7 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.oracles import host
-from scratchgan.gradcheck.passes import forward, named_params, one_pass, pristine, same_bits, twin_of
+from scratchgan.gradcheck.passes import forward, named_params, one_pass, pristine, require_tensors, same_bits, twin_of
 from scratchgan.gradcheck.properties import check_properties
 from scratchgan.gradcheck.pytorch import PYTORCH, check_layer_by_pytorch
 from scratchgan.gradcheck.report import CENTRAL, COMPLEX_STEP, ZERO, Report
@@ -44,6 +44,7 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
     """
     base, x, rng = prepared(layer, x, input_shape, seed)
     report = Report(name or f"{layer!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
+    require_tensors(base, zero)
     check = _ModeCheck(report, x, rng, seed, zero, differences)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # found by the rows, whatever the filter

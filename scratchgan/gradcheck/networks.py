@@ -10,7 +10,16 @@ from scratchgan import backend
 from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.layers import EXACT, check_plain, prepared
 from scratchgan.gradcheck.oracles import host, is_rounding
-from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, pristine, same_bits, twin_of
+from scratchgan.gradcheck.passes import (
+    forward,
+    named_grads,
+    named_params,
+    one_pass,
+    pristine,
+    require_tensors,
+    same_bits,
+    twin_of,
+)
 from scratchgan.gradcheck.properties import check_properties
 from scratchgan.gradcheck.report import COMPLEX_STEP, ZERO, Report
 
@@ -28,6 +37,7 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
     as for `check_layer`, whose further checks are made too (float32 to 1e-4), in the mode that the network is in.
     """
     base, x, rng = prepared(network, x, input_shape, seed)
+    require_tensors(base, zero)
     report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("forward and backward"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)

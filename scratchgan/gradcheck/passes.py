@@ -38,6 +38,14 @@ def named_params(layer):
     return {f"{prefix}{name}": value for prefix, sub in layer.named_layers() for name, value in sub.params.items()}
 
 
+def require_tensors(layer, names):
+    """`ValueError` naming the first of these that is no tensor of the layer."""
+    known = ["x", *named_params(layer)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no tensor {name!r}: zero may name {', '.join(known)}")
+
+
 def named_grads(layer):
     """State-dict key -> copy of the gradient on the host."""
     return {f"{prefix}{name}": host(sub.grads[name]).copy() for prefix, sub in layer.named_layers()

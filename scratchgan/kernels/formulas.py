@@ -16,6 +16,9 @@ FORMULAS = Functions()
 
 
 def formula(function):
-    """Decorator: take a plain formula in under its name. It stays the function that it is."""
+    """Decorator: take a plain formula in under its name, which must be new. It stays the function that it is."""
+    there = vars(FORMULAS).get(function.__name__)
+    if there is not None and there.__module__ != function.__module__:
+        raise ValueError(f"{there.__module__} has a formula {function.__name__!r} already: choose another name")
     setattr(FORMULAS, function.__name__, function)
     return function

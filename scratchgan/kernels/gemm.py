@@ -2,20 +2,17 @@
 
 import numpy as np
 
-from scratchgan.backend import array_module
+from scratchgan.backend import array_module, empty
 from scratchgan.kernels.formulas import formula
 
 
 @formula
-def gemm(a, b, out=None, accumulate=False):
-    """a @ b, for (m, k) times (k, n) or (k,); written into `out` if given, or added to it with `accumulate`."""
+def gemm(a, b, out=None):
+    """a @ b, for (m, k) times (k, n) or (k,); written into `out` if given."""
     product = _real_times_complex(a, b) if a.dtype.kind != b.dtype.kind else array_module(a).dot(a, b)
     if out is None:
         return product
-    if accumulate:
-        out += product
-    else:
-        out[...] = product
+    out[...] = product
     return out
 
 
@@ -26,6 +23,6 @@ def _real_times_complex(a, b):
         real, imag = xp.split(xp.dot(xp.concatenate([a.real, a.imag]), b), 2)
     else:
         real, imag = xp.split(xp.dot(a, xp.concatenate([b.real, b.imag], axis=-1)), 2, axis=-1)
-    product = xp.empty(real.shape, np.result_type(a.dtype, b.dtype))
+    product = empty(real.shape, np.result_type(a.dtype, b.dtype), xp=xp)
     product.real, product.imag = real, imag
     return product

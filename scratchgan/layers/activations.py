@@ -17,8 +17,9 @@ UNDERFLOW_TO_ZERO = np.errstate(under="ignore")  # what a tail or a tiny gradien
 
 @kernels.formula
 def leaky_relu(x, slope):
-    """y = x where x > 0, else slope x."""
-    return array_module(x).where(x.real > 0, x, slope * x)
+    """y = slope x where x <= 0, else x."""
+    xp = array_module(x)
+    return xp.where(x.real <= 0, slope * x if slope else xp.zeros_like(x), x)  # 0 times -inf would be NaN
 
 
 @kernels.formula
@@ -38,6 +39,8 @@ class LeakyReLU(Layer):
     def __init__(self, negative_slope=0.01):
         super().__init__()
         self.negative_slope = float(negative_slope)
+        if not math.isfinite(self.negative_slope):
+            raise ValueError(f"{type(self).__name__}: negative_slope must be a finite number, not {negative_slope}")
 
     def forward(self, x):
         y = self.ops(x).leaky_relu(x, self.negative_slope)

@@ -31,7 +31,7 @@ class Layer(Network):
 
     def __init__(self):
         super().__init__()
-        self._kept = None  # of the last forward pass: the shape and dtype of y, and what backward needs
+        self._kept = None  # of the last forward pass: type, shape and dtype of y, and what backward needs
         self._ops = None   # its functions
 
     # -- what a subclass implements --------------------------------------------------------------------------
@@ -69,16 +69,16 @@ class Layer(Network):
     def keep(self, y, *values):
         """Keep what backward needs of the pass that made y; returns y."""
         # Past `__setattr__`, which would look for layers in it.
-        vars(self)["_kept"] = y.shape, y.dtype, values[0] if len(values) == 1 else values
+        vars(self)["_kept"] = type(y), y.shape, y.dtype, values[0] if len(values) == 1 else values
         return y
 
     def kept(self, dy, wrt="all"):
         """What `keep` was given, one value or a tuple. Raises unless dy is like y, and `wrt` one of the three words."""
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}: backward needs a forward pass first")
-        shape, dtype, values = self._kept
-        if not (type(dy) is np.ndarray and dy.dtype == dtype and dy.shape == shape and wrt in WRT):
-            self._check_gradient(dy, shape, dtype, wrt)
+        kind, shape, dtype, values = self._kept
+        if not (type(dy) is kind and dy.dtype == dtype and dy.shape == shape and wrt in WRT):
+            self._check_gradient(dy, kind, shape, dtype, wrt)
         return values
 
     def expect(self, fits, x, shape):
@@ -104,7 +104,7 @@ class Layer(Network):
                 raise TypeError(f"{name}: expected {mine} input like the parameters, got {its}; "
                                 f"convert with x.astype({mine.name!r}) or layer.to(dtype={its.name!r})")
 
-    def _check_gradient(self, dy, shape, dtype, wrt):
+    def _check_gradient(self, dy, kind, shape, dtype, wrt):
         name = type(self).__name__
         if wrt not in WRT:
             raise ValueError(f'{name}: wrt must be "all", "input" or "params", not {wrt!r}')
@@ -114,7 +114,9 @@ class Layer(Network):
             raise TypeError(f"{name}: dy has dtype {dy.dtype}, but the last output had {dtype}")
         if tuple(dy.shape) != tuple(shape):
             raise ValueError(f"{name}: dy has shape {tuple(dy.shape)}, but the last output had {tuple(shape)}")
-        if dy.dtype.kind == "c" and self._ops is not None and self._ops is not kernels.FORMULAS:
+        if (backend.device_of(dy) == "cpu") != issubclass(kind, np.ndarray | np.generic):
+            raise TypeError(f"{name}: dy is on {backend.device_of(dy)}, but the last output was not; move one of them")
+        if dy.dtype.kind == "c" and dtype.kind != "c" and self._grad.dtype.kind != "c":
             raise TypeError(f"{name}: dy is complex, but the pass was real; make the passes on a twin(dtype="
                             f"{dy.dtype.name!r})")
 

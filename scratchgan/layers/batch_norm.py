@@ -3,6 +3,7 @@
 import numpy as np
 
 from scratchgan import initializers, kernels
+from scratchgan.backend import array_module
 from scratchgan.layers.running_statistics import RunningStatistics, values_a_channel, wide
 
 
@@ -65,7 +66,7 @@ class BatchNorm2d(RunningStatistics):
         super().__init__(num_features, momentum, track_running_stats)
         if eps < 0:
             raise ValueError(f"{type(self).__name__}: eps must be 0 or more, not {eps}")
-        self.eps, self.affine = eps, affine
+        self.eps, self.affine = float(eps), affine
         if affine:
             self.add_parameter("weight", ((num_features,), weight_init or initializers.ones))
         if affine and bias:
@@ -76,8 +77,9 @@ class BatchNorm2d(RunningStatistics):
         self.expect(any(x.ndim == len(axes) and x.shape[axes.index("C")] == self.num_features for axes in self.inputs),
                     x, " or ".join(f"({', '.join(axes)})" for axes in self.inputs).replace("C", str(self.num_features)))
         z = self.in_batches_apart(x)
-        mean, var, of_batch = self.moments(z)
+        mean, var, of_batch = self.moments(z)                           # of each channel
         r = 1 / (var + self.eps) ** 0.5
+        # y = (x - mean) r weight + bias
         y = ops.batch_norm(z, mean, r, self.params.get("weight", 1.0), self.params.get("bias", 0.0))
         return self.keep(y.reshape(x.shape), z, mean, r, of_batch)
 
@@ -92,7 +94,8 @@ class BatchNorm2d(RunningStatistics):
         if wrt == "params":
             return None
         if not of_batch:
-            dbias, dweight = 0 * dbias, 0 * dweight                     # mean and variance are constants
+            dbias = dweight = array_module(dbias).zeros_like(dbias)     # mean and variance are constants
+        # dx = weight r (dy - dbias / M - xhat dweight / M)
         return ops.batch_norm_grad(dz, z, mean, r, weight, dbias, dweight).reshape(dy.shape)
 
     def in_batches_apart(self, x):

@@ -33,6 +33,8 @@ class Children:
         if name not in vars(self).get("layers", ()):
             super().__delattr__(name)
             return
+        if self._owned:
+            raise ValueError(f"{type(self).__name__}: take {name!r} out before a network takes this layer in")
         self.layers.pop(name)._owned = False
         self._tree = None
         self._pack()
@@ -71,6 +73,8 @@ class Children:
             layer._owned = layer in self.layers.values()
         for layer in new.values():
             layer._owned = True
+        for prefix, layer in self.named_layers():  # copies of one layer draw apart
+            layer._draw[1] = f"{self._number}.{prefix}"
 
     def named_layers(self, prefix=""):
         """(prefix, layer) of this layer and all below it, in the order of `theta`; prefixes end in a dot."""

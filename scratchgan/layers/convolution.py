@@ -20,6 +20,7 @@ The transposed convolution is x = dS/dx, and its gradients are the other two fac
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -77,13 +78,14 @@ class Taps:
             seen += (self.tap_weight(r, q).swapaxes(1, 2) @ self.grouped(dy)).reshape(seen.shape)
         return padded[:, :, top:top + h, left:left + w]
 
-    def weight_gradient(self, x, dy):
+    def weight_gradient(self, x, dy, out=None):
         """dw[o, c, r, q] = sum_{n, i, j} dy[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p]."""
-        padded, dw = self.padded(x), {}
+        padded, dtype = self.padded(x), np.result_type(x.dtype, dy.dtype)
+        dw = out if out is not None and out.dtype == dtype else array_module(x).empty(self.weight.shape, dtype)
         for r, q, rows, columns in self.taps():
             seen = self.grouped(padded[:, :, rows, columns])
-            dw[r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])
-        return array_module(x).stack(list(dw.values()), axis=-1).reshape(self.weight.shape)
+            dw[:, :, r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])
+        return dw
 
     def taps(self):
         """(r, q, rows, columns): an entry of the kernel, and the slices of x, padded, that it sees."""
@@ -189,13 +191,13 @@ class Conv2d(_Convolution):
     def backward(self, dy, wrt="all"):
         x, convolution = self.kept(dy, wrt)
         if wrt != "input":
-            self.accumulate("weight", convolution.weight_gradient(batched(x), batched(dy)))     # dW
+            self.accumulate_by("weight", partial(convolution.weight_gradient, batched(x), batched(dy)))     # dW
             self.accumulate_bias(dy)                                                            # db
         return None if wrt == "params" else convolution.input_gradient(batched(dy)).reshape(x.shape)  # dx
 
 
 class ConvTranspose2d(_Convolution):
-    """Every input is spread over kH x kW outputs, y and x in the sum S exchanging their parts:
+    """Every input adds to kH x kW outputs, y and x in the sum S exchanging their parts:
 
         y[n, o, s i + d r - p, s j + d q - p] = b[o] + sum of x[n, c, i, j] W[c, o, r, q]
 
@@ -231,7 +233,7 @@ class ConvTranspose2d(_Convolution):
     def backward(self, dy, wrt="all"):
         x, convolution = self.kept(dy, wrt)
         if wrt != "input":
-            self.accumulate("weight", convolution.weight_gradient(batched(dy), batched(x)))     # dW
+            self.accumulate_by("weight", partial(convolution.weight_gradient, batched(dy), batched(x)))     # dW
             self.accumulate_bias(dy)                                                            # db
         return None if wrt == "params" else convolution.forward(batched(dy)).reshape(x.shape)   # dx
 

@@ -36,7 +36,8 @@ class LayerNorm(Layer):
 
         dx = r (g - mean(g) - xhat mean(g xhat))        dweight = sum dy xhat, dbias = sum dy, over the samples
 
-    Ba et al. 2016, "Layer normalization". Nothing here is fused: PyTorch's is several times as fast.
+    Ba et al. 2016, "Layer normalization". NumPy makes one pass over memory for each operation: PyTorch's single pass is
+    several times as fast.
     """
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, *, weight_init=None,
@@ -45,7 +46,7 @@ class LayerNorm(Layer):
         if eps < 0:
             raise ValueError(f"LayerNorm: eps must be 0 or more, not {eps}")
         shape = normalized_shape if hasattr(normalized_shape, "__len__") else (normalized_shape,)
-        self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), eps, elementwise_affine
+        self.normalized_shape, self.eps, self.elementwise_affine = tuple(shape), float(eps), elementwise_affine
         if elementwise_affine:
             self.add_parameter("weight", (self.normalized_shape, weight_init or initializers.ones))
         if elementwise_affine and bias:
@@ -56,9 +57,9 @@ class LayerNorm(Layer):
         self.expect(x.shape[max(0, x.ndim - axes):] == self.normalized_shape, x,
                     f"({', '.join(map(str, ('...', *self.normalized_shape)))})")
         xhat, r = ops.layer_norm(x, self.eps, axes)
-        y = xhat * self.params["weight"] if self.params else xhat
+        y = xhat * self.params["weight"] if self.params else xhat       # xhat weight
         if "bias" in self.params:
-            y = y + self.params["bias"]
+            y = y + self.params["bias"]                                 # + bias
         return self.keep(y, xhat, r)
 
     def backward(self, dy, wrt="all"):

@@ -3,6 +3,7 @@
 import math
 
 from scratchgan import initializers
+from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
 
@@ -23,6 +24,9 @@ class Linear(Layer):
 
     def __init__(self, in_features, out_features, bias=True, *, weight_init=None, bias_init=None):
         super().__init__()
+        for what, size in (("in_features", in_features), ("out_features", out_features)):
+            if not hasattr(size, "__index__") or size < 0:
+                raise ValueError(f"Linear: {what} must be a whole number, 0 or more, not {size!r}")
         self.in_features, self.out_features = in_features, out_features
         default = initializers.fan_in_uniform(in_features)
         self.add_parameter("weight", ((out_features, in_features), weight_init or default))
@@ -42,7 +46,7 @@ class Linear(Layer):
         if wrt != "input":
             self.accumulate_product("weight", dy.T, rows(x))                    # dW = dy^T x
             if "bias" in self.params:
-                ones = self.xp.ones(len(dy), dy.dtype)
+                ones = array_module(dy).ones(len(dy), dy.dtype)
                 self.accumulate_product("bias", dy.T, ones)                     # db = sum_n dy, as a product: faster
         if wrt == "params":
             return None

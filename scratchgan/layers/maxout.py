@@ -24,16 +24,16 @@ class Maxout(Layer):
         self.linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
 
     def forward(self, x):
-        z = self.linear.forward(x)
+        z = self.linear.forward(x)                                      # x W^T + b
         z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
         xp = array_module(z)
         winner = xp.argmax(z.real, axis=-1)[..., None]
-        y = xp.take_along_axis(z, winner, axis=-1)[..., 0]
+        y = xp.take_along_axis(z, winner, axis=-1)[..., 0]              # max over k
         return self.keep(y, winner == xp.arange(self.num_pieces))  # which piece won: one True a group
 
     def backward(self, dy, wrt="all"):
         won = self.kept(dy, wrt)
-        dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))
+        dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))  # the winner gets dy
         return self.linear.backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
 
     def __repr__(self):

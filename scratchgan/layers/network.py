@@ -74,13 +74,15 @@ class Network(Parameters):
     def in_batches(self, count):
         """Inside, an input in training is taken for `count` equal batches one after the other: batch normalisation
         takes statistics of each, as `count` passes would."""
-        for _, layer in self.named_layers():
-            layer.batches = count
+        layers = [layer for _, layer in self.named_layers()]
+        before = [layer.batches for layer in layers]
         try:
+            for layer in layers:
+                layer.batches = count
             yield self
         finally:
-            for _, layer in self.named_layers():
-                del layer.batches
+            for layer, number in zip(layers, before):
+                layer.batches = number
 
     def set_step(self, seed, step, name=""):
         """Say where random layers draw from: each forward pass is then a function of (seed, key, step, pass).
@@ -92,14 +94,17 @@ class Network(Parameters):
 
     # -- copies ----------------------------------------------------------------------------------------------
 
-    def _shell(self):
+    def _shell(self, memo=None):
         """A copy that keeps nothing and shares arrays of parameters and buffers; all else that may change is copied."""
-        shell = object.__new__(type(self))
+        memo = {} if memo is None else memo
+        shell = memo[id(self)] = object.__new__(type(self))
         for name, value in vars(self).items():
             own = name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set))
-            vars(shell)[name] = dict(value) if name in TABLES else copy.deepcopy(value) if own else value
+            vars(shell)[name] = dict(value) if name in TABLES else copy.deepcopy(value, memo) if own else value
         shell._tree, shell._kept, shell._owned = None, None, False
-        vars(shell)["layers"] = {name: child._shell() for name, child in self.layers.items()}
+        vars(shell).pop("batches", None)
+        vars(shell)["layers"] = {name: memo.get(id(child)) or child._shell(memo)
+                                 for name, child in self.layers.items()}
         for child in shell.layers.values():
             child._owned = True
         return shell
@@ -117,9 +122,12 @@ class Network(Parameters):
             layer.is_twin = True
         return twin
 
+    def __copy__(self):
+        raise TypeError(f"{type(self).__name__}: use .twin() to share its weights, copy.deepcopy for a copy of its own")
+
     def __deepcopy__(self, memo):
         """An independent copy: its own parameters, gradients and buffers."""
-        clone = self._shell()
+        clone = self._shell(memo)
         clone._bind(backend.copy(self._theta), backend.copy(self.grad))
         for _, layer in clone.named_layers():
             layer.buffers = {name: copy.copy(value) for name, value in layer.buffers.items()}

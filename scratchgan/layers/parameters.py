@@ -127,10 +127,20 @@ class Parameters(Children):
         else:
             self._grads[name] += value
 
+    def accumulate_by(self, name, compute):
+        """grads[name] += compute(None). The first pass after `zero_grad` calls compute(grads[name]), to write there."""
+        gradient = self._grads[name]
+        if name in self._stale:
+            value = compute(gradient)
+            if value is not gradient:
+                gradient[...] = value
+            self._stale.discard(name)
+        else:
+            gradient += compute(None)
+
     def accumulate_product(self, name, a, b):
-        """grads[name] += a @ b, written straight into place on the first pass after `zero_grad`."""
-        self.ops().gemm(a, b, out=self._grads[name], accumulate=name not in self._stale)
-        self._stale.discard(name)
+        """grads[name] += a @ b."""
+        self.accumulate_by(name, lambda out: self.ops().gemm(a, b, out))
 
     def initialize(self, seed, name=""):
         """Draw all initial weights again, as a function of the seed and each parameter's state-dict key.

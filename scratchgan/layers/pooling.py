@@ -240,17 +240,18 @@ class Upsample(Layer):
         for axis, scale in enumerate(self.scales(x.ndim - 2), 2):
             if x.shape[axis] != shape[axis]:
                 changes.append((axis, x.shape[axis], shape[axis], _copies(x.shape[axis], shape[axis], scale)))
-        for change in changes:
+        for change in changes:                              # each value again and again
             y = ops.repeat(y, *change)
-        return self.keep(y, changes)
+        return self.keep(y if changes else x.copy(order="K"), changes)
 
     def backward(self, dy, wrt="all"):
         changes = self.kept(dy, wrt)
         if wrt == "params":
             return None
-        for change in reversed(changes):
-            dy = self.ops().repeat_grad(dy, *change)
-        return dy
+        dx = dy
+        for change in reversed(changes):                    # the gradients of all copies of a value, added up
+            dx = self.ops().repeat_grad(dx, *change)
+        return dx if changes else dy.copy(order="K")
 
 
 @kernels.formula

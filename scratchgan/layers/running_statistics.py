@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
 
@@ -32,7 +33,7 @@ class RunningStatistics(Layer):
         if M == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape[1:])}")
-        mean = var = self.xp.zeros((len(z), self.num_features), wide(z))
+        mean = var = array_module(z).zeros((len(z), self.num_features), wide(z))
         if z.size:
             mean, var = self.ops().batch_moments(z)
         if self.training and self.track_running_stats and not self.is_twin:

@@ -44,7 +44,7 @@ def spectral_norm(layer, name="weight", n_power_iterations=1, eps=1e-12, dim=Non
     if not -ndim <= dim < ndim:
         raise ValueError(f"spectral_norm: dim {dim} is out of range for a weight of {ndim} axes")
     layer.__class__ = _normalised(type(layer))
-    layer.normalised, layer.dim, layer.eps, layer.n_power_iterations = name, dim % ndim, eps, n_power_iterations
+    layer.normalised, layer.dim, layer.eps, layer.n_power_iterations = name, dim % ndim, float(eps), n_power_iterations
     for names in (layer.params, layer._storage, layer._initializers):
         if name in names:
             names[layer.key("original")] = names.pop(name)
@@ -75,7 +75,7 @@ class _SpectralNorm(Layer):
         changes = self.training and not self.is_twin
         if changes:
             u, v = self.power_iteration(w, v, self.n_power_iterations)
-        s = u @ (self.matrix(w) @ v)
+        s = u @ (self.matrix(w) @ v)                                                # u^T W v
         weight = w / s                                                              # V
         with self.weight_is(weight):
             y = super().forward(x)
@@ -89,11 +89,12 @@ class _SpectralNorm(Layer):
         weight, s, u, v = self.of_weight
         dweight = empty_along(weight.shape, self._grad.dtype, memory_order(weight), array_module(weight))
         with self.weight_is(weight, dweight):
-            dx = super().backward(dy, wrt)
+            dx = super().backward(dy, wrt)                                          # and dV
         if wrt != "input":
             xp = array_module(u)
             moved = xp.moveaxis(weight, self.dim, 0)
             uv = xp.moveaxis(xp.outer(u, v).reshape(moved.shape), 0, self.dim)
+            # dW = (dV - (sum dV V) u v^T) / s
             self.accumulate(self.key("original"), (dweight - (dweight * weight).sum() * uv) / s)
         return dx
 

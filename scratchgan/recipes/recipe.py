@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 from scratchgan import backend
 from scratchgan.errors import UserError
-from scratchgan.settings import Setting, checked, plain, whole
+from scratchgan.settings import Setting, checked, plain, whole, wholes
 from scratchgan.system import is_image
 
 SEED = Setting("seed", 0, "of all random numbers", whole())
+# What facts may be; others, of a source of one's own, may be anything.
+FACTS = {"shape": wholes(), "classes": whole(0)}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Recipe:
         return system
 
     def checked_facts(self, facts, channels=None):
-        for name in facts:
+        for name, value in facts.items():
             if name not in self.facts:
                 raise UserError(f"Recipe {self.name} asks for no fact {name!r}: it knows {', '.join(self.facts)}.")
+            if name in FACTS and not FACTS[name].allows(value):
+                raise UserError(f"Recipe {self.name}: the fact {name} must be {FACTS[name].words}, not {value!r}.")
         facts = {name: plain(value) for name, value in {**self.facts, **facts}.items()}
         usual, shape = tuple(self.facts["shape"]), facts["shape"]
         if channels is not None:

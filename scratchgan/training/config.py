@@ -12,7 +12,14 @@ TEXT = Kind(str, lambda value: isinstance(value, str), "text")
 TABLE = Kind(None, lambda value: isinstance(value, dict), "a table of names")
 SECONDS = Kind(float, lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= 0,
                "a number, 0 or more")
-SIZES = Kind(None, lambda value: isinstance(value, list) and all(map(whole(0).allows, value)), "a list of sizes")
+
+
+def _is_shape(value):
+    """Of an example; of a pair a list of two shapes."""
+    return isinstance(value, list) and all(whole(0).allows(size) or _is_shape(size) for size in value)
+
+
+SIZES = Kind(None, _is_shape, "a list of sizes")
 
 
 def optional(kind):

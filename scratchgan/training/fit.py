@@ -11,7 +11,7 @@ from scratchgan.training import reopening
 from scratchgan.training.config import DEFAULTS, checked
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
-from scratchgan.training.run import Run, in_range
+from scratchgan.training.run import Run, taken_in
 from scratchgan.training.snapshot import Snapshot
 
 
@@ -131,7 +131,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     chosen = {name: checked(name, usual[name] if value is None else value) for name, value in given.items()}
     steps, threads = checked("steps", steps), checked("threads", threads)
     source = as_source(data, system.value_range)
-    require_shape(system, source)
+    require_fit(system, source)
     batches = source.batches(chosen["batch_size"], chosen["seed"], chosen["flip"], chosen["drop_last"])
     if given["drop_last"] is None and refuses_last(system, batches):
         batches = source.batches(chosen["batch_size"], chosen["seed"], chosen["flip"], True)
@@ -143,12 +143,15 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     return Run(system, batches, config, folder, watched(callbacks), announce)
 
 
-def require_shape(system, source):
-    """`UserError` if the system says what shape its examples have and the data have another."""
+def require_fit(system, source):
+    """`UserError` if the system says what its examples and labels are and the data have others."""
     expected, shape = system.sample_shape, tuple(source.sample_shape)
     if expected is not None and tuple(expected) != shape:
         raise UserError(f"The examples of {source.name} have shape {shape}, the system takes {tuple(expected)}: load "
                         "them in that shape (data.load has size= and channels=), or build the system for theirs.")
+    if system.classes and not 0 < source.classes <= system.classes:
+        raise UserError(f"The labels of {source.name} name {source.classes} classes, the system takes "
+                        f"{system.classes}: give it data with labels, or build the system for theirs.")
 
 
 def refuses_last(system, batches):
@@ -159,8 +162,9 @@ def refuses_last(system, batches):
         return False
     before = Snapshot().take(system)
     batch, labels = batches.batch(batches.steps_per_epoch - 1)
+    system.draw_from(0)  # as the first step of the run does again
     try:
-        system.step(in_range(batch, system.value_range), labels)
+        system.step(taken_in(system, batch), labels)
     except ValueError:
         return True
     finally:

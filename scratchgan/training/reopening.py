@@ -7,6 +7,7 @@ from scratchgan.errors import UserError
 from scratchgan.system import Panel
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training import environment
+from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import checked
 from scratchgan.training.run import Run
 from scratchgan.training.watch import Watch
@@ -120,7 +121,11 @@ def tell_changes(then, now, announce):
 
 
 def watched(callbacks):
-    callbacks = list(callbacks)
+    """The callbacks of a run, `Watch` before them unless one is among them."""
+    callbacks = list(callbacks or ())
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be Callbacks (scratchgan.training.Callback), not {callback!r}")
     return callbacks if any(isinstance(callback, Watch) for callback in callbacks) else [Watch(), *callbacks]
 
 

@@ -77,7 +77,8 @@ class Run:
                     self.checkpoint()
                 while not self.finished:
                     batch, labels = self.batches.batch(self.step)
-                    batch = in_range(batch, self.system.value_range)
+                    batch = taken_in(self.system, batch)
+                    self.system.draw_from(self.step)
                     self.pending.append(self.system.step(batch, labels))
                     self.seen += len(batch[0] if isinstance(batch, tuple) else batch)
                     self.step += 1
@@ -179,6 +180,14 @@ def in_range(batch, value_range):
     if isinstance(batch, tuple):
         return tuple(scaled(each, value_range) for each in batch)
     return scaled(batch, value_range)
+
+
+def taken_in(system, batch):
+    """A batch, or a pair of them, as the system's step takes it: on the device of its networks, and scaled there, so
+    that bytes travel and not floats."""
+    device = next(iter(system.networks.values())).device
+    parts = [backend.to_device(each, device) for each in (batch if isinstance(batch, tuple) else (batch,))]
+    return in_range(tuple(parts) if isinstance(batch, tuple) else parts[0], system.value_range)
 
 
 def means(metrics):

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from small_conditional import conditional_game
 
 import scratchgan
 from scratchgan import backend, gradcheck, recipes
@@ -269,7 +270,7 @@ def test_sampling_in_chunks_gives_one_sample_set(monkeypatch):
     whole = game.sample(10, seed=4)
     for limit, value in (("SAMPLES_AT_ONCE", 3), ("PIXELS_AT_ONCE", 4 * 3), ("PIXELS_AT_ONCE", 1)):
         with monkeypatch.context() as cut:
-            cut.setattr(f"scratchgan.gan.game.{limit}", value)
+            cut.setattr(f"scratchgan.gan.shown.{limit}", value)
             assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
 
 
@@ -399,40 +400,25 @@ def test_bytes_are_scaled_to_the_value_range(device):
             assert np.array_equal(backend.to_host(network.theta), backend.to_host(same.theta))
 
 
-class WithLabel(Layer):
-    """(x (N, m), labels) -> (N, m + 3): x beside a one of the label; the labels get no gradient."""
-
-    def forward(self, given):
-        x, labels = given
-        self.size = x.shape[1]
-        return np.concatenate([x, np.eye(3, dtype=x.dtype)[labels]], axis=1)
-
-    def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else (dy[:, :self.size], None)
-
-
-def conditional_game(**settings):
-    G = Sequential(WithLabel(), Linear(5, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "g")
-    D = Sequential(WithLabel(), Linear(7, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
-    return Game(G, D, NonSaturating(), Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(2), sample_shape=(4,),
-                conditional=True, **settings)
-
-
 @pytest.mark.parametrize("settings", [{}, {"joint_batch": False}, {"simultaneous": True}, {"n_critic": 2}],
                          ids=lambda settings: next(iter(settings), "plain"))
 def test_labels_go_to_both_networks(settings, monkeypatch):
     monkeypatch.setattr(passes, "PIXELS_TOGETHER", 0)
     game, labels = conditional_game(**settings), np.array([0, 1, 2, 2, 1, 0])
-    gradcheck.check_game(game, batches(shape=(4,))[0], labels).raise_if_failed()
+    gradcheck.check_game(game, batches()[0], labels).raise_if_failed()
     z = game.latent.draw(4, 0, "test")
     ones, twos = game.generate(z, 1), game.generate(z, np.full(4, 2))
     assert (ones != twos).any(axis=1).all()
     assert np.array_equal(game.generate(z, [1, 2, 1, 2])[::2], ones[::2])
-    for wrong in (None, [0, 1], [0.5] * 4):
+    assert np.array_equal(game.generate(z), game.generate(z, [0, 1, 2, 0]))
+    for wrong in ([0, 1], [0.5] * 4):
         with pytest.raises(ValueError, match="a conditional game needs labels, one whole number for each of 4"):
             game.generate(z, wrong)
+    for wrong in (3, [-1, 0, 0, 0]):
+        with pytest.raises(ValueError, match="labels must be from 0 to 2, got "):
+            game.generate(z, wrong)
     with pytest.raises(ValueError, match="needs labels"):
-        game.step(batches(shape=(4,))[0])
+        game.step(batches()[0])
 
 
 def test_labels_of_the_data_do_not_matter_elsewhere():

@@ -34,15 +34,15 @@ def test_normal_noise_is_that_of_the_random_numbers():
 def test_shapes():
     latent = Latent(6, z_shape=(3, 2, 1))
     z = np.arange(12.0).reshape(2, 6)
-    assert latent.shaped(z).shape == (2, 3, 2, 1) and np.shares_memory(latent.shaped(z), z)
-    assert latent.shaped(z.reshape(2, 3, 2, 1)).shape == (2, 3, 2, 1)
-    assert Latent(6).shaped(z).shape == (2, 6) and Latent(6).shaped(z[:0]).shape == (0, 6)
+    assert latent.as_input(z).shape == (2, 3, 2, 1) and np.shares_memory(latent.as_input(z), z)
+    assert latent.as_input(z.reshape(2, 3, 2, 1)).shape == (2, 3, 2, 1)
+    assert Latent(6).as_input(z).shape == (2, 6) and Latent(6).as_input(z[:0]).shape == (0, 6)
     for wrong in ((6,), (12,), (2, 3, 2), (2, 6, 1), (6, 2), (2, 5), (1, 2, 6)):
         with pytest.raises(ValueError, match=r"expected z of shape \(N, 3, 2, 1\) or \(N, 6\), got"):
-            latent.shaped(np.zeros(wrong))
+            latent.as_input(np.zeros(wrong))
     for wrong in ([[0.0] * 6], np.array([["a"] * 6]), None):
         with pytest.raises(TypeError, match="expected an array of numbers as z"):
-            latent.shaped(wrong)
+            latent.as_input(wrong)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -9,7 +9,8 @@ import pytest
 from scratchgan import backend, gradcheck
 from scratchgan.gan import Minimax, NonSaturating, objectives
 
-ROWS = {**objectives.TABLE, "mean of D's terms": NonSaturating(scale_d=0.5), "margin 3": objectives.EnergyMargin(3.0)}
+ROWS = {**objectives.TABLE, "mean of D's terms": NonSaturating(scale_d=np.float64(0.5)),
+        "margin 3": objectives.EnergyMargin(np.float64(3.0), np.float64(1))}
 
 
 def relu(x):
@@ -35,7 +36,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", objectives.TABLE)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_losses_are_the_published_ones(name, rng):
     loss_d, loss_g = PUBLISHED[name]
     row = objectives.get(name)

@@ -10,9 +10,10 @@ from scratchgan import backend, gradcheck, recipes
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent, assemble, objectives
 from scratchgan.gan.augmentation import Augmentation, InstanceNoise, seen_shape
+from scratchgan.gan.checks import GivesEnergies
 from scratchgan.gan.penalties import Penalty, WeightDecay
 from scratchgan.gan.updates import Clip, Ema, Update
-from scratchgan.layers import BatchNorm1d, Dropout, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh, spectral_norm
 from scratchgan.optimizers import SGD, Adam
 
 X = np.random.default_rng(0).uniform(-1, 1, (9, 6, 4)).astype(np.float32)
@@ -25,9 +26,20 @@ def networks(device="cpu", inputs=4, normalised=False):
     return G.initialize(0, "g").to(device), D.initialize(0, "d").to(device)
 
 
+class Energies(GivesEnergies, Sequential):
+    """A network whose scores are taken for energies."""
+
+
+def energies(D):
+    D.__class__ = Energies
+    return D
+
+
 def make(device="cpu", objective="non-saturating", G=None, D=None, **parts):
     ours, theirs = networks(device)
+    row = objectives.get(objective) if isinstance(objective, str) else objective
     G, D = G or ours, D or theirs
+    D = energies(D) if row.score == "energy" else D
     return Game(G, D, objective, Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(3), sample_shape=(4,), **parts)
 
 
@@ -129,7 +141,8 @@ def test_gradients_of_every_objective_with_every_part(objective, parts):
         report = gradcheck.check_game(game, X[0], directions=2, entries=5).raise_if_failed()
     zero = {row.tensor for row in report.rows if "zero up to rounding" in row.check}
     # The last bias moves real and fake scores alike: nothing to a difference, or where all slopes are 1 and -1.
-    alike = objective in ("relativistic", "wasserstein", "energy-margin", "hinge") and not game.penalties
+    dreal, dfake = game.objective.grad_d(np.full(1, 0.3), np.full(1, 0.1))
+    alike = abs(dreal + dfake) < 1e-12 and not game.penalties
     assert zero == ({"discriminator.3.bias"} if alike else set())
 
 
@@ -277,21 +290,45 @@ def assembled(values, D=None, **more):
     return assemble.game(G, D, Adam(G), Adam(D), values, latent=Latent(3), sample_shape=(4,), **more)
 
 
+def another(setting, values):
+    """The first of these values that is one of the setting's, and not its default."""
+    return next(value for value in values if setting.kind.allows(value) and value != setting.default)
+
+
+def others(number, share):
+    """{name: a value that is not the default} of all settings."""
+    return {setting.name: another(setting, (True, number, share, *objectives.TABLE)) for setting in assemble.SETTINGS}
+
+
 def test_settings_make_the_parts():
+    arguments = {"augmentation": lambda game: game.augmentation, "penalties": lambda game: game.penalties,
+                 "updates_d": lambda game: game.updates["discriminator"],
+                 "updates_g": lambda game: game.updates["generator"]}
+    assert set(arguments) == set(assemble.PARTS)
     game = assembled(chosen())
     assert game.objective == objectives.get("non-saturating") and game.n_critic == 1 and not game.simultaneous
-    assert game.augmentation == game.penalties == game.updates["discriminator"] == game.updates["generator"] == ()
-    values = {"objective": "hinge", "n_critic": 5, "simultaneous": True, "instance_noise": 0.1,
-              "instance_noise_steps": 30, "weight_decay_d": 0.2, "clip": 0.01, "ema": 100.0}
-    assert set(values) == {setting.name for setting in assemble.SETTINGS}
-    game = assembled(chosen(**values), scale_d=0.5)
+    assert all(of(game) == () for of in arguments.values())
+    game = assembled(chosen(**others(5, 0.1) | {"objective": "hinge"}), scale_d=0.5)
     assert game.objective == objectives.get("hinge", 0.5) and game.n_critic == 5 and game.simultaneous
-    parts = *game.augmentation, *game.penalties, *game.updates["discriminator"], *game.updates["generator"]
-    assert [repr(part) for part in parts] == ["InstanceNoise(0.1, until=30)", "WeightDecay(0.2)", "Clip(0.01)",
-                                              "Ema(half_life=100.0)"]
+    for argument, of in arguments.items():
+        assert [type(part) for part in of(game)] == list(assemble.PARTS[argument])
     for x in X:
         game.step(x)
     assert game.steps == 9 and game.sampler is not game.generator
+
+
+@pytest.mark.parametrize("kind", [kind for kinds in assemble.PARTS.values() for kind in kinds])
+def test_each_setting_of_a_part_reaches_it(kind):
+    G = networks()[0]
+    assert kind.of(chosen(), G) is None
+    first, second = others(5, 0.1), others(6, 0.2)
+
+    def numbers(values):
+        part = kind.of(chosen(**values), G)
+        return {name: value for name, value in vars(part).items() if isinstance(value, int | float | str)}
+    for setting in kind.SETTINGS:
+        if first[setting.name] != second[setting.name]:
+            assert numbers(first) != numbers(first | {setting.name: second[setting.name]}), setting.name
 
 
 @pytest.mark.parametrize("name", ["mlp", "dcgan28", "dcgan64"])
@@ -312,11 +349,58 @@ def test_settings_have_a_default_that_they_allow_and_a_line_of_help():
         assert setting.kind.allows(setting.default) and len(setting.help) > 10 and setting.option.startswith("--")
 
 
+def test_one_network_cannot_play_both():
+    G = Sequential(Linear(3, 3))
+    with pytest.raises(ValueError, match="generator and discriminator are one network"):
+        Game(G, G, "hinge", Adam(G), Adam(G), latent=Latent(3), sample_shape=(3,))
+
+
+def test_networks_of_parts_have_names_of_their_own():
+    G, D = networks()
+    with pytest.raises(ValueError, match="two networks have one name among generator, discriminator, average, average"):
+        make(G=G, D=D, updates_g=(Ema(G, 3),), updates_d=(Ema(D, 5),))
+
+
+@pytest.mark.parametrize("inside", [BatchNorm1d(4), Linear(4, 4), Sequential(Linear(4, 4))])
+def test_an_augmentation_with_a_state_is_refused(inside):
+    class Learned(Augmentation):
+        def __init__(self):
+            super().__init__()
+            self.inside = inside
+    with pytest.raises(ValueError, match=r"the augmentation .* has parameters or buffers"):
+        make(augmentation=(InstanceNoise(0.1), Learned()))
+
+
+@pytest.mark.parametrize("joint_batch", [None, False, True])
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_paired_objective_with_spectral_normalisation(joint_batch, simultaneous):
+    def d():
+        return Sequential(spectral_norm(Linear(4, 6)), LeakyReLU(0.1), spectral_norm(Linear(6, 1))).initialize(0, "d")
+    game = make(objective="relativistic", D=d(), joint_batch=joint_batch, simultaneous=simultaneous)
+    gradcheck.check_game(game, X[0], directions=2, entries=5).raise_if_failed()
+    before = {key: value.copy() for key, value in game.discriminator.state_dict().items()}
+    game.step(X[0])
+    changed = {key for key, value in game.discriminator.state_dict().items() if not np.array_equal(value, before[key])}
+    assert any(key.endswith("_u") for key in changed)
+
+
+def test_a_paired_objective_refuses_what_cannot_keep_real_and_fake_apart():
+    class Centred(Layer):
+        couples_samples = True
+    D = Sequential(Linear(4, 6), Centred(), Linear(6, 1))
+    with pytest.raises(ValueError, match="couples samples and cannot keep the two apart: take joint_batch=True"):
+        make(objective="relativistic", D=D)
+    assert make(objective="relativistic", D=D, joint_batch=True).joint_batch
+    assert not make(objective="hinge", D=D).joint_batch
+
+
 def test_settings_that_do_not_fit_are_refused():
-    D = networks()[1]
+    G, D = networks()
     with pytest.raises(UserError, match="objective energy-margin needs a discriminator that gives an energy"):
         assembled(chosen(objective="energy-margin"), D)
-    D.score = "energy"
+    with pytest.raises(ValueError, match="objective energy-margin needs a discriminator that gives an energy"):
+        Game(G, D, "energy-margin", Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,))
+    D = energies(D)
     assert assembled(chosen(objective="energy-margin"), D).objective.score == "energy"
     with pytest.raises(UserError, match="objective hinge needs a discriminator that gives a score, not an energy"):
         assembled(chosen(objective="hinge"), D)

@@ -17,9 +17,9 @@ def game(*after, objective=None):
     return Game(G, D, objective or NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(3), sample_shape=SHAPE)
 
 
-FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_spread": 1.0}
+FINE = {"step": 500, "d_real": 0.7, "d_fake": 0.3, "grad_norm_generator": 1.0, "sample_std": 1.0}
 WON = {**FINE, "d_real": 0.999, "d_fake": 0.001, "grad_norm_generator": 1e-4}
-FLAT = {**FINE, "sample_spread": 0.01}
+FLAT = {**FINE, "sample_std": 0.01}
 
 
 def test_the_discriminator_has_won():
@@ -51,7 +51,7 @@ def test_the_samples_have_collapsed():
     assert "collapsed" in warning and "batch normalisation" not in warning
     assert game().warnings({**FLAT, "step": shown.SETTLING}) == []  # it has hardly begun
     row = dict(FLAT)
-    del row["sample_spread"]
+    del row["sample_std"]
     assert game().warnings(row) == []
 
 
@@ -74,6 +74,19 @@ def test_interpolation_goes_from_one_seed_to_the_other():
     np.testing.assert_allclose(images[[0, 4]], system.sample(2, seed=1), atol=1e-5)
     np.testing.assert_allclose(images[[3, 7]], system.sample(2, seed=2), atol=1e-5)
     assert abs(images[1] - images[0]).max() > 1e-3 and abs(images[2] - images[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("rows, columns", [(0, 3), (3, 0), (-1, 2), (2, 1.5), (True, 2)])
+def test_a_grid_of_an_interpolation_has_rows_and_columns(rows, columns):
+    with pytest.raises(ValueError, match="rows and columns must be a whole number, 1 or more, not"):
+        game().interpolate(1, 2, rows, columns)
+
+
+@pytest.mark.parametrize("wrong", [{"n": -1}, {"n": 2.0}, {"n": 2, "seed": True}, {"n": 2, "seed": 1.5}])
+def test_sample_takes_whole_numbers(wrong):
+    with pytest.raises(ValueError, match=r"Game.sample: (n|seed) must be a whole number"):
+        game().sample(**wrong)
+    assert game().sample(0).shape == (0, *SHAPE)
 
 
 def test_what_a_game_is_made_of():

@@ -55,7 +55,7 @@ def other_sizes():
 def test_fast_passes_equal_the_formulas(case, block, width, small, near, long, workers):
     x, dy, vectors = case
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BLOCK", block), ("WIDTH", width), ("SMALL", small), ("NEAR", near), ("LONG", long)):
+        for name, value in (("BLOCK", block), ("WIDTH", width), ("SHARED_FROM", small), ("NEAR", near), ("LONG", long)):
             patch.setattr(batch_norm, name, value)
         patch.setattr(parallel, "workers", lambda: workers)
         patch.setattr(batch_norm.backend, "empty_like", lambda x: np.full_like(x, np.nan))
@@ -84,7 +84,7 @@ def test_fast_sums_of_channels_equal_the_formula(case, block, width, long):
     x = case[0][0]
     x = x.reshape(*x.shape[:2], *x.shape[2:], *[1] * (4 - x.ndim))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BLOCK", block), ("WIDTH", width), ("LONG", long), ("SMALL", 1)):
+        for name, value in (("BLOCK", block), ("WIDTH", width), ("LONG", long), ("SHARED_FROM", 1)):
             patch.setattr(batch_norm, name, value)
         batch_norm._form_of.cache_clear()
         got, expected = FASTER.channel_sums(x), FORMULAS.channel_sums(x)
@@ -96,7 +96,7 @@ def test_fast_sums_of_channels_equal_the_formula(case, block, width, long):
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3, 4), (0, 3, 4, 1, 2)])
 def test_neither_the_threads_nor_their_order_change_a_bit(monkeypatch, rng, axes):
     monkeypatch.setattr(batch_norm, "BLOCK", 1000)
-    monkeypatch.setattr(batch_norm, "SMALL", 1000)
+    monkeypatch.setattr(batch_norm, "SHARED_FROM", 1000)
     x, dy = (stored(a, axes) for a in rng.standard_normal((2, 2, 32, 8, 16, 16)).astype(np.float32))
     assert len(batch_norm._form(x[0]).blocks) > 20
     vectors, results, counts, run = [*rng.standard_normal((3, 2, 8)), 1.0, 0.0], [], [], parallel.run
@@ -123,7 +123,7 @@ def test_blocks_are_few_and_where_threads_share_them_even(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(parallel, "run", shared.append)
             FASTER.batch_norm(x[None], np.zeros((1, shape[1])), np.ones((1, shape[1])), 1.0, 0.0)
-        assert bool(shared) == (x.size >= batch_norm.SMALL)
+        assert bool(shared) == (x.size >= batch_norm.SHARED_FROM)
         assert not shared or len(form.blocks) % 2 == 0
 
 

@@ -135,9 +135,6 @@ def test_gemm_is_the_matrix_product(device, rng, dtypes, order_out, plain):
     expected = a.astype(np.complex128) @ b
     assert got.dtype == dtype
     assert np.abs(backend.to_host(got) - expected).max() <= 10 * EPS[dtype.name] * np.abs(expected).max()
-    if out is not None:
-        gemm(*moved, out, accumulate=True)
-        assert np.abs(backend.to_host(out) - 2 * expected).max() <= 20 * EPS[dtype.name] * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 0, 2), (0, 3, 2), (4, 3, 0), (300, 2, 200), (300, 1, 200),
@@ -245,7 +242,7 @@ kinds = pytest.mark.parametrize("kind", ["flat", "C", "F", "turned", "gaps", "dy
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [0, 12, 600, parallel.SMALL + 5])
+@pytest.mark.parametrize("size", [0, 12, 600, parallel.SHARED_FROM + 5])
 @kinds
 def test_fast_sigmoid_equals_the_formula(rng, nan_before, dtype, size, kind):
     x, dy = (10 * rng.standard_normal(size)).astype(dtype), rng.uniform(-1, 1, size).astype(dtype)
@@ -260,7 +257,7 @@ def test_fast_sigmoid_equals_the_formula(rng, nan_before, dtype, size, kind):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [0, 12, 600, parallel.SMALL + 5])
+@pytest.mark.parametrize("size", [0, 12, 600, parallel.SHARED_FROM + 5])
 @pytest.mark.parametrize("beta, threshold", [(1.0, 20.0), (0.3, -2.0), (3.0, 50.0), (1.0, np.inf)])
 @kinds
 def test_fast_softplus_equals_the_formula(rng, nan_before, dtype, size, beta, threshold, kind):

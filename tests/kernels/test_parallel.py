@@ -243,12 +243,12 @@ def test_by_blocks_treats_each_element_once(axes, block, kind):
 
     def function(x, out):
         out += x + 1
-    parallel.by_blocks(function, x, out, small=10, block=block)
+    parallel.by_blocks(function, x, out, shared_from=10, block=block)
     assert np.array_equal(out, x + 1)
 
 
 def test_elementwise_work_is_not_shared_while_the_blas_waits_for_more_of_its_own():
-    x, names = np.zeros(parallel.SMALL), set()
+    x, names = np.zeros(parallel.SHARED_FROM), set()
     barrier = threading.Barrier(3)
 
     def together(piece):

@@ -165,3 +165,16 @@ def test_wrong_gradient_names_the_layer(make):
         layer.backward(np.zeros(3, np.float32), "weights")
     with pytest.raises(TypeError, match=f"{name}: expected a float array, got int64"):
         layer.forward(np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_minus_infinity_becomes_zero(plain, device):
+    x = backend.to_device(np.array([-np.inf, -1, np.inf, np.nan], np.float32), device)
+    with kernels.plain(plain):
+        y = backend.to_host(ReLU()(x))
+    assert np.array_equal(y, np.array([0, 0, np.inf, np.nan], np.float32), equal_nan=True)
+
+
+def test_refuses_a_slope_that_is_no_number():
+    with pytest.raises(ValueError, match="LeakyReLU: negative_slope must be a finite number, not nan"):
+        LeakyReLU(np.nan)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_networks import network, ones
 
-from scratchgan import kernels
+from scratchgan import backend, kernels
 from scratchgan.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -192,3 +192,22 @@ def test_results_are_never_written_again(device):
     (Scale(3), "Scale(3)"), (Scale(3, 2), "Scale(3, power=2)")], ids=str)
 def test_written_out_as_it_was_built(layer, words):
     assert repr(layer) == words
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_complex_gradient_of_a_real_pass_is_refused(plain):
+    layer = Linear(2, 2)
+    with kernels.plain(plain):
+        y = layer(np.ones((3, 2), np.float32))
+        layer.zero_grad()
+        with pytest.raises(TypeError, match="Linear: dy is complex, but the pass was real; make the passes on a twin"):
+            layer.backward(y.astype(np.complex64))
+
+
+def test_a_gradient_on_another_device_is_refused(device):
+    if device == "cpu":
+        return
+    layer = Linear(2, 2).to(device)
+    y = layer(backend.to_device(np.ones((3, 2), np.float32), device))
+    with pytest.raises(TypeError, match="Linear: dy is on cpu, but the last output was not; move one of them"):
+        layer.backward(backend.to_host(y))

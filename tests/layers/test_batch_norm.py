@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch_oracle import assert_close, torch_module
 
-from scratchgan import backend, initializers
+from scratchgan import backend, initializers, kernels
 from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import (
@@ -16,10 +16,12 @@ from scratchgan.layers import (
     BatchNorm2d,
     Conv2d,
     Flatten,
+    LayerNorm,
     LeakyReLU,
     Linear,
     Sequential,
     Unflatten,
+    spectral_norm,
 )
 from scratchgan.optimizers import Adam
 from scratchgan.training import checkpoint
@@ -395,3 +397,24 @@ def test_initial_values_and_name():
     assert repr(BatchNorm1d(2, momentum=None, bias=False)) == "BatchNorm1d(2, momentum=None, bias=False)"
     assert repr(BatchNorm2d(2, 0.1, track_running_stats=False)) == "BatchNorm2d(2, eps=0.1, track_running_stats=False)"
     assert repr(BatchNorm1d(2, momentum=None, affine=False)) == "BatchNorm1d(2, momentum=None, affine=False)"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_infinite_gradient_stays_where_it_is_in_eval_mode(plain):
+    layer = BatchNorm1d(2).eval()
+    with kernels.plain(plain):
+        layer(np.ones((3, 2), np.float32))
+        dy = np.array([[np.inf, 1], [1, 1], [1, 1]], np.float32)
+        with np.errstate(invalid="ignore"):
+            dx = layer.backward(dy)
+    assert np.isinf(dx[0, 0]) and np.isfinite(dx.ravel()[1:]).all()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("make", [lambda eps: BatchNorm1d(4, eps=eps), lambda eps: LayerNorm(4, eps=eps),
+                                  lambda eps: spectral_norm(Linear(4, 4), eps=eps)])
+def test_numbers_of_numpy_do_not_change_the_precision(make, plain):
+    layer = make(np.float64(1e-5)).initialize(0)
+    with kernels.plain(plain):
+        y = layer(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+        assert y.dtype == layer.backward(y).dtype == np.float32

@@ -233,3 +233,17 @@ def test_named_layers_begin_with_the_prefix_given():
     assert [prefix for prefix, _ in net.named_layers("g.")][:2] == ["g.", "g.fc."]
     assert [prefix for prefix, _ in net.head.named_layers()] == ["", "0.", "1.", "2."]
     assert named(net)[-1] == "head.2."
+
+
+def test_a_child_of_a_layer_that_a_network_has_stays():
+    class Block(Layer):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = Linear(2, 2), Linear(2, 2)
+    block = Block()
+    net = Sequential(block)
+    for change in (lambda: delattr(block, "b"), lambda: setattr(block, "b", None)):
+        with pytest.raises(ValueError, match="Block: take 'b' out before a network takes this layer in"):
+            change()
+    net.theta[:] = 0
+    assert not block.a.params["weight"].any() and net.theta.size == 12

@@ -101,3 +101,9 @@ def test_wrong_wrt_and_backward_before_forward():
     layer.forward(np.zeros((2, 4), np.float32))
     with pytest.raises(ValueError, match='Linear: wrt must be "all", "input" or "params", not \'x\''):
         layer.backward(np.zeros((2, 3), np.float32), "x")
+
+
+@pytest.mark.parametrize("sizes", [(-1, 3), (3, 2.0), ("3", 2)])
+def test_refuses_sizes_that_are_none(sizes):
+    with pytest.raises(ValueError, match=r"Linear: (in|out)_features must be a whole number, 0 or more, not"):
+        Linear(*sizes)

@@ -9,6 +9,7 @@ from small_networks import host, network, on, one_pass, ones
 from scratchgan import backend
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import (
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
@@ -277,3 +278,28 @@ def test_state_dict_to_torch_and_back():
     other = network().initialize(9)
     other.load_state_dict(module.state_dict())
     assert np.array_equal(other.theta, net.theta)
+
+
+def test_copy_copy_is_refused():
+    """It would share what must not be shared."""
+    with pytest.raises(TypeError, match=r"Sequential: use \.twin\(\) to share its weights, copy\.deepcopy for"):
+        copy.copy(Sequential(Linear(2, 2)))
+
+
+def test_what_is_copied_together_stays_together():
+    net = Sequential(Linear(2, 3), Tanh(), Linear(3, 1))
+    clone = copy.deepcopy({"net": net, "last": net[2]})
+    assert clone["last"] is clone["net"][2] and clone["last"] is not net[2]
+    first = copy.deepcopy({"last": net[2], "net": net})
+    first["net"].theta[:] = 0
+    assert not first["net"][2].params["weight"].any()
+
+
+def test_batches_within_batches():
+    net = Sequential(BatchNorm1d(3))
+    with net.in_batches(2):
+        inside = net.twin()
+        with net.in_batches(3):
+            assert net[0].batches == 3
+        assert net[0].batches == 2
+    assert net[0].batches == 1 and inside[0].batches == 1

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,3 +132,10 @@ def test_scalars_and_empty_batches(device, shape, training):
 def test_p_must_be_a_probability(p):
     with pytest.raises(ValueError, match="Dropout: p must be a probability from 0 to 1"):
         Dropout(p)
+
+
+def test_copies_of_a_layer_draw_apart_in_one_network():
+    once = Sequential(Dropout(0.5))
+    net = Sequential(*[copy.deepcopy(once) for _ in range(2)], *[pickle.loads(pickle.dumps(once)) for _ in range(2)])
+    y = net(np.ones((400, 100), np.float32))
+    assert abs((y != 0).mean() - 1 / 16) < 0.01 and abs(y.mean() - 1) < 0.1

@@ -104,7 +104,7 @@ def test_weights_go_to_torch_and_back(name, channels, side, tmp_path):
     scratchgan.fit(game, pixels, steps=2, out=tmp_path / "run", batch_size=4, threads=1, announce=lambda line: None)
     checkpoint = max((tmp_path / "run" / "checkpoints").iterdir())
     networks = dict(zip(game.networks, torch_networks(name, nc=channels)))
-    z = game.latent.shaped(game.latent.draw(3, 5, "test"))
+    z = game.latent.as_input(game.latent.draw(3, 5, "test"))
     inputs = {"generator": z, "discriminator": photos(3, channels, side)}
     for player, theirs in networks.items():
         ours, x = game.networks[player].twin(), inputs[player]

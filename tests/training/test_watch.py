@@ -13,13 +13,13 @@ from scratchgan.training import Watch
 
 
 class Fake(System):
-    """A system that warns of what a test wants it to; `spread` is that of its samples."""
+    """A system that warns of what a test wants it to; `std` that of its samples, as a share."""
 
     sample_shape = tiny_recipe.SHAPE
 
     def __init__(self, intervals=()):
         self.networks, self.optimizers = {"net": Linear(2, 2)}, {}
-        self.intervals, self.rows, self.spread = intervals, [], 1.0
+        self.intervals, self.rows, self.std = intervals, [], 1.0
 
     def step(self, batch, labels=None):
         self.steps += 1
@@ -27,7 +27,7 @@ class Fake(System):
 
     def sample(self, n, seed=0, labels=None):
         noise = np.random.default_rng(seed).uniform(-1, 1, (n, *self.sample_shape)).astype(np.float32)
-        return self.spread * noise
+        return self.std * noise
 
     def warnings(self, row):
         self.rows.append(row)
@@ -55,28 +55,30 @@ def test_once_an_episode_each_of_several():
     assert told([a, a + b, a + b, b, b]) == [(6, "a"), (8, "b")]
 
 
-def test_the_spread_of_the_samples_beside_that_of_the_data():
+def test_the_deviation_of_the_samples_beside_that_of_the_data():
     system = Fake()
     training.fit(system, tiny_recipe.images(), 4, log_every=2)
-    assert [row["sample_spread"] for row in system.rows] == pytest.approx([1, 1], rel=0.1)  # both uniform
-    system.spread = 0.25
+    assert [row["sample_std"] for row in system.rows] == pytest.approx([1, 1], rel=0.1)  # both uniform
+    system.std = 0.25
     training.fit(system, tiny_recipe.images(), 2, log_every=2)
-    assert system.rows[-1]["sample_spread"] == pytest.approx(0.25, rel=0.1)
+    assert system.rows[-1]["sample_std"] == pytest.approx(0.25, rel=0.1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_the_spread_of_the_data_is_not_that_of_one_batch(batch_size):
+def test_the_deviation_of_the_data_is_not_that_of_one_batch(batch_size):
     system = Fake()
     training.fit(system, tiny_recipe.images(), 4, log_every=4, batch_size=batch_size)
-    assert system.rows[0]["sample_spread"] == pytest.approx(1, rel=0.1)
+    assert system.rows[0]["sample_std"] == pytest.approx(1, rel=0.1)
 
 
-def test_no_spread_where_there_is_nothing_to_compare():
+def test_no_deviation_where_there_is_nothing_to_compare():
     class Silent(Fake):
         sample = System.sample
-    for system, images in ((Silent(), tiny_recipe.images()), (Fake(), np.zeros((4, *tiny_recipe.SHAPE), np.float32))):
+    for system, images in ((Silent(), tiny_recipe.images()), (Fake(), np.zeros((4, *tiny_recipe.SHAPE), np.float32)),
+                           (Fake(), np.repeat(tiny_recipe.images(1), 64, axis=0)),
+                           (Fake(), np.full((64, *tiny_recipe.SHAPE), 0.1, np.float32))):
         training.fit(system, images, 4, log_every=2)
-        assert len(system.rows) == 2 and all("sample_spread" not in row for row in system.rows)
+        assert len(system.rows) == 2 and all("sample_std" not in row for row in system.rows)
 
 
 def test_a_resumed_run_is_told_of_the_rows_before(tmp_path):
@@ -84,7 +86,7 @@ def test_a_resumed_run_is_told_of_the_rows_before(tmp_path):
     training.fit(Fake(), tiny_recipe.images(), 4, tmp_path / "run", **options)
     system = Fake()
     training.fit(system, tiny_recipe.images(), 6, tmp_path / "run", resume=True)
-    assert [row["step"] for row in system.rows] == [2, 4, 6] and "sample_spread" not in system.rows[1]
+    assert [row["step"] for row in system.rows] == [2, 4, 6] and "sample_std" not in system.rows[1]
 
 
 # -- of a game -----------------------------------------------------------------------------------------------------
@@ -134,6 +136,13 @@ def test_watch_is_there_unless_it_is_there_already(data):
     assert run.callbacks == [own]
     run = training.start("tiny", data, device="cpu", steps=2)
     assert [type(callback) for callback in run.callbacks] == [Watch]
+
+
+def test_callbacks_are_callbacks_or_none(data):
+    training.fit(RECIPE.build(), data, 1, callbacks=None, announce=None)
+    for wrong in ([5], [Watch], [print]):
+        with pytest.raises(TypeError, match="callbacks must be Callbacks"):
+            training.fit(RECIPE.build(), data, 1, callbacks=wrong, announce=None)
 
 
 def test_watching_does_not_change_the_training(data):

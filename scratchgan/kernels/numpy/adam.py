@@ -13,7 +13,7 @@ LARGE = 1 << 17  # elements from which on it is worth sharing them between cores
 def adam(theta, grad, m, v, beta1, beta2, rate, eps):
     kind = theta.dtype.type
     numbers = kind(beta1), kind(beta2), kind(rate), kind(eps)
-    by_blocks(functools.partial(_adam, *numbers), theta, grad, m, v, small=LARGE, block=CHUNK, beside_blas=True)
+    by_blocks(functools.partial(_adam, *numbers), theta, grad, m, v, shared_from=LARGE, block=CHUNK, beside_blas=True)
 
 
 def _adam(beta1, beta2, rate, eps, theta, grad, m, v):

@@ -20,7 +20,7 @@ from scratchgan.kernels.formulas import FORMULAS
 from scratchgan.kernels.numpy import parallel
 
 BLOCK = 1 << 19   # elements: so many are still in the cache for the next pass, and outweigh the calls of Python
-SMALL = 1 << 20   # elements: below, one thread is done before two would have agreed on who calls NumPy
+SHARED_FROM = 1 << 20   # elements: below, one thread is done before two would have agreed on who calls NumPy
 WIDTH = 2048      # elements of a row, about: vectors as long, read for every row, stay in the first cache
 LONG = 256        # neighbours in memory of one channel from which on they make rows of their own
 # Where a vector broadcasts along a block, NumPy copies it over and over until it fills a buffer, of 8,192 elements by
@@ -41,7 +41,7 @@ def channel_sums(dy):
     form = _form(dy)
     if form is None:
         return FORMULAS.channel_sums(dy)
-    return form.sums(lambda dy: (form.sum(dy), 0), dy)[0]
+    return form.add_up(lambda dy: (form.sum(dy), 0), dy)[0]
 
 
 def batch_moments(x):
@@ -53,7 +53,7 @@ def batch_moments(x):
 
 
 def _moments(form, x):
-    mean, square = form.sums(lambda x: (form.sum(x), form.dot(x, x)), x) / form.count
+    mean, square = form.add_up(lambda x: (form.sum(x), form.dot(x, x)), x) / form.count
     var = square - mean * mean
     if ((mean * mean <= NEAR * var) & (var < math.inf)).all():
         return mean, var
@@ -62,7 +62,7 @@ def _moments(form, x):
     def block(x, centre):
         d = _minus(x, centre)
         return form.sum(d), form.dot(d, d)
-    rest, square = form.sums(block, x, vectors=[centre]) / form.count
+    rest, square = form.add_up(block, x, vectors=[centre]) / form.count
     return centre + rest, square - rest * rest
 
 
@@ -92,7 +92,7 @@ def batch_norm_sums(dy, x, mean, r):
 
         def block(x, dy, centre=None, form=form):
             return form.sum(dy), form.dot(dy, _minus(x, centre))
-        dbias[...], product = form.sums(block, x, dy, vectors=centre)
+        dbias[...], product = form.add_up(block, x, dy, vectors=centre)
         np.multiply(product - rest * dbias, r, out=dweight)
     return sums
 
@@ -204,7 +204,7 @@ def _form_of(shape, step, strides, *others):
         lines = repeats, channels, inside
         matrix = outside // repeats, math.prod(lines)
     size = math.prod(matrix)
-    blocks = -(-size // BLOCK) if size < SMALL else 2 * -(-size // (2 * BLOCK))
+    blocks = -(-size // BLOCK) if size < SHARED_FROM else 2 * -(-size // (2 * BLOCK))
     return _Form(axes, by_row, lines, matrix, outside * inside, parallel.split(slice(0, matrix[0]), blocks))
 
 
@@ -239,7 +239,7 @@ class _Form(NamedTuple):
         """Call function(parts of the arrays' matrices, vectors that go along with these) for each block of rows."""
         self._run(lambda index, *operands: function(*operands), arrays, vectors)
 
-    def sums(self, function, *arrays, vectors=()):
+    def add_up(self, function, *arrays, vectors=()):
         """The two sums that function(parts of the arrays' matrices, vectors) returns, added up a channel."""
         partial = np.empty((1 if self.by_row else len(self.blocks), 2, math.prod(self.lines)))
 
@@ -263,7 +263,7 @@ class _Form(NamedTuple):
                 for index in range(part.start, part.stop):
                     function(index, *(matrix[self.blocks[index]] for matrix in matrices), *rows_of[index])
         every = slice(0, len(self.blocks))
-        if math.prod(self.matrix) < SMALL:
+        if math.prod(self.matrix) < SHARED_FROM:
             work(every)
         else:
             parallel.run([functools.partial(work, part) for part in parallel.split(every, parallel.workers())])

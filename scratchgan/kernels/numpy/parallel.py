@@ -21,7 +21,7 @@ import numpy as np
 from scratchgan.backend import empty, flat, memory_order
 from scratchgan.memory import SMALLEST
 
-SMALL = 1 << 18  # elements: below, an elementwise operation is not worth dividing
+SHARED_FROM = 1 << 18  # elements: below, an elementwise operation is not worth dividing
 BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
 
 _local = threading.local()  # .busy: this thread is inside `run`; .arenas: its scratch memory by name
@@ -235,15 +235,16 @@ def split(indices, parts):
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def by_blocks(function, *arrays, small=SMALL, block=BLOCK, beside_blas=False):
+def by_blocks(function, *arrays, shared_from=SHARED_FROM, block=BLOCK, beside_blas=False):
     """Call function(*arrays), which treats each element by itself; piece by piece where the arrays are large.
 
-    A piece stays in the cache from one pass of the function to the next, and the cores share the pieces. Arrays of
-    fewer than `small` elements are left to one core; while the threads of the BLAS wait all are, unless `beside_blas`.
+    A piece stays in the cache from one pass of the function to the next. The cores share the pieces of arrays of
+    `shared_from` elements and more; but not while the threads of the BLAS wait busily for more work, unless
+    `beside_blas`.
     """
     first = arrays[0]
     size, strides, flats = first.size, first.strides, []
-    if size <= min(block, small):
+    if size <= min(block, shared_from):
         function(*arrays)
         return
     for array in arrays:
@@ -256,7 +257,7 @@ def by_blocks(function, *arrays, small=SMALL, block=BLOCK, beside_blas=False):
     def work(*parts):
         for start in range(0, parts[0].size, block):
             function(*(part[start:start + block] for part in parts))
-    parts = workers() if size >= small and (not _blas_awake or (beside_blas and _own_core)) else 1
+    parts = workers() if size >= shared_from and (not _blas_awake or (beside_blas and _own_core)) else 1
     task = function if size <= parts * block else work
     if parts == 1:
         task(*flats)

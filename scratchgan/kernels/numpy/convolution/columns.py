@@ -79,7 +79,7 @@ class Columns:
         for phase, pixels in self.phases(padded):
             dx.transpose(1, 0, 2, 3)[..., phase] = pixels
 
-    def weight_gradient(self, x, dy):
+    def weight_gradient(self, x, dy, out=None):
         dY, parts = channels_last(dy), self.parts()
         shares = parallel.split(slice(0, len(parts)), parallel.workers())
         sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y

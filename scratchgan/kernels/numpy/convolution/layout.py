@@ -19,6 +19,8 @@ def empty_images(shape, dtype, axes=CHANNELS_LAST):
     return empty_along(shape, dtype, axes)
 
 
-def empty_weight(shape, dtype):
-    """Memory for the gradient of a weight (O, C, kH, kW), in the order in which a network holds the weight."""
+def memory_of_weight(out, shape, dtype):
+    """`out` for the gradient of a weight (O, C, kH, kW), if it is stored as a network stores the weight; else fresh."""
+    if out is not None and out.dtype == dtype and out.transpose(WEIGHT).flags.c_contiguous:
+        return out
     return empty_along(shape, dtype, WEIGHT)

@@ -4,7 +4,13 @@ With x as (N, H W C), w as (H W C, O) and y as (N, O): y = x w, dx = dy w^T, dw 
 """
 
 from scratchgan.kernels.numpy import parallel
-from scratchgan.kernels.numpy.convolution.layout import CHANNELS_LAST, WEIGHT, channels_last, empty_images, empty_weight
+from scratchgan.kernels.numpy.convolution.layout import (
+    CHANNELS_LAST,
+    WEIGHT,
+    channels_last,
+    empty_images,
+    memory_of_weight,
+)
 from scratchgan.kernels.numpy.gemm import dot
 
 
@@ -32,8 +38,8 @@ class Whole:
         parallel.run([lambda part=part: dot(dY[part], self.matrix.T, dX[part]) for part in halves(len(dY))])
         return dx
 
-    def weight_gradient(self, x, dy):
-        dw = empty_weight(self.weight.shape, x.dtype)
+    def weight_gradient(self, x, dy, out=None):
+        dw = memory_of_weight(out, self.weight.shape, x.dtype)
         X, dY, dW = matrix(channels_last(x)), matrix(channels_last(dy)), matrix_of_weight(dw)
         parallel.run([lambda part=part: dot(X[:, part].T, dY, dW[part]) for part in halves(len(dW))])
         return dw

@@ -22,7 +22,13 @@ import weakref
 import numpy as np
 
 from scratchgan.kernels.numpy import parallel
-from scratchgan.kernels.numpy.convolution.layout import CHANNELS_LAST, WEIGHT, channels_last, empty_images, empty_weight
+from scratchgan.kernels.numpy.convolution.layout import (
+    CHANNELS_LAST,
+    WEIGHT,
+    channels_last,
+    empty_images,
+    memory_of_weight,
+)
 from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
@@ -191,12 +197,12 @@ class Winograd:
 
     # -- w from x and y ----------------------------------------------------------------------------------------
 
-    def weight_gradient(self, x, dy):
+    def weight_gradient(self, x, dy, out=None):
         X, Y = channels_last(x), channels_last(dy)
         v = self.take_memory()
         parallel.run([lambda k=k, r=r: self._weight_gradient(X, Y, k, r, v[k, :, r])
                       for k in range(3) for r in range(2)])
-        dw = empty_weight((self.o, self.c, 4, 4), x.dtype)
+        dw = memory_of_weight(out, (self.o, self.c, 4, 4), x.dtype)
         w = dw.transpose(WEIGHT)
         parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r) for a in range(2) for r in range(2)])
         return dw

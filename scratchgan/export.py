@@ -43,13 +43,13 @@ def require_onnx():
 
 def onnx_model(system):
     """The generator in eval mode as an `onnx.ModelProto`, checked."""
-    onnx = require_onnx()
     if not isinstance(system, System):
         raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
     if system.sampler is None or system.latent is None:
         raise UserError(f"{type(system).__name__} makes no samples of noise: there is no generator to export.")
     if system.classes:
         raise UserError("A generator that takes labels beside z cannot be written as ONNX.")
+    onnx = require_onnx()
     generator = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
     graph = Graph(onnx)
     z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them

@@ -79,23 +79,30 @@ def in_child(function, argument, limit=0):
     return json.loads(text)
 
 
-def all_checks():
-    """{"Linear 0": function without arguments that returns a report}, everything that `scratchgan gradcheck` makes."""
+def checks_of(names):
+    """{"Linear 0": function without arguments that returns a report}: what `scratchgan gradcheck` does for these."""
     from scratchgan.gradcheck import catalogue
-    return {f"{name} {i}": check for name in catalogue.choices() for i, check in enumerate(catalogue.checks(name))}
+    return {f"{name} {i}": check for name in names for i, check in enumerate(catalogue.checks(name))}
 
 
 def work(names):
-    """Make these checks until one fails; what came of it."""
-    checks = all_checks()
+    """Make these checks until one names what is wrong; what came of it."""
+    from scratchgan.gradcheck import catalogue
+    catalogue.choices()  # raises where a table cannot be made
+    checks, result = {}, {"verdict": "survived", "detail": ""}
     for name in names:
-        report = checks[name]()
-        if not report.ok:
-            named = [row for row in report.failures if row.tensor != "the pass"]
+        kind = name.rpartition(" ")[0]
+        if f"{kind} 0" not in checks:
+            checks |= checks_of([kind])
+        report = checks.get(name, checks[f"{kind} 0"])()  # a recipe whose step raises has one check only
+        named = [row for row in report.failures if row.tensor != "the pass"]
+        if (not report.ok and result["verdict"] == "survived") or named:
             row = (named or report.failures or [None])[0]
-            return {"verdict": "killed" if named else "raised", "detail": row.detail if row else "",
-                    "by": f"{row.tensor}: {row.check}" if row else f"no row in {report.name}"}
-    return {"verdict": "survived", "detail": ""}
+            result = {"verdict": "killed" if named else "raised", "detail": row.detail if row else "",
+                      "by": f"{row.tensor}: {row.check}" if row else f"no row in {report.name}"}
+        if named:
+            break
+    return result
 
 
 def trace(folder_and_part):
@@ -103,8 +110,9 @@ def trace(folder_and_part):
 
     Each in a process of its own, so that caches of the one before hide no line.
     """
+    from scratchgan.gradcheck import catalogue
     folder, (first, step) = folder_and_part
-    checks = list(all_checks().items())[first::step]
+    checks = list(checks_of(catalogue.choices()).items())[first::step]
     return {name: in_child(lambda check: traced(check, folder), check) for name, check in checks}
 
 

@@ -211,3 +211,13 @@ def test_a_layer_of_ones_own_is_not_compared_with_pytorchs():
         def backward(self, dy, wrt="all"):
             return super().backward(2 * dy, wrt)
     gradcheck.check_layer(Tanh(), input_shape=(2, 3)).raise_if_failed()
+
+
+def test_a_recipe_whose_step_raises_is_a_finding(monkeypatch):
+    """The other checks are made all the same."""
+    def backward(self, dy, wrt="all"):
+        raise ArithmeticError("no gradient today")
+    monkeypatch.setattr(layers.Tanh, "backward", backward)
+    *tanh, recipe = gradcheck.run(["Tanh", "mlp"])
+    assert all(report.wrong == ["the pass"] for report in tanh)
+    assert recipe.wrong == ["the pass"] and "no gradient today" in str(recipe)

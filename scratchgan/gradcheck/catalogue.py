@@ -14,6 +14,7 @@ from scratchgan.gradcheck.losses import SHAPE, check_loss
 from scratchgan.gradcheck.networks import check_game, check_network
 from scratchgan.gradcheck.objectives import check_objective
 from scratchgan.gradcheck.passes import require_tensors
+from scratchgan.gradcheck.report import Report
 
 BATCH = 2
 SMALL = 2000  # parameters: up to so many every entry is tried
@@ -80,12 +81,16 @@ def recipe_checks(name, seed=0):
     from scratchgan.gan import Game  # upper floors, as the recipes
     from scratchgan.profiling import labels_for, random_examples
 
-    recipe = _recipes().get(name)
-    stepping, system = (recipe.build(seed=seed, device="cpu", **recipe.small) for _ in range(2))
-    examples = random_examples(system, BATCH, seed)
-    labels = labels_for(system, examples)
+    recipe, report = _recipes().get(name), Report(f"{name}: a step", seed)
+    with report.guard("a step"):
+        stepping, system = (recipe.build(seed=seed, device="cpu", **recipe.small) for _ in range(2))
+        examples = random_examples(system, BATCH, seed)
+        labels = labels_for(system, examples)
+        given = inputs(stepping, examples, labels)
+    if report.failures:
+        return [lambda: report]
     found = [partial(check_network, system.networks[part], x[:BATCH], name=f"{name}: {part}")
-             for part, x in inputs(stepping, examples, labels).items()]
+             for part, x in given.items()]
     if isinstance(system, Game):
         found.append(partial(check_game, system, examples, labels, name=f"{name}: game"))
     return found

@@ -25,7 +25,7 @@ from functools import partial
 import numpy as np
 
 from scratchgan import initializers, kernels
-from scratchgan.backend import array_module
+from scratchgan.backend import array_module, empty
 from scratchgan.layers.base import Layer
 
 
@@ -81,7 +81,7 @@ class Taps:
     def weight_gradient(self, x, dy, out=None):
         """dw[o, c, r, q] = sum_{n, i, j} dy[n, o, i, j] x[n, c, s i + d r - p, s j + d q - p]."""
         padded, dtype = self.padded(x), np.result_type(x.dtype, dy.dtype)
-        dw = out if out is not None and out.dtype == dtype else array_module(x).empty(self.weight.shape, dtype)
+        dw = out if out is not None and out.dtype == dtype else empty(self.weight.shape, dtype, xp=array_module(x))
         for r, q, rows, columns in self.taps():
             seen = self.grouped(padded[:, :, rows, columns])
             dw[:, :, r, q] = (self.grouped(dy) @ seen.swapaxes(2, 3)).sum(axis=0).reshape(self.weight.shape[:2])

@@ -1,68 +1,47 @@
-"""Optimizers in order of increasing complexity, with PyTorch's semantics, and schedules for their rates.
+"""Optimizers in order of increasing complexity, with PyTorch's semantics.
 
-Each takes a network and steps its one flat vector: theta <- theta - (something made of grad). A learning rate
-(and SGD's momentum) is a number or a schedule, a function of the number of steps done.
+Each takes a network and steps its one flat vector: theta <- theta - (something made of grad). A learning rate, a
+momentum and Adam's betas are numbers or schedules: see `scratchgan.schedules`.
 """
-
-import functools
-from numbers import Real
 
 import numpy as np
 
-from scratchgan import backend, kernels
+from scratchgan import backend, kernels, schedules
 from scratchgan.layers.base import Layer
-
-
-def exponential_decay(initial, factor, floor=0.0):
-    """max(floor, initial / factor^step)."""
-    return functools.partial(_exponential, initial, factor, floor)
-
-
-def _exponential(initial, factor, floor, step):
-    return max(floor, initial * factor**-step)  # which may underflow, but not overflow
-
-
-def linear_ramp(first, last, start, stop):
-    """`first` until step `start`, `last` from step `stop` on, a straight line between."""
-    return functools.partial(_linear, first, last, start, stop)
-
-
-def _linear(first, last, start, stop, step):
-    if step >= stop:
-        return last
-    return first if step <= start else first + (last - first) * (step - start) / (stop - start)
 
 
 class Optimizer:
     """The base. `state`: name -> 1-D array beside theta; `steps`: how many were made.
 
-    The numbers that change between steps live in one small vector, `hyper` = (learning rate, momentum, steps),
-    so that a step recorded on a device can read them there.
+    `schedules`: name -> number or schedule of what may change between steps: lr, and `more`. Their values of a step
+    live in one small vector, `hyper` = (lr, ..., steps), so that a step recorded on a device can read them there.
     """
 
-    def __init__(self, network, lr, momentum=0.0, weight_decay=0.0):
+    def __init__(self, network, lr, weight_decay=0.0, **more):
         name = type(self).__name__
         if not isinstance(network, Layer):
             raise TypeError(f"{name}: expected a network (a Layer), got {type(network).__name__}; an optimizer takes "
                             "the network itself, not its parameters")
-        for what, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if callable(value) and what != "weight_decay":
-                continue
-            if not isinstance(value, Real) or not (value >= 0 and np.isfinite(value)):
-                raise ValueError(f"{name}: {what} must be a finite number >= 0, not {value}")
+        if callable(weight_decay):
+            raise ValueError(f"{name}: weight_decay must be a number, not a schedule")
+        schedules.check(f"{name}: weight_decay", weight_decay)
         self.network, self.weight_decay = network, weight_decay
-        self.schedules = {"lr": lr, "momentum": momentum}
-        self.hyper = np.zeros(3)
+        self.schedules = {"lr": lr, **more}
+        for what, schedule in self.schedules.items():
+            schedules.check(f"{name}: {what}", schedule, below=1 if what.startswith("beta") else np.inf)
+        self.hyper = np.zeros(len(self.schedules) + 1)
         self.state = {}
         self._apply_schedules()
 
     lr = property(lambda self: float(self.hyper[0]))
-    momentum = property(lambda self: float(self.hyper[1]))
-    steps = property(lambda self: int(self.hyper[2]))
+    steps = property(lambda self: int(self.hyper[-1]))
 
     def _apply_schedules(self):
-        for i, value in enumerate(self.schedules.values()):
-            self.hyper[i] = value(self.steps) if callable(value) else value
+        self.hyper[:-1] = self.scheduled(self.steps)
+
+    def scheduled(self, step):
+        """[lr, ...] after this many steps."""
+        return [float(schedules.value(schedule, step)) for schedule in self.schedules.values()]
 
     def zero_grad(self):
         """Set the network's gradients to zero."""
@@ -75,7 +54,7 @@ class Optimizer:
         if self.weight_decay:
             grad = grad + theta.dtype.type(self.weight_decay) * theta
         self.update(theta, grad)
-        self.hyper[2] += 1
+        self.hyper[-1] += 1
 
     def update(self, theta, grad):
         """Step theta in place."""
@@ -103,7 +82,7 @@ class Optimizer:
         self.state = {}
         for key, value in vectors.items():
             self.vector(key)[...] = backend.to_device(np.array(value, dtype), device)
-        self.hyper[2] = int(state["steps"][0])
+        self.hyper[-1] = int(state["steps"][0])
         self._apply_schedules()
 
 
@@ -119,10 +98,12 @@ class SGD(Optimizer):
     """
 
     def __init__(self, network, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
-        super().__init__(network, lr, momentum, weight_decay)
+        super().__init__(network, lr, weight_decay, momentum=momentum)
         if nesterov and (not momentum or dampening):
             raise ValueError("SGD: nesterov needs a momentum and no dampening")
         self.dampening, self.nesterov = dampening, nesterov
+
+    momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
         kind, direction = theta.dtype.type, grad
@@ -142,11 +123,13 @@ class RMSprop(Optimizer):
     """
 
     def __init__(self, network, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
-        super().__init__(network, lr, momentum, weight_decay)
+        super().__init__(network, lr, weight_decay, momentum=momentum)
         require_eps(self, eps)
         if not 0 <= alpha < 1:
             raise ValueError(f"RMSprop: alpha must be a number from 0 to below 1, not {alpha}")
         self.alpha, self.eps, self.centered = alpha, eps, centered
+
+    momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
         kind, xp = theta.dtype.type, self.network.xp
@@ -172,23 +155,31 @@ class Adam(Optimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta -= lr m' / (sqrt(v') + eps), t = steps + 1,
 
     with m' = m / (1 - b1^t), v' = v / (1 - b2^t) (Kingma and Ba 2015, algorithm 1). `weight_decay` adds to the
-    gradient. The state holds M = m / (1 - b1) and V = v / (1 - b2), so that with c = sqrt((1 - b2) / (1 - b2^t))
+    gradient. Betas that are schedules have their values of the step in every formula, 1 - b^t included, as PyTorch's
+    Adam has when they are set between steps; the weights of past gradients then no longer add up to 1.
+    The state holds M = m / (1 - b1) and V = v / (1 - b2), so that with c = sqrt((1 - b2) / (1 - b2^t))
 
-        M = b1 M + g;  V = b2 V + g^2;  theta -= lr (1 - b1) / ((1 - b1^t) c)  M / (sqrt(V) + eps / c)
+        M = b1' M + g;  V = b2' V + g^2;  theta -= lr (1 - b1) / ((1 - b1^t) c)  M / (sqrt(V) + eps / c)
+
+    where b' = b (1 - a) / (1 - b), which is b while it stays as it was; a is the beta of the step before.
     """
 
     def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(network, lr, weight_decay=weight_decay)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"Adam: betas must be two numbers from 0 to below 1, not {betas}")
+        if len(betas) != 2:
+            raise ValueError(f"Adam: betas must be two numbers from 0 to below 1, or schedules of such, not {betas}")
+        super().__init__(network, lr, weight_decay, beta1=betas[0], beta2=betas[1])
         require_eps(self, eps)
-        self.betas, self.eps = tuple(betas), eps
+        self.eps = eps
+
+    betas = property(lambda self: (float(self.hyper[1]), float(self.hyper[2])))
 
     def update(self, theta, grad):
         (b1, b2), t = self.betas, self.steps + 1
+        _, a1, a2 = self.scheduled(max(0, self.steps - 1))
         c = ((1 - b2) / (1 - b2**t)) ** 0.5
         rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
-        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), b1, b2, rate, self.eps / c)
+        keep1, keep2 = b1 * ((1 - a1) / (1 - b1)), b2 * ((1 - a2) / (1 - b2))
+        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), keep1, keep2, rate, self.eps / c)
 
 
 @kernels.formula

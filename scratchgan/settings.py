@@ -44,14 +44,15 @@ def wholes(low=1):
                 f"whole numbers, {low} or more, such as 256,512", "N,N,...")
 
 
-def number(low=-math.inf, high=math.inf, above=False):
-    """A finite number from low to high; larger than low with `above`."""
+def number(low=-math.inf, high=math.inf, above=False, below=False):
+    """A finite number from low to high; larger than low with `above`, smaller than high with `below`."""
     words = f"a finite number above {low:g}" if above else f"a finite number, {low:g} or more"
     words = "a finite number" if low == -math.inf else words
-    words = words if high == math.inf else f"a number from {low:g} to {high:g}"
+    words = words if high == math.inf else f"a number from {low:g} to {'below ' * below}{high:g}"
 
     def allows(value):
-        return _is_number(value) and math.isfinite(value) and low <= value <= high and (value > low or not above)
+        return (_is_number(value) and math.isfinite(value) and low <= value <= high
+                and (value > low or not above) and (value < high or not below))
     return Kind(float, allows, words, "X")
 
 

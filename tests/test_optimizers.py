@@ -5,7 +5,8 @@ import pytest
 
 from scratchgan import backend
 from scratchgan.layers import Linear
-from scratchgan.optimizers import SGD, Adam, RMSprop, exponential_decay, linear_ramp
+from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.schedules import exponential_decay, linear_ramp
 
 
 def network_and_grads(device="cpu", steps=12, dtype="float64"):

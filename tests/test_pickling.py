@@ -10,7 +10,8 @@ from scratchgan import recipes
 from scratchgan.gradcheck.catalogue import layer_cases
 from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh, spectral_norm
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from scratchgan.optimizers import SGD, Adam, RMSprop, exponential_decay, linear_ramp
+from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.schedules import exponential_decay, linear_ramp
 from scratchgan.system import Metrics
 
 CASES = [(layer, shape) for cases in layer_cases().values() for layer, shape, *_ in cases]
@@ -164,7 +165,7 @@ def test_optimizers_with_their_schedules_and_states(make):
         for grad in grads:
             optimizer.network.grad[...] = grad
             optimizer.step()
-            rates.append((optimizer.lr, optimizer.momentum))
+            rates.append(optimizer.hyper.tolist())
         return rates
     steps(optimizer, rng.standard_normal((3, 15)))
     clone = round_trip(optimizer)

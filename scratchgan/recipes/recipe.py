@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from scratchgan import backend
 from scratchgan.errors import UserError
+from scratchgan.schedules import settled
 from scratchgan.settings import Setting, checked, plain, whole, wholes
 from scratchgan.system import is_image
 
@@ -26,6 +27,8 @@ class Recipe:
     channels     of the images it can make: 1 (grey), 3 (colour)
     value_range  of the system
     epochs       how long the source trains; short data sets are trained for at least `min_steps`
+    steps        how long it trains where it counts steps, as of data without an end; then epochs and min_steps are
+                 of no account
     source       who published it
     small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
@@ -36,27 +39,34 @@ class Recipe:
     make: Callable
     settings: tuple
     batch_size: int
-    epochs: int
+    epochs: int = 0
     min_steps: int = 25_000
+    steps: int | None = None
     facts: Mapping = field(default_factory=lambda: {"shape": (1, 28, 28)})
     channels: tuple = (1,)
     value_range: tuple | None = (-1, 1)
     small: Mapping = field(default_factory=dict)
 
-    def build(self, seed=0, device="cpu", facts=None, *, channels=None, **settings):
+    def build(self, seed=0, device="cpu", facts=None, *, channels=None, steps=None, **settings):
         """The system, its weights drawn from `seed`, on "cpu", "cuda" or "auto".
 
         facts      of the data, by name; those left out are the recipe's own
         channels   of its images, in place of that of the fact "shape"
+        steps      of the run that it is built for, over which decays what has no decay_steps of its own; by default
+                   the source's `steps`, or else `min_steps`
         settings   by name; `UserError` for one that the recipe does not have
         """
         seed, of = SEED.checked(seed, f"Recipe {self.name}"), f"Recipe {self.name}"
-        settings = checked(self.settings, settings, of)
+        settings = settled(checked(self.settings, settings, of), steps or self.default_steps())
         facts = self.checked_facts(facts or {}, channels)
         device = backend.device(device)
         system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts)).initialize(seed, device)
         system.record = {"name": self.name, "seed": seed, "settings": settings, "facts": facts}
         return system
+
+    def default_steps(self, steps_per_epoch=None):
+        """The source's `steps`, or its epochs, or `min_steps` if that is more or the data (None) have no end."""
+        return self.steps or max(self.epochs * (steps_per_epoch or 0), self.min_steps)
 
     def checked_facts(self, facts, channels=None):
         for name, value in facts.items():

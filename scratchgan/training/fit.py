@@ -63,7 +63,8 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
           callbacks=(), announce=print):
     """Build the recipe with `settings` (name -> value) over its own, train it as `fit` does; returns the `Run`.
 
-    `steps` by default: the recipe's epochs, at least its `min_steps`. `batch_size` by default: the recipe's.
+    `steps` by default: the recipe's, or its epochs, at least its `min_steps`. Schedules without `decay_steps` go over
+    these steps, also when the run is made longer later. `batch_size` by default: the recipe's.
     """
     recipe = recipes.get(recipe_name)
     if out is not None:
@@ -75,13 +76,14 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
     if steps is None:
         steps = default_steps(recipe, data.steps_per_epoch(checked("batch_size", given["batch_size"]),
                                                            bool(drop_last)))
-    system = recipe.build(seed, device, recipe.learn(data), **(settings or {}))
+    steps = checked("steps", steps)
+    system = recipe.build(seed, device, recipe.learn(data), steps=steps, **(settings or {}))
     return begin(system, data, steps, out, callbacks, given, threads, announce).train()
 
 
 def default_steps(recipe, steps_per_epoch):
-    """A recipe's epochs, or its `min_steps` if that is more or the data (steps_per_epoch None) have no end."""
-    return max(recipe.epochs * (steps_per_epoch or 0), recipe.min_steps)
+    """How many steps a run of a recipe has unless more is said: see `Recipe.default_steps`."""
+    return recipe.default_steps(steps_per_epoch)
 
 
 def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print):

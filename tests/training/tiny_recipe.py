@@ -9,8 +9,9 @@ import scratchgan.recipes
 from scratchgan.data.dataset import Dataset
 from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.layers import Dropout, LeakyReLU, Linear, Sequential, Tanh
-from scratchgan.optimizers import SGD, Adam, exponential_decay
+from scratchgan.optimizers import SGD, Adam
 from scratchgan.recipes.recipe import Recipe
+from scratchgan.schedules import exponential_decay
 from scratchgan.settings import Setting, number, whole
 from scratchgan.training import Callback, checkpoint
 

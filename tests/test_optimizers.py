@@ -6,7 +6,7 @@ import pytest
 from scratchgan import backend
 from scratchgan.layers import Linear
 from scratchgan.optimizers import SGD, Adam, RMSprop
-from scratchgan.schedules import exponential_decay, linear_ramp
+from scratchgan.schedules import cosine, linear, value
 
 
 def network_and_grads(device="cpu", steps=12, dtype="float64"):
@@ -62,6 +62,11 @@ CASES = [
     (Adam, plain_adam, {"lr": 0.02, "betas": (0.5, 0.99), "eps": 1e-3, "weight_decay": 0.1}),
     (Adam, plain_adam, {"lr": 0.02, "betas": (0.0, 0.9)}),
 ]
+SCHEDULED = [
+    (SGD, {"lr": cosine(0.1, 0.01, 9), "momentum": linear(0.5, 0.9, 8)}),
+    (RMSprop, {"lr": cosine(0.1, 0.01, 9)}),
+    (Adam, {"lr": linear(0.1, 0.0, 9), "betas": (linear(0.0, 0.5, 9), cosine(0.9, 0.99, 7))}),
+]
 
 
 @pytest.mark.parametrize(("cls", "plain", "settings"), CASES)
@@ -85,8 +90,8 @@ def test_equals_pytorch(cls, plain, settings):
     assert np.abs(run(cls(network, **settings), grads) - theta.detach().numpy()).max() < 1e-12
 
 
-@pytest.mark.parametrize(("cls", "plain", "settings"), CASES)
-def test_resumes_bit_for_bit_and_keeps_float32(cls, plain, settings):
+@pytest.mark.parametrize(("cls", "settings"), [(cls, settings) for cls, _, settings in CASES] + SCHEDULED)
+def test_resumes_bit_for_bit_and_keeps_float32(cls, settings):
     network, grads = network_and_grads(dtype="float32")
     start = network.theta.copy()
     whole = run(cls(network, **settings), grads).copy()
@@ -102,25 +107,70 @@ def test_resumes_bit_for_bit_and_keeps_float32(cls, plain, settings):
 
 
 def test_schedules_follow_the_step():
-    decay = exponential_decay(0.1, 1.000004, floor=1e-6)
-    assert decay(0) == 0.1 and decay(10**6) == pytest.approx(0.1 / 1.000004**10**6) and decay(10**8) == 1e-6
-    assert exponential_decay(0.1, 2.0)(10**4) == 0
-    ramp = linear_ramp(0.5, 0.7, 10, 20)
-    assert [ramp(s) for s in (0, 10, 15, 20, 99)] == pytest.approx([0.5, 0.5, 0.6, 0.7, 0.7])
-    assert [linear_ramp(1.0, 2.0, 5, 5)(s) for s in (4, 5, 6)] == [1.0, 2.0, 2.0]  # a step
     network, grads = network_and_grads()
     start = network.theta.copy()
     rates = [0.1, 0.2, 0.4]
     got = run(SGD(network, lr=lambda step: rates[step]), grads[:3])
     assert np.abs(got - (start - sum(r * g for r, g in zip(rates, grads)))).max() < 1e-14
-    optimizer = SGD(network, lr=0.1, momentum=ramp)
+    optimizer = SGD(network, lr=0.1, momentum=linear(0.5, 0.7, 20))
     assert (optimizer.lr, optimizer.momentum, optimizer.steps) == (0.1, 0.5, 0)
+
+
+# -- betas that change ---------------------------------------------------------------------------------------------
+
+BETAS = [(0.0, cosine(0.9, 0.99, 8)), (linear(0.9, 0.2, 5), 0.999), (cosine(0.5, 0.9, 30), linear(0.99, 0.5, 9))]
+
+
+def plain_changing_adam(theta, grads, lr, betas, eps=1e-8):
+    """`plain_adam` with the betas of the step in every place."""
+    m = v = 0
+    for t, g in enumerate(grads, 1):
+        b1, b2 = (value(beta, t - 1) for beta in betas)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        theta = theta - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    return theta
+
+
+@pytest.mark.parametrize("betas", BETAS)
+def test_changing_betas_equal_the_plain_formula(device, betas):
+    network, grads = network_and_grads(device)
+    start = backend.to_host(network.theta).copy()
+    got = run(Adam(network, 0.01, betas), grads)
+    assert np.abs(got - plain_changing_adam(start, grads, 0.01, betas)).max() < 1e-12
+    fixed = plain_adam(start, grads, 0.01, [value(beta, 0) for beta in betas])
+    assert np.abs(got - fixed).max() > 1e-3  # they do change something
+
+
+@pytest.mark.parametrize("betas", BETAS)
+def test_changing_betas_equal_pytorchs_when_set_by_hand(betas):
+    torch = pytest.importorskip("torch")
+    network, grads = network_and_grads()
+    theta = torch.nn.Parameter(torch.from_numpy(network.theta.copy()))
+    peer = torch.optim.Adam([theta], lr=0.01)
+    for step, grad in enumerate(grads):
+        peer.param_groups[0]["betas"] = tuple(value(beta, step) for beta in betas)
+        theta.grad = torch.from_numpy(grad.copy())
+        peer.step()
+    assert np.abs(run(Adam(network, 0.01, betas), grads) - theta.detach().numpy()).max() < 1e-12
+
+
+def test_a_schedule_that_stays_has_the_bits_of_a_number():
+    network, grads = network_and_grads(dtype="float32")
+    start, ends = network.theta.copy(), set()
+    for betas in ((0.9, 0.999), (lambda step: 0.9, lambda step: 0.999), (np.float64(0.9), np.float64(0.999))):
+        network.theta[...] = start
+        ends.add(run(Adam(network, 0.01, betas), grads).tobytes())
+    assert len(ends) == 1
+    network = Linear(2, 2)
+    assert Adam(network, betas=(np.float32(0.5), 0)).betas == (0.5, 0.0)
+    optimizer = Adam(network, lr=linear(1, 0, 4), betas=(0.5, linear(0.9, 0.8, 2)))
+    assert (optimizer.lr, optimizer.betas, optimizer.hyper.tolist()) == (1.0, (0.5, 0.9), [1.0, 0.5, 0.9, 0.0])
 
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda n: Adam(n, lr=-1), "Adam: lr must be a finite number >= 0, not -1"),
     (lambda n: SGD(n, lr=float("nan")), "SGD: lr must be a finite number >= 0, not nan"),
-    (lambda n: Adam(n, betas=(0.9, 1.0)), "Adam: betas must be two numbers from 0 to below 1"),
+    (lambda n: Adam(n, betas=(0.9, 1.0)), r"Adam: beta2 must be a number from 0 to below 1, not 1\.0"),
     (lambda n: SGD(n, nesterov=True), "SGD: nesterov needs a momentum"),
     (lambda n: RMSprop(n, momentum=-0.1), "RMSprop: momentum must be a finite number >= 0"),
     (lambda n: Adam(n, eps=-1.0), r"Adam: eps must be a finite number >= 0, not -1\.0"),
@@ -130,7 +180,11 @@ def test_schedules_follow_the_step():
     (lambda n: RMSprop(n, alpha=2.0), r"RMSprop: alpha must be a number from 0 to below 1, not 2\.0"),
     (lambda n: RMSprop(n, alpha=-0.1), r"RMSprop: alpha must be a number from 0 to below 1, not -0\.1"),
     (lambda n: RMSprop(n, alpha=float("nan")), "RMSprop: alpha must be a number from 0 to below 1, not nan"),
-    (lambda n: Adam(n, betas=(float("nan"), 0.9)), "Adam: betas must be two numbers from 0 to below 1"),
+    (lambda n: Adam(n, betas=(float("nan"), 0.9)), "Adam: beta1 must be a number from 0 to below 1, not nan"),
+    (lambda n: Adam(n, betas=(0.9,)), r"Adam: betas must be two numbers from 0 to below 1, or schedules of such, not "),
+    (lambda n: Adam(n, betas=(0.9, lambda step: 1)), "Adam: beta2 must be a number from 0 to below 1, not 1"),
+    (lambda n: Adam(n, lr=lambda step: -1.0), r"Adam: lr must be a finite number >= 0, not -1\.0"),
+    (lambda n: Adam(n, weight_decay=lambda step: 0.1), "Adam: weight_decay must be a number, not a schedule"),
     (lambda n: Adam(n, weight_decay=-1), "Adam: weight_decay must be a finite number >= 0, not -1"),
 ])
 def test_refuses_bad_settings(make, message):
@@ -178,8 +232,8 @@ def test_a_loop_of_ones_own_as_in_pytorch():
         peer.zero_grad()
         module(torch.from_numpy(x)).square().mean().backward()
         peer.step()
-    for key, value in network.state_dict().items():
-        np.testing.assert_allclose(value, module.state_dict()[key].numpy(), rtol=1e-3, atol=1e-5)
+    for key, ours in network.state_dict().items():
+        np.testing.assert_allclose(ours, module.state_dict()[key].numpy(), rtol=1e-3, atol=1e-5)
 
 
 def test_refuses_a_state_of_another_network():
@@ -190,8 +244,7 @@ def test_refuses_a_state_of_another_network():
         Adam(Linear(2, 2)).load_state_dict({})
 
 
-@pytest.mark.parametrize("make", [lambda n: Adam(n, weight_decay=lambda step: 0.1), lambda n: Adam(n, lr="1"),
-                                  lambda n: Adam(n, betas=(0.9,))])
+@pytest.mark.parametrize("make", [lambda n: Adam(n, lr="1"), lambda n: Adam(n, betas=("1", 0.9))])
 def test_what_is_no_number_is_refused_at_once(make):
     with pytest.raises(ValueError, match="must be"):
         make(Linear(2, 2))

@@ -59,16 +59,18 @@ def gradient_derivative(network, x, dy, v, wrt="params", twin=None):
 
     So the gradient of a penalty P(dL/dx) with respect to theta is `gradient_derivative(network, x, dy, v)` with
     v = dP / d(dL/dx) held fixed. `dy` is an array of y's shape, or a function y -> dL/dy (analytic, like the
-    objectives), whose dependence on x then counts too. The network's own gradients, caches and buffers stay as
+    objectives), whose dependence on x then counts too. Of a tuple of inputs x, v moves the first. The network's own gradients, caches and buffers stay as
     they are. Random layers draw the network's next mask: `set_step` before tells which.
 
     `twin`: a complex twin of the network to use again, instead of a new one.
     """
+    x, *others = x if isinstance(x, tuple) else (x,)
     twin = network.twin("complex64" if x.dtype == np.float32 else "complex128") if twin is None else twin
     moved, per_step = _moved(x, v)
-    y = twin.forward(moved)
+    y = twin.forward((moved, *others) if others else moved)
     twin.zero_grad()
     dx = twin.backward(dy(y) if callable(dy) else dy, wrt)
+    dx = dx[0] if isinstance(dx, tuple) else dx
     dx = dx.imag * per_step if dx is not None else None
     if wrt == "input":
         return dx

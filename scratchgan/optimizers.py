@@ -174,12 +174,15 @@ class Adam(Optimizer):
     betas = property(lambda self: (float(self.hyper[1]), float(self.hyper[2])))
 
     def update(self, theta, grad):
-        (b1, b2), t = self.betas, self.steps + 1
-        _, a1, a2 = self.scheduled(max(0, self.steps - 1))
+        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), *self.constants(self.steps))
+
+    def constants(self, steps):
+        """(b1', b2', lr (1 - b1) / ((1 - b1^t) c), eps / c) of the step after this many."""
+        (lr, b1, b2), t = self.scheduled(steps), steps + 1
+        _, a1, a2 = self.scheduled(max(0, steps - 1))
         c = ((1 - b2) / (1 - b2**t)) ** 0.5
-        rate = self.lr * (1 - b1) / ((1 - b1**t) * c)
-        keep1, keep2 = b1 * ((1 - a1) / (1 - b1)), b2 * ((1 - a2) / (1 - b2))
-        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), keep1, keep2, rate, self.eps / c)
+        rate = lr * (1 - b1) / ((1 - b1**t) * c)
+        return b1 * ((1 - a1) / (1 - b1)), b2 * ((1 - a2) / (1 - b2)), rate, self.eps / c
 
 
 @kernels.formula

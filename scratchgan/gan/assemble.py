@@ -2,7 +2,7 @@
 
 from scratchgan import settings
 from scratchgan.errors import UserError
-from scratchgan.gan import augmentation, objectives, penalties, updates
+from scratchgan.gan import augmentation, generator_penalties, objectives, penalties, unrolled, updates
 from scratchgan.gan.game import Game
 
 N_CRITIC = settings.Setting("n_critic", 1, "steps of the discriminator for each one of the generator",
@@ -11,13 +11,15 @@ SIMULTANEOUS = settings.Setting("simultaneous", False, "both gradients from one 
                                 settings.FLAG)
 # The parts that settings can ask for, by the argument of `Game`: a new one has its class in its file, its name here.
 PARTS = {
-    "augmentation": (augmentation.InstanceNoise,),
-    "penalties": (penalties.WeightDecay,),
+    "augmentation": (augmentation.Pack, augmentation.InstanceNoise),
+    "penalties": (penalties.WeightDecay, penalties.ZeroCentred, penalties.GradientPenalty),
+    "penalties_g": (generator_penalties.Diversity, generator_penalties.PullAway),
+    "unrolled": (unrolled.Unrolled,),
     "updates_d": (updates.Clip,),
     "updates_g": (updates.Ema,),
 }
 # What every recipe of a game has; where its source has another default: dataclasses.replace(setting, default=...).
-SETTINGS = (objectives.OBJECTIVE, N_CRITIC, SIMULTANEOUS,
+SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, N_CRITIC, SIMULTANEOUS,
             *(setting for kinds in PARTS.values() for kind in kinds for setting in kind.SETTINGS))
 
 
@@ -40,9 +42,11 @@ def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=
     more     further arguments of `Game`
     """
     try:
-        return Game(generator, discriminator, objectives.get(chosen.objective, scale_d), optimizer_g, optimizer_d,
+        objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing)
+        return Game(generator, discriminator, objective, optimizer_g, optimizer_d,
                     n_critic=chosen.n_critic, simultaneous=chosen.simultaneous,
                     augmentation=parts("augmentation", chosen), penalties=parts("penalties", chosen),
+                    penalties_g=parts("penalties_g", chosen), unrolled=next(iter(parts("unrolled", chosen)), None),
                     updates_d=parts("updates_d", chosen, discriminator),
                     updates_g=parts("updates_g", chosen, generator), **more)
     except ValueError as error:

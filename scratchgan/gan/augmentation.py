@@ -1,9 +1,8 @@
 """What D sees in place of samples: the same change of real and of fake ones, so that D cannot tell them by it."""
 
-import numpy as np
-
 from scratchgan import random, settings
-from scratchgan.backend import device_of
+from scratchgan.backend import array_module, device_of
+from scratchgan.gan.checks import nonnegative
 from scratchgan.layers import Layer
 
 
@@ -15,6 +14,7 @@ class Augmentation(Layer):
     """
 
     SETTINGS = ()
+    joins_samples = False  # whether D sees fewer than there are
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -51,9 +51,7 @@ class InstanceNoise(Augmentation):
 
     def __init__(self, sigma, until=0):
         super().__init__()
-        if not (sigma >= 0 and np.isfinite(sigma)):
-            raise ValueError(f"InstanceNoise: sigma must be a finite number >= 0, not {sigma}")
-        self.sigma, self.until = float(sigma), until
+        self.sigma, self.until = float(nonnegative(sigma, "InstanceNoise: sigma")), until
 
     def forward(self, x):
         self.ops(x)
@@ -66,3 +64,41 @@ class InstanceNoise(Augmentation):
     def backward(self, dy, wrt="all"):
         self.kept(dy, wrt)
         return None if wrt == "params" else dy.copy()
+
+
+class Pack(Augmentation):
+    """D judges packs of m samples, joined along axis 1: (N, C, ...) -> (N / m, m C, ...).
+
+    Consecutive samples make a pack, all real or all fake, so that D sees whether G repeats itself (Lin et al. 2018,
+    "PacGAN"). What is left over of a batch is not judged: its gradient is zero.
+    """
+
+    SETTINGS = (settings.Setting("pack", 1, "samples that the discriminator judges together", settings.whole(1)),)
+    joins_samples = True
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        return cls(chosen.pack) if chosen.pack > 1 else None
+
+    def __init__(self, m):
+        super().__init__()
+        if not (hasattr(m, "__index__") and m >= 1):
+            raise ValueError(f"Pack: m must be a whole number, 1 or more, not {m!r}")
+        self.m = m
+
+    def seen_shape(self, shape):
+        return self.m * shape[0], *shape[1:]
+
+    def forward(self, x):
+        self.ops(x)
+        packs = len(x) // self.m
+        self.expect(packs > 0, x, f"(N, C, ...) with N >= {self.m}, the samples of one pack,")
+        return self.keep(x[:packs * self.m].reshape(packs, *self.seen_shape(x.shape[1:])), x)
+
+    def backward(self, dy, wrt="all"):
+        x = self.kept(dy, wrt)
+        if wrt == "params":
+            return None
+        dx = array_module(dy).zeros(x.shape, dy.dtype)
+        dx[:len(dy) * self.m] = dy.reshape(-1, *x.shape[1:])
+        return dx

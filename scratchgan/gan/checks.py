@@ -4,13 +4,16 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.gan.latent import Latent
+from scratchgan.layers.energy import GivesEnergies
 
 SLACK = 1e-3  # of the range of values: rounding in somebody's scaling
 
 
-class GivesEnergies:
-    """A base of discriminators whose scores are energies, 0 or more and small for real samples, such as the error of an
-    autoencoder: `class Energy(GivesEnergies, Layer)`. Objectives for energies take these, the others all the rest."""
+def nonnegative(value, what):
+    """The value, a finite number >= 0 or a schedule of such; `ValueError` for anything else."""
+    if not callable(value) and not (value >= 0 and np.isfinite(value)):
+        raise ValueError(f"{what} must be a finite number >= 0, not {value}")
+    return value
 
 
 def check_game(game):
@@ -45,8 +48,12 @@ def check_game(game):
         if part.theta.size or any(layer.buffers for _, layer in part.named_layers()):
             raise ValueError(f"Game: the augmentation {part!r} has parameters or buffers, which would be neither "
                              "trained nor saved")
-    for penalty in game.penalties:
+        if game.classes and part.joins_samples:
+            raise ValueError(f"Game: {part!r} joins samples, but in a conditional game each has a label of its own")
+    for penalty in (*game.penalties, *game.penalties_g):
         penalty.check(D)
+    if game.unrolled:
+        game.unrolled.check(game)
 
 
 def check_batch(game, batch):

@@ -1,8 +1,11 @@
 """`Game`: a generator and a discriminator in alternating steps, written out."""
 
+from functools import partial
+
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
+from scratchgan.gan.generator_penalties import added
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metrics, scaled
@@ -20,6 +23,8 @@ class Game(ShownGame):
     simultaneous   whether G's gradient is taken from the same state as D's, not from D after its update
     augmentation   what D sees in place of samples: `Augmentation`s
     penalties      further terms of D's loss: `Penalty`s
+    penalties_g    further terms of G's loss: `GeneratorPenalty`s
+    unrolled       how G looks ahead at D's next steps: an `Unrolled`, or None
     updates_d, updates_g   what follows an update of a player: `Update`s
     classes        of a conditional game, whose networks take (z, labels) and (samples, labels): how many classes the
                    labels name, 0 to classes - 1. 0: they take none
@@ -29,15 +34,16 @@ class Game(ShownGame):
     """
 
     def __init__(self, generator, discriminator, objective, optimizer_g, optimizer_d, *, latent, sample_shape,
-                 n_critic=1, simultaneous=False, augmentation=(), penalties=(), updates_d=(), updates_g=(),
-                 classes=0, value_range=(-1, 1), joint_batch=None, seed=0):
+                 n_critic=1, simultaneous=False, augmentation=(), penalties=(), penalties_g=(), unrolled=None,
+                 updates_d=(), updates_g=(), classes=0, value_range=(-1, 1), joint_batch=None, seed=0):
         self.generator, self.discriminator = generator, discriminator
         self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.latent = latent
         self.sample_shape = tuple([whole(n, "Game: a size in sample_shape", 1) for n in sample_shape])
         self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
-        self.augmentation, self.penalties = tuple(augmentation), tuple(penalties)
+        self.augmentation = tuple(augmentation)
+        self.penalties, self.penalties_g, self.unrolled = tuple(penalties), tuple(penalties_g), unrolled
         self.updates = {"discriminator": tuple(updates_d), "generator": tuple(updates_g)}
         self.classes, self.value_range = whole(classes, "Game: classes", 0), value_range
         self.joint_batch = not passes.couples_samples(discriminator) if joint_batch is None else joint_batch
@@ -89,28 +95,30 @@ class Game(ShownGame):
 
     def draw_from(self, step):
         super().draw_from(step)
-        for i, part in enumerate(self.augmentation):
-            part.set_step(self.seed, step, f"augmentation.{i}")
+        for what, parts in (("augmentation", self.augmentation), ("penalty", self.penalties)):
+            for i, part in enumerate(parts):
+                part.set_step(self.seed, step, f"{what}.{i}")
 
     def made(self, n, labels=None, purpose="noise"):
         """n samples of G, of noise of this step."""
         G = self.generator
-        z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
-        return G.forward(passes.given(self.latent.as_input(z), labels))
+        self.z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
+        return G.forward(passes.given(self.latent.as_input(self.z), labels))
 
-    def seen(self, x):
-        """What D sees of samples x."""
-        for part in self.augmentation:
-            x = part.forward(x)
-        return x
+    def seen_both(self, real, fake):
+        """What D sees of real and of fake samples; the augmentations' last pass is the fake's."""
+        def seen(x):
+            for part in self.augmentation:
+                x = part.forward(x)
+            return x
+        return seen(real.reshape(fake.shape)), seen(fake)
 
     def discriminator_gradient(self, real, fake, labels=None):
         """D's grad = d loss_d / d theta_D, penalties included; none of it reaches G. Returns D's scores and metrics."""
         D, objective = self.discriminator, self.objective
         D.zero_grad()
-        real, fake = self.seen(real.reshape(fake.shape)), self.seen(fake)
-        scores = passes.learn(D, objective, real, fake, labels, self.joint_batch)
-        terms = [penalty.gradient(D, real, fake, labels) for penalty in self.penalties]
+        real, fake = self.seen_both(real, fake)
+        scores, terms = passes.learn(D, objective, real, fake, labels, self.joint_batch, self.penalties)
         return scores, {"loss_d": lambda: sum(terms, objective.loss_d(scores.real, scores.fake)),
                         "d_real": lambda: objective.says(scores.real).mean(),
                         "d_fake": lambda: objective.says(scores.fake).mean()}
@@ -121,17 +129,26 @@ class Game(ShownGame):
         `scores` of a pass just made are those of a simultaneous step; without, D scores the fakes now.
         """
         G, D, objective = self.generator, self.discriminator, self.objective
-        metrics = {}
-        if scores is None:
-            of_real = passes.scores(D, self.seen(real.reshape(fake.shape)), labels) if objective.paired else None
-            scores = passes.Scores(of_real, passes.scores(D, self.seen(fake), labels))
-            metrics["d_fake_after"] = lambda: objective.says(scores.fake).mean()
-        dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint, labels)
+        if self.unrolled:
+            loss, dx, scores = self.unrolled.gradient(self, *self.seen_both(real, fake), labels)
+        else:
+            scores = scores or self.scores_now(real, fake, labels)
+            loss = partial(objective.loss_g, scores.fake, scores.real)
+            dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint)
+        dx, of_codes = added(dx, [part.gradient_of_seen(D, scores.joint) for part in self.penalties_g])
         for part in reversed(self.augmentation):
             dx = part.backward(dx, "input")
+        dx, of_samples = added(dx, [part.gradient(fake, self.z) for part in self.penalties_g])
         G.zero_grad()
         G.backward(dx, "params")
-        return {"loss_g": lambda: objective.loss_g(scores.fake, scores.real), **metrics}
+        metrics = {"loss_g": lambda: sum(of_codes + of_samples, loss())}
+        return metrics if scores.joint else {**metrics, "d_fake_after": lambda: objective.says(scores.fake).mean()}
+
+    def scores_now(self, real, fake, labels=None):
+        """D's scores in G's turn: of the fakes, and before them of the real samples where the objective pairs them."""
+        D, real, fake = self.discriminator, *self.seen_both(real, fake)
+        of_real = passes.scores(D, real, labels) if self.objective.paired else None
+        return passes.Scores(of_real, passes.scores(D, fake, labels))
 
     def update(self, player):
         """One step of the player's optimizer, along the mean gradient of all ranks, and what follows it."""

@@ -14,7 +14,7 @@ A new objective is a row more in `TABLE`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 
 from scratchgan import settings
 from scratchgan.backend import array_module
@@ -75,6 +75,14 @@ def below_slope(m, s):
     return -step(m - s)
 
 
+@cache
+def smoothed(target):
+    """-(target log p + (1 - target) log(1 - p)): the cross-entropy to a target below 1."""
+    target = float(target)  # as `scale_d`
+    return Term(lambda s: target * LOG_REAL.value(s) + (1 - target) * LOG_FAKE.value(s),
+                lambda s: target * LOG_REAL.slope(s) + (1 - target) * LOG_FAKE.slope(s))
+
+
 @dataclass(frozen=True)
 class Objective:
     """A row: terms of the two losses, and what a score is.
@@ -84,8 +92,9 @@ class Objective:
     score       "logit" (sigmoid(score) is the probability of being real), "real" (any number), "energy" (>= 0)
     paired      whether terms act on differences of the scores of real and fake number i. Then G's step scores the real
                 batch with the new D, too, and the gradient of D's last bias is zero by nature
-    scale_d     1 for the sum of D's two terms, 0.5 for their mean
     source      who published it
+    scale_d     1 for the sum of D's two terms, 0.5 for their mean
+    smoothing   how far below 1 is D's target for the probability of real samples
     """
 
     name: str
@@ -96,15 +105,15 @@ class Objective:
     source: str
     paired: bool = False
     scale_d: float = 1.0
+    smoothing: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "scale_d", float(self.scale_d))  # a float64 of NumPy would make its products float64
 
     def __reduce__(self):
         """What pickle takes: a row of the table by its name, as the functions without one cannot be pickled."""
-        row = TABLE.get(self.name)
-        if row is not None and replace(row, scale_d=self.scale_d) == self:
-            return get, (self.name, self.scale_d)
+        if self.name in TABLE and get(self.name, self.scale_d, self.smoothing) == self:
+            return get, (self.name, self.scale_d, self.smoothing)
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def says(self, scores):
@@ -161,11 +170,24 @@ OBJECTIVE = settings.Setting("objective", "non-saturating", f"what the two playe
                              replace(settings.choice(*TABLE), metavar="NAME"))
 
 
-def get(name, scale_d=1.0):
-    """The row of this name; `ValueError` listing the names if there is none."""
+SMOOTHING = settings.Setting("label_smoothing", 0.0, "D's target for real samples is 1 minus this, as .1 makes it .9",
+                             settings.number(0, 0.5))
+
+
+def get(name, scale_d=1.0, smoothing=0.0):
+    """The row of this name; `ValueError` listing the names if there is none.
+
+    smoothing   of D's target for real samples alone (Salimans et al. 2016, section 3.4), for unpaired logits
+    """
     if name not in TABLE:
         raise ValueError(f"Unknown objective {name!r}: choose one of {', '.join(TABLE)}")
-    return replace(TABLE[name], scale_d=scale_d)
+    row = replace(TABLE[name], scale_d=scale_d)
+    if not smoothing:
+        return row
+    if row.score != "logit":
+        logits = ", ".join(each.name for each in TABLE.values() if each.score == "logit")
+        raise ValueError(f"Label smoothing is for objectives whose scores are logits ({logits}), not for {name}")
+    return replace(row, real=smoothed(1 - smoothing), smoothing=float(smoothing))
 
 
 def NonSaturating(scale_d=1.0):

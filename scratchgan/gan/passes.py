@@ -50,6 +50,16 @@ def given(x, labels):
     return x if labels is None else (x, labels)
 
 
+def of_samples(dx):
+    """The gradient on the samples, of what a network's backward pass gives: (that, None) in a conditional game."""
+    return dx[0] if isinstance(dx, tuple) else dx
+
+
+def pairs(labels):
+    """The labels of a batch of 2N, as a fake has the label of its real."""
+    return None if labels is None else backend.array_module(labels).concatenate([labels, labels])
+
+
 def scores(D, x, labels=None):
     """D's scores of a batch, one or a map of them for each sample."""
     s = D.forward(given(x, labels))
@@ -67,28 +77,38 @@ def together(real, fake):
     return both
 
 
-def learn(D, objective, real, fake, labels, joint_batch):
-    """Adds d loss_d / d theta to D's gradient; returns the `Scores`. D's last pass is the fake's, or both's."""
+def learn(D, objective, real, fake, labels, joint_batch, penalties=()):
+    """Adds d loss_d / d theta to D's gradient, penalties included; returns the `Scores` and what the penalties came to.
+
+    D's last pass is the fake's, or both's.
+    """
+    sharing = next((penalty for penalty in penalties if penalty.shares_passes(D)), None)
+    if sharing is None:
+        (both, _), terms = of_loss(D, objective, real, fake, labels, joint_batch), []
+    else:
+        both, *terms = sharing.learn(D, objective, real, fake, labels)
+    return both, terms + [each.gradient(D, real, fake, labels) for each in penalties if each is not sharing]
+
+
+def of_loss(D, objective, real, fake, labels, joint_batch, wrt="params"):
+    """Adds the gradient of the scores' loss to D's; returns the `Scores` and, with wrt="all", d loss_d / d fake."""
     if one_pass(D, objective, real, joint_batch):
         n, xp = len(fake), backend.array_module(fake)
-        pairs = None if labels is None else xp.concatenate([labels, labels])  # a fake has the label of its real
         with nullcontext() if joint_batch else D.in_batches(2):
-            both = scores(D, together(real, fake), pairs)
-        D.backward(xp.concatenate(objective.grad_d(both[:n], both[n:])), "params")
-        return Scores(both[:n], both[n:], joint=True)
+            both = scores(D, together(real, fake), pairs(labels))
+        dx = of_samples(D.backward(xp.concatenate(objective.grad_d(both[:n], both[n:])), wrt))
+        return Scores(both[:n], both[n:], joint=True), dx if dx is None else dx[n:]
     # The backward pass of the real ones comes before the fake ones take over D's caches.
     of_real = scores(D, real, labels)
     D.backward(objective.grad_real(of_real), "params")
     of_fake = scores(D, fake, labels)
-    D.backward(objective.grad_fake(of_fake), "params")
-    return Scores(of_real, of_fake)
+    return Scores(of_real, of_fake), of_samples(D.backward(objective.grad_fake(of_fake), wrt))
 
 
-def fake_gradient(D, dscores, joint, labels=None):
+def fake_gradient(D, dscores, joint):
     """dL/dfake from dL/d(scores of the fakes), through D's last pass; its parameters' gradients stay as they are."""
     if joint:  # the real rows of the batch have no part in the loss
         xp = backend.array_module(dscores)
         dscores = xp.concatenate([xp.zeros_like(dscores), dscores])
-    dx = D.backward(dscores, "input")
-    dx = dx if labels is None else dx[0]
+    dx = of_samples(D.backward(dscores, "input"))
     return dx[len(dx) // 2:] if joint else dx

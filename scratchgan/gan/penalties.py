@@ -1,8 +1,17 @@
-"""Further terms of D's loss."""
+"""Further terms of D's loss: on its weights, and on its gradients with respect to what it sees.
+
+A penalty P(g) on g_n = dD(x_n)/dx_n has a second-order gradient: dP/dtheta = sum_n (d g_n / dtheta) v_n, v = dP/dg. It
+comes without autograd by one of two routes (`scratchgan.derivatives`): tangents, where every layer of D is piecewise
+linear, else the complex step.
+"""
 
 import numpy as np
 
-from scratchgan import settings
+from scratchgan import random, schedules, settings
+from scratchgan.backend import array_module, device_of
+from scratchgan.derivatives import gradient_derivative
+from scratchgan.gan import passes
+from scratchgan.gan.checks import nonnegative
 
 
 class Penalty:
@@ -11,10 +20,13 @@ class Penalty:
     `gradient(D, real, fake, labels)` is called after D's own passes, with the samples as D saw them. It adds dP/dtheta
     to D's `grad` and returns P, a 0-d array, analytic in theta, so that `gradcheck.check_game` checks it with loss_d.
     D's caches must stay those of its own passes: a penalty that needs passes makes them on `D.twin()`, whose `grad` it
-    adds to D's.
+    adds to D's. What it draws is a function of `set_step`.
+
+    A penalty that can share D's own passes says so by `shares_passes(D)` and defines `learn`.
     """
 
     SETTINGS = ()
+    draws = 0, "penalty", 0  # seed, purpose, step
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -24,8 +36,22 @@ class Penalty:
     def check(self, D):
         """`ValueError` for a discriminator that the penalty does not fit."""
 
+    def set_step(self, seed, step, purpose):
+        self.draws = seed, purpose, step
+
     def gradient(self, D, real, fake, labels=None):
         raise NotImplementedError(f"{type(self).__name__} does not define gradient")
+
+    def shares_passes(self, D):
+        return False
+
+    def learn(self, D, objective, real, fake, labels=None):
+        """Adds d(loss_d + P) / dtheta to D's `grad` in passes over both batches; returns their `Scores`, and P."""
+        raise NotImplementedError(f"{type(self).__name__} does not define learn")
+
+    def about(self, D):
+        """In words, for a person."""
+        return repr(self)
 
 
 class WeightDecay(Penalty):
@@ -39,9 +65,7 @@ class WeightDecay(Penalty):
         return cls(chosen.weight_decay_d) if chosen.weight_decay_d else None
 
     def __init__(self, weight):
-        if not (weight >= 0 and np.isfinite(weight)):
-            raise ValueError(f"WeightDecay: weight must be a finite number >= 0, not {weight}")
-        self.weight = float(weight)
+        self.weight = float(nonnegative(weight, "WeightDecay: weight"))
 
     def gradient(self, D, real, fake, labels=None):
         theta = D.theta
@@ -51,3 +75,156 @@ class WeightDecay(Penalty):
 
     def __repr__(self):
         return f"WeightDecay({self.weight})"
+
+
+class OnGradient(Penalty):
+    """The base of penalties on g = dD/dx, for a D that judges each sample by itself."""
+
+    def check(self, D):
+        if passes.couples_samples(D):
+            layer = next(layer for _, layer in D.named_layers() if layer.couples_samples)
+            raise ValueError(f"{type(self).__name__}: a penalty on D's gradient at a sample needs a discriminator that "
+                             f"judges each by itself, but {layer!r} couples those of a batch: take LayerNorm, "
+                             "InstanceNorm2d or no normalisation")
+
+    def about(self, D):
+        return f"{self!r} by {'tangents' if D.is_piecewise_linear else 'complex step'}"
+
+    def on_twin(self, D, x, labels, slope):
+        """Adds dP/dtheta to D's `grad` by passes of a twin over x; returns P.  slope(g) = (P, dP/dg).
+
+        By tangents: g = D.backward(1, "tangent"), then D.tangent(dP/dg) adds what the theorem at the head of
+        `derivatives.gradient_derivative` says, without a pass at another point.
+        """
+        xp, tangents = array_module(x), D.is_piecewise_linear
+        twin = self.drawn(D.twin(D.grad.dtype))
+        s = passes.scores(twin, x, labels)
+        ones = xp.full_like(s, len(x) / s.size)  # D(x_n) is the mean of its scores, where there are several
+        g = passes.of_samples(twin.backward(ones, "tangent" if tangents else "input"))
+        P, v = slope(g)
+        if D.theta.dtype.kind == "c":
+            return P  # a check asks for the value at complex parameters
+        grad = D.grad
+        if tangents:
+            twin.zero_grad()
+            twin.tangent(passes.given(v, labels), None)
+            grad += twin.grad
+        else:
+            grad += gradient_derivative(D, passes.given(x, labels), ones, v, twin=self.drawn(D.twin(complex_of(x))))
+        return P
+
+    def drawn(self, twin):
+        seed, purpose, step = self.draws
+        twin.set_step(seed, step, purpose)  # masks of its dropout
+        return twin
+
+
+class ZeroCentred(OnGradient):
+    """P = r1 / 2 mean_n |dD/dx|^2 at real x_n + r2 / 2 mean_n |dD/dx|^2 at fake ones.  dP/dg_n = r / N g_n.
+
+    The squared norm is over all values of a sample. Either weight may be a schedule. R1: Mescheder et al. 2018,
+    "Which training methods for GANs do actually converge?", eq. 9; both: Roth et al. 2017, Huang et al. 2024.
+
+    With a piecewise linear D, whose scores are numbers, P comes with the loss, in the four passes of `learn`.
+    """
+
+    SETTINGS = (settings.Setting("r1", 0.0, "weight / 2 of D's squared gradient at real samples in its loss; 0: none",
+                                 settings.number(0)),
+                settings.Setting("r2", 0.0, "the same at fake samples", settings.number(0)),
+                settings.Setting("gamma_final", 1.0, "share of r1 and r2 that is left at the end of the schedule",
+                                 settings.number(0)))
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        r1, r2 = (schedules.over(chosen, r, r * chosen.gamma_final) for r in (chosen.r1, chosen.r2))
+        return cls(r1, r2) if chosen.r1 or chosen.r2 else None
+
+    def __init__(self, r1, r2=0.0):
+        self.r1, self.r2 = (nonnegative(r, f"ZeroCentred: {name}") for r, name in ((r1, "r1"), (r2, "r2")))
+
+    def weights(self):
+        """(r1, r2) at this step."""
+        step = self.draws[2]
+        return schedules.value(self.r1, step), schedules.value(self.r2, step)
+
+    def gradient(self, D, real, fake, labels=None):
+        return sum(self.on_twin(D, x, labels, lambda g, weight=weight: squares(g, weight))
+                   for x, r, weight in ((real, self.r1, self.weights()[0]), (fake, self.r2, self.weights()[1])) if r)
+
+    def shares_passes(self, D):
+        return D.is_piecewise_linear
+
+    def learn(self, D, objective, real, fake, labels=None):
+        """One batch of 2N, four passes. With s = D(x), g = dD/dx and c = d loss_d / ds,
+
+            D.tangent(c x + r / N g, c) adds  sum_n c_n ds_n/dtheta + r / N (dg_n/dtheta) g_n  to D's `grad`,
+
+        the gradients of the loss and of P, as a tangent pass is linear in its first argument.
+        """
+        n, xp = len(fake), array_module(fake)
+        x, pairs = passes.together(real, fake), passes.pairs(labels)
+        s = passes.scores(D, x, pairs)
+        of_both, c = passes.Scores(s[:n], s[n:], joint=True), xp.concatenate(objective.grad_d(s[:n], s[n:]))
+        if s.size > 2 * n:  # a map of scores has a c of its own for each
+            D.backward(c, "params")
+            return of_both, self.gradient(D, real, fake, labels)
+        g = passes.of_samples(D.backward(xp.ones_like(s), "tangent"))
+        kind, (r1, r2) = s.real.dtype.type, self.weights()
+        weight = xp.full(2 * n, kind(r1 / n))
+        weight[n:] = kind(r2 / n)
+        c, each = c.reshape(2 * n), (2 * n, *(1,) * (x.ndim - 1))
+        D.tangent(passes.given(c.reshape(each) * x + weight.reshape(each) * g, pairs), c)
+        P = ((g * g).reshape(2 * n, -1).sum(axis=1) * weight).sum() / 2
+        return of_both, P
+
+    def about(self, D):
+        return super().about(D) + (", with the loss" if self.shares_passes(D) else "")
+
+    def __repr__(self):
+        return f"ZeroCentred({schedules.in_words(self.r1)}, {schedules.in_words(self.r2)})"
+
+
+def squares(g, weight):
+    """P = weight / 2 mean_n |g_n|^2 and dP/dg."""
+    weight = g.real.dtype.type(weight / len(g))
+    return weight / 2 * (g * g).sum(), weight * g
+
+
+class GradientPenalty(OnGradient):
+    """P = weight mean_n (|g_n| - 1)^2, g_n = dD/dx at e_n x_n + (1 - e_n) G(z_n), e_n ~ U(0, 1), one for each sample.
+
+    dP/dg_n = 2 weight / N (1 - 1 / |g_n|) g_n, taken as 0 where g_n = 0. Gulrajani et al. 2017, "Improved training of
+    Wasserstein GANs", algorithm 1.
+    """
+
+    SETTINGS = (settings.Setting("gp", 0.0, "weight of (|dD/dx| - 1)^2 between real and fake in D's loss; 0: none",
+                                 settings.number(0)),)
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        return cls(chosen.gp) if chosen.gp else None
+
+    def __init__(self, weight=10.0):
+        self.weight = float(nonnegative(weight, "GradientPenalty: weight"))
+
+    def gradient(self, D, real, fake, labels=None):
+        seed, purpose, step = self.draws
+        e = random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
+                           dtype=fake.real.dtype, device=device_of(fake))
+        return self.on_twin(D, fake + e * (real - fake), labels, self.slope)
+
+    def slope(self, g):
+        xp, n = array_module(g), len(g)
+        flat, weight = g.reshape(n, -1), g.real.dtype.type(self.weight / n)
+        squared = (flat * flat).sum(axis=1)
+        norm = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))
+        over = xp.where(squared.real > 0, norm, xp.zeros_like(norm)) - 1
+        v = (2 * weight) * (over / norm).reshape(n, 1) * flat
+        return weight * (over * over).sum(), v.reshape(g.shape)
+
+    def __repr__(self):
+        return f"GradientPenalty({self.weight})"
+
+
+def complex_of(x):
+    return np.result_type(x.dtype, np.complex64)

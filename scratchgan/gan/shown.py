@@ -53,10 +53,14 @@ class ShownGame(System):
     def about(self):
         objective = self.objective
         terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
-        parts = {"what D sees": self.augmentation, "penalties": self.penalties,
-                 **{f"after an update of the {player}": parts for player, parts in self.updates.items()}}
+        terms += f", D's target for real samples {1 - objective.smoothing:g}" if objective.smoothing else ""
+        parts = {"what D sees": map(repr, self.augmentation),
+                 "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
+                 "penalties in G's loss": map(repr, self.penalties_g),
+                 "G's step": map(repr, filter(None, (self.unrolled,))),
+                 **{f"after an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
         told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
-                **{what: ", ".join(map(repr, each)) for what, each in parts.items() if each}}
+                **{what: words for what, each in parts.items() if (words := ", ".join(each))}}
         if self.n_critic > 1 or self.simultaneous:
             told["steps"] = (f"{self.n_critic} of the discriminator for each one of the generator"
                              f"{', gradients of both from one state' if self.simultaneous else ''}")

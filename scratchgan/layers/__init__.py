@@ -5,6 +5,7 @@ from scratchgan.layers.base import Layer
 from scratchgan.layers.batch_norm import BatchNorm1d, BatchNorm2d
 from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
+from scratchgan.layers.energy import AutoencoderEnergy
 from scratchgan.layers.instance_norm import InstanceNorm2d
 from scratchgan.layers.layer_norm import LayerNorm
 from scratchgan.layers.linear import Linear
@@ -15,6 +16,7 @@ from scratchgan.layers.shape import Flatten, Reshape, Unflatten
 from scratchgan.layers.spectral import spectral_norm
 
 __all__ = [
+    "AutoencoderEnergy",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",

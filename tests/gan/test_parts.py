@@ -10,10 +10,10 @@ from scratchgan import backend, gradcheck, recipes
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent, assemble, objectives
 from scratchgan.gan.augmentation import Augmentation, InstanceNoise, seen_shape
-from scratchgan.gan.checks import GivesEnergies
 from scratchgan.gan.penalties import Penalty, WeightDecay
 from scratchgan.gan.updates import Clip, Ema, Update
 from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh, spectral_norm
+from scratchgan.layers.energy import GivesEnergies
 from scratchgan.optimizers import SGD, Adam
 
 X = np.random.default_rng(0).uniform(-1, 1, (9, 6, 4)).astype(np.float32)
@@ -39,7 +39,7 @@ def make(device="cpu", objective="non-saturating", G=None, D=None, **parts):
     ours, theirs = networks(device)
     row = objectives.get(objective) if isinstance(objective, str) else objective
     G, D = G or ours, D or theirs
-    D = energies(D) if row.score == "energy" else D
+    D = energies(D) if row.score == "energy" and not isinstance(D, GivesEnergies) else D
     return Game(G, D, objective, Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(3), sample_shape=(4,), **parts)
 
 
@@ -281,7 +281,8 @@ def test_ranks_share_the_mean_gradient():
 
 
 def chosen(**values):
-    return SimpleNamespace(**{setting.name: setting.default for setting in assemble.SETTINGS} | values)
+    defaults = {setting.name: setting.default for setting in assemble.SETTINGS}
+    return SimpleNamespace(**{"schedule": "constant", **defaults, **values})
 
 
 def assembled(values, D=None, **more):
@@ -297,24 +298,25 @@ def another(setting, values):
 
 def others(number, share):
     """{name: a value that is not the default} of all settings."""
-    return {setting.name: another(setting, (True, number, share, *objectives.TABLE)) for setting in assemble.SETTINGS}
+    values = {setting.name: another(setting, (True, number, share, *objectives.TABLE)) for setting in assemble.SETTINGS}
+    return values | {"objective": "non-saturating"}
 
 
 def test_settings_make_the_parts():
-    arguments = {"augmentation": lambda game: game.augmentation, "penalties": lambda game: game.penalties,
-                 "updates_d": lambda game: game.updates["discriminator"],
-                 "updates_g": lambda game: game.updates["generator"]}
-    assert set(arguments) == set(assemble.PARTS)
     game = assembled(chosen())
     assert game.objective == objectives.get("non-saturating") and game.n_critic == 1 and not game.simultaneous
-    assert all(of(game) == () for of in arguments.values())
-    game = assembled(chosen(**others(5, 0.1) | {"objective": "hinge"}), scale_d=0.5)
-    assert game.objective == objectives.get("hinge", 0.5) and game.n_critic == 5 and game.simultaneous
-    for argument, of in arguments.items():
-        assert [type(part) for part in of(game)] == list(assemble.PARTS[argument])
+    assert all(assemble.parts(argument, chosen(), game.generator) == () for argument in assemble.PARTS)
+    on = others(2, 0.1)
+    for argument, kinds in assemble.PARTS.items():
+        assert [type(part) for part in assemble.parts(argument, chosen(**on), game.generator)] == list(kinds)
+    alone = {"unroll": 0, "pull_away": 0.0, "pack": 1}  # what does not go with the others, or with this D
+    game = assembled(chosen(**on | alone), scale_d=0.5)
+    assert game.objective == objectives.get("non-saturating", 0.5, 0.1) and game.n_critic == 2 and game.simultaneous
+    assert [len(parts) for parts in (game.augmentation, game.penalties, game.penalties_g)] == [1, 3, 1]
     for x in X:
         game.step(x)
     assert game.steps == 9 and game.sampler is not game.generator
+    assert assembled(chosen(unroll=2)).unrolled.steps == 2
 
 
 @pytest.mark.parametrize("kind", [kind for kinds in assemble.PARTS.values() for kind in kinds])
@@ -324,8 +326,9 @@ def test_each_setting_of_a_part_reaches_it(kind):
     first, second = others(5, 0.1), others(6, 0.2)
 
     def numbers(values):
-        part = kind.of(chosen(**values), G)
-        return {name: value for name, value in vars(part).items() if isinstance(value, int | float | str)}
+        part = kind.of(chosen(schedule="linear", decay_steps=10, **values), G)
+        values = {name: value(10) if callable(value) else value for name, value in vars(part).items()}
+        return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
     for setting in kind.SETTINGS:
         if first[setting.name] != second[setting.name]:
             assert numbers(first) != numbers(first | {setting.name: second[setting.name]}), setting.name

@@ -1,0 +1,160 @@
+"""`Unrolled`: G's loss as D will see it K of its steps later, which G's own step then takes into account."""
+
+import copy
+from functools import partial
+
+import numpy as np
+
+from scratchgan import settings
+from scratchgan.derivatives import step_of
+from scratchgan.gan import passes
+from scratchgan.optimizers import SGD, Adam
+
+
+class Unrolled:
+    """loss_g(theta_K, G(z)), where D looks K steps ahead on the batch of G's step:  theta_k = theta_{k-1} - u(g_k),
+
+    g_k = d loss_d / d theta at theta_{k-1}, u the rule of D's optimizer, from a copy of its state, or with `lr` plain
+    SGD of this rate. G's gradient goes through its fakes in every g_k, not only in the last score. By adjoints, from
+    lambda = d loss_g / d theta_K and dfake = d loss_g / d fake on, for k = K, ..., 1:
+
+        a       = (dg_k)                               the adjoint of g_k, by the rule's own derivative: `Look.adjoint`
+        lambda += d2 loss_d / d theta2 a
+        dfake  += d2 loss_d / (d fake d theta) a       both are Im / h of one backward pass at theta_{k-1} + i h a
+
+    D itself, its buffers and its optimizer stay as they are. Metz et al.
+    2017, "Unrolled generative adversarial networks", section 2.4.
+    """
+
+    SETTINGS = (settings.Setting("unroll", 0, "steps that D looks ahead in G's step; 0: none", settings.whole(0)),
+                settings.Setting("unroll_lr", 0.0, "rate of plain SGD for these; 0: by D's own optimizer",
+                                 settings.number(0)))
+
+    @classmethod
+    def of(cls, chosen, network=None):
+        return cls(chosen.unroll, chosen.unroll_lr) if chosen.unroll else None
+
+    def __init__(self, steps, lr=0.0):
+        if not (hasattr(steps, "__index__") and steps >= 1):
+            raise ValueError(f"Unrolled: steps must be a whole number, 1 or more, not {steps!r}")
+        self.steps, self.lr, self.copies = int(steps), float(lr), {}
+
+    def check(self, game):
+        """`ValueError` where the parts of a game do not go with it."""
+        plain = type(game.optimizer_d) is SGD and not game.optimizer_d.schedules["momentum"]
+        if game.optimizer_d.weight_decay or not self.lr and not (plain or type(game.optimizer_d) is Adam):
+            raise ValueError("Unrolled: D looks ahead by Adam or plain SGD, without weight decay: give unroll_lr, a rate of plain SGD")
+        if game.penalties:
+            raise ValueError(f"Unrolled: D's penalties ({game.penalties[0]!r}) are not looked ahead at: leave them out")
+        if any(part.needs_codes for part in game.penalties_g):
+            raise ValueError("Unrolled: the pull-away term needs the codes of D as it is: leave one of them out")
+
+    def gradient(self, game, real, fake, labels=None):
+        """(loss_g, its gradient on the fakes, D's scores of them) for batches as D sees them."""
+        D, objective, dtype = game.discriminator, game.objective, np.result_type(game.discriminator.theta, fake)
+        net, looks, rule = self.copied(D, dtype), [], self.rule(game.optimizer_d, dtype)
+        for k in range(self.steps):
+            looks.append(net.theta.copy())
+            net.zero_grad()
+            self.scored(game, net, k, real, fake, labels)
+            rule.step(net.theta, net.grad)
+        net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
+        of_real = passes.scores(net, real, labels) if objective.paired else None
+        scores = passes.Scores(of_real, passes.scores(net, fake, labels))
+        loss = partial(objective.loss_g, scores.fake, scores.real)
+        if dtype.kind == "c":
+            return loss, fake, scores  # a check asks for the value only
+        dscores = objective.grad_g(scores.fake, scores.real)
+        net.zero_grad()
+        dfake = passes.of_samples(net.backward(dscores, "all"))
+        if objective.paired:  # the real scores fall as the fake ones rise, through theta_K alone
+            net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
+            passes.scores(net, real, labels)
+            net.backward(-dscores, "params")
+        along = net.grad.copy()
+        net, h = self.copied(D, np.result_type(dtype, np.complex64)), step_of(dtype)
+        for k in reversed(range(self.steps)):
+            a = rule.adjoint(k, along)
+            size = abs(a).max() + dtype.type(1e-30)  # the step has one size, whatever that of a
+            net.theta[...] = looks[k] + 1j * dtype.type(h) * (a / size)
+            net.zero_grad()
+            dx = self.scored(game, net, k, real, fake, labels, "all")
+            along += net.grad.imag * (size / h)
+            dfake = dfake + dx.imag * (size / h)
+        return loss, dfake, scores
+
+    def scored(self, game, net, k, real, fake, labels, wrt="params"):
+        """Adds d loss_d / d theta to the gradient of D's copy in look k; returns d loss_d / d fake with wrt "all"."""
+        net.set_step(game.seed, game.steps, f"unrolled.{k}")  # the same masks each time
+        return passes.of_loss(net, game.objective, real, fake, labels, game.joint_batch, wrt)[1]
+
+    def copied(self, D, dtype):
+        """A twin of a copy of D in this dtype, made once, with the values that D has now."""
+        net = self.copies.get(dtype)
+        if net is None or net.device != D.device or net.theta.shape != D.theta.shape:
+            own = copy.deepcopy(D).to(dtype=dtype.name)
+            net = self.copies[dtype] = own.twin()
+        net.theta[...] = D.theta
+        for (_, mine), (_, its) in zip(net.named_layers(), D.named_layers(), strict=True):
+            mine.training = its.training
+            for name, value in its.buffers.items():
+                mine.buffers[name][...] = value
+        return net
+
+    def rule(self, optimizer, dtype):
+        if self.lr or type(optimizer) is SGD:
+            return LookBySGD(self.lr or optimizer.lr)
+        return LookByAdam(optimizer, dtype)
+
+    def __deepcopy__(self, memo):
+        return type(self)(self.steps, self.lr)  # copies are made anew
+
+    def __repr__(self):
+        return f"Unrolled({self.steps}{f', lr={self.lr}' if self.lr else ''})"
+
+
+class LookBySGD:
+    """theta_k = theta_{k-1} - lr g_k;  dg_k = -lr dtheta_k."""
+
+    def __init__(self, lr):
+        self.lr = lr
+
+    def step(self, theta, grad):
+        theta -= theta.real.dtype.type(self.lr) * grad
+
+    def adjoint(self, k, dtheta):
+        return -dtheta.dtype.type(self.lr) * dtheta
+
+
+class LookByAdam:
+    """M_k = b1 M_{k-1} + g_k,  V_k = b2 V_{k-1} + g_k^2,  theta_k = theta_{k-1} - rate_k M_k / (sqrt(V_k) + eps_k),
+
+    as `Adam` has it. Backwards from dtheta_k, with dM and dV the adjoints of M_k and V_k, which begin at 0:
+
+        dM -= rate dtheta / (sqrt(V) + eps)
+        dV += rate dtheta M / (2 sqrt(V) (sqrt(V) + eps)^2)      (0 where V = 0)
+        dg  = dM + 2 g dV,   and then for k - 1   dM *= b1,  dV *= b2
+    """
+
+    def __init__(self, optimizer, dtype):
+        self.optimizer, self.done = optimizer, []
+        self.m, self.v = (optimizer.vector(name).astype(dtype) for name in ("m", "v"))
+        self.dm = self.dv = dtype.type(0)
+
+    def step(self, theta, grad):
+        kind, xp = theta.real.dtype.type, self.optimizer.network.xp
+        b1, b2, rate, eps = map(kind, self.optimizer.constants(self.optimizer.steps + len(self.done)))
+        self.m = b1 * self.m + grad
+        self.v = b2 * self.v + grad * grad
+        root = xp.sqrt(self.v)
+        theta -= rate * self.m / (root + eps)
+        self.done.append((grad.copy(), self.m, root, (b1, b2, rate, eps)))
+
+    def adjoint(self, k, dtheta):
+        xp, (g, m, root, (b1, b2, rate, eps)) = self.optimizer.network.xp, self.done[k]
+        self.dm = self.dm - rate * dtheta / (root + eps)
+        safe = xp.where(root > 0, root, xp.ones_like(root))
+        self.dv = self.dv + xp.where(root > 0, rate * dtheta * m / (2 * safe * (root + eps) ** 2), 0 * root)
+        dg = self.dm + 2 * g * self.dv
+        self.dm, self.dv = b1 * self.dm, b2 * self.dv
+        return dg

@@ -42,7 +42,7 @@ class Swish(Layer):
     def backward(self, dy, wrt="all"):
         x, s = self.kept(dy, wrt)
         slope = s * (1 - s)
-        if wrt != "input":
+        if wrt in ("all", "params"):
             self.accumulate("beta", (dy * x * x * slope).sum(axis=0))   # dbeta
         return None if wrt == "params" else dy * (s + self.params["beta"] * x * slope)
 

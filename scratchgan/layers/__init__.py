@@ -3,6 +3,7 @@
 from scratchgan.layers.activations import LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
 from scratchgan.layers.base import Layer
 from scratchgan.layers.batch_norm import BatchNorm1d, BatchNorm2d
+from scratchgan.layers.conditional import Concat, Embedding
 from scratchgan.layers.containers import Sequential
 from scratchgan.layers.convolution import Conv2d, ConvTranspose2d
 from scratchgan.layers.energy import AutoencoderEnergy
@@ -20,9 +21,11 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
+    "Embedding",
     "Flatten",
     "InstanceNorm2d",
     "Layer",

@@ -1,5 +1,7 @@
 """Activation functions. Each takes any shape and differentiates elementwise: dx = dy f'(x).
 
+J is diagonal, so that `tangent` is the backward pass with z in the place of dy.
+
 The formulas hold for complex values too, and branch on the real part, so that each function stays analytic away from
 its kink: its complex-step derivative is the derivative on the branch taken.
 """
@@ -50,6 +52,9 @@ class LeakyReLU(Layer):
         y = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().leaky_relu_grad(dy, y, self.negative_slope)
 
+    def tangent(self, z, c=None):
+        return self.ops().leaky_relu_grad(z, self.kept_for(z, c), self.negative_slope)
+
 
 class ReLU(LeakyReLU):
     """y = max(x, 0);  dx = dy for x > 0, else 0 (at x = 0 too)."""
@@ -80,6 +85,9 @@ class Tanh(Layer):
         y = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().tanh_grad(dy, y)
 
+    def tangent(self, z, c=None):
+        return self.ops().tanh_grad(z, self.kept_for(z, c))
+
 
 @kernels.formula
 @UNDERFLOW_TO_ZERO
@@ -108,6 +116,9 @@ class Sigmoid(Layer):
     def backward(self, dy, wrt="all"):
         x, y = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().sigmoid_grad(dy, x, y)
+
+    def tangent(self, z, c=None):
+        return self.ops().sigmoid_grad(z, *self.kept_for(z, c))
 
 
 @kernels.formula
@@ -144,4 +155,7 @@ class Softplus(Layer):
     def backward(self, dy, wrt="all"):
         x = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().softplus_grad(dy, x, self.beta, self.threshold)
+
+    def tangent(self, z, c=None):
+        return self.ops().softplus_grad(z, self.kept_for(z, c), self.beta, self.threshold)
 

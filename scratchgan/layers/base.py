@@ -12,27 +12,36 @@ import numpy as np
 from scratchgan import backend, kernels
 from scratchgan.layers.network import Network
 
-WRT = ("all", "input", "params")
+WRT = ("all", "input", "params", "tangent")
 
 
 class Layer(Network):
     """The base of layers and networks.
 
     params, grads, buffers, layers, training   see `Parameters`, `Network` and `Children`
-    couples_samples  whether in training a sample's output depends on the others of its batch
-    knows_batches    whether such a layer heeds `in_batches`
+    couples_samples   whether in training a sample's output depends on the others of its batch
+    knows_batches     whether such a layer heeds `in_batches`
+    piecewise_linear  whether y is linear in x, beside the bias and within the branch that x takes, such as ReLU's x > 0
 
     A subclass calls `super().__init__()` first, creates parameters with `add_parameter`, and always reads them
     as `self.params[name]`: the views are rebound when a network takes the layer in or moves it. The same holds
     for children and `self.layers[name]`.
     """
 
-    couples_samples = knows_batches = False
+    couples_samples = knows_batches = piecewise_linear = False
+
+    def __init_subclass__(cls, **arguments):
+        """A class that changes `forward` but not `tangent` is not piecewise linear unless it says so itself."""
+        super().__init_subclass__(**arguments)
+        if "forward" in vars(cls) and "tangent" not in vars(cls) and "piecewise_linear" not in vars(cls):
+            cls.piecewise_linear = False
 
     def __init__(self):
         super().__init__()
-        self._kept = None  # of the last forward pass: type, shape and dtype of y, and what backward needs
-        self._ops = None   # its functions
+        self._kept = None       # of the last forward pass: type, shape and dtype of y, and what backward needs
+        self._ops = None        # its functions
+        self._input = None      # type, shape and dtype of its x
+        self._cotangent = None  # dy of the last backward(dy, "tangent") through it
 
     # -- what a subclass implements --------------------------------------------------------------------------
 
@@ -46,10 +55,25 @@ class Layer(Network):
     def backward(self, dy, wrt="all"):
         """From dy = dL/dy of the last forward pass: adds dL/dparams to `grads` and returns dx = dL/dx.
 
-        `wrt` = "all", "input" (dx only: gradients stay as they are) or "params" (gradients only: returns None).
+        `wrt` = "all", "input" (dx only: gradients stay as they are), "params" (gradients only: returns None) or
+        "tangent" (as "input", and dy is held for `tangent`): gradients are added to where `wrt in ("all", "params")`.
         Begins with `... = self.kept(dy, wrt)`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward")
+
+    def tangent(self, z, c=None):
+        """J z + c b: what the last forward pass, its branches held fixed, makes of z where each bias is c_n b.
+
+        z (N, ...) like the last x, c (N,) a number a sample, or None for 0. With the dy held by the last
+        backward(dy, "tangent") it adds to the gradients
+
+            dW += sum_n dy_n z_n^T        db += sum_n c_n dy_n
+
+        which is d<dy, W z + c b>/d(W, b). In a network that is piecewise linear z = c x gives the gradient of
+        sum_n c_n <dy_n, y_n>, and c = 0 the derivative of the gradients along z: see `derivatives`. Begins with
+        `... = self.kept_for(z, c)`; a layer with parameters finds its dy by `self.cotangent()`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define tangent")
 
     def __call__(self, x):
         return self.forward(x)
@@ -64,22 +88,46 @@ class Layer(Network):
         if x is not None:
             self._check_input(x)
             vars(self)["_ops"] = kernels.of(x, self._theta, self._grad)
+            vars(self)["_input"] = type(x), x.shape, x.dtype
         return self._ops
 
     def keep(self, y, *values):
         """Keep what backward needs of the pass that made y; returns y."""
         # Past `__setattr__`, which would look for layers in it.
         vars(self)["_kept"] = type(y), y.shape, y.dtype, values[0] if len(values) == 1 else values
+        vars(self)["_cotangent"] = None
         return y
 
     def kept(self, dy, wrt="all"):
-        """What `keep` was given, one value or a tuple. Raises unless dy is like y, and `wrt` one of the three words."""
+        """What `keep` was given, one value or a tuple. Raises unless dy is like y, and `wrt` one of the words."""
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}: backward needs a forward pass first")
         kind, shape, dtype, values = self._kept
         if not (type(dy) is kind and dy.dtype == dtype and dy.shape == shape and wrt in WRT):
             self._check_gradient(dy, kind, shape, dtype, wrt)
+        if wrt == "tangent" and self.params:
+            vars(self)["_cotangent"] = dy
         return values
+
+    def kept_for(self, z, c=None):
+        """What `keep` was given, for `tangent`. Raises unless z is like the last x, and c None or a number a sample."""
+        name = type(self).__name__
+        if self._kept is None or self._input is None:
+            raise RuntimeError(f"{name}: tangent needs a forward pass first, one with self.ops(x)")
+        kind, shape, dtype = self._input
+        if not (type(z) is kind and z.dtype == dtype and z.shape == shape):
+            self._check_tangent(z, kind, shape, dtype)
+        if c is not None and not (type(c) is kind and c.ndim == 1 and len(c) in (1, *shape[:1])):
+            raise ValueError(f"{name}: c must be an array of one number a sample on the device of z, for an input of "
+                             f"shape {tuple(shape)}, got {getattr(c, 'shape', c)}")
+        return self._kept[3]
+
+    def cotangent(self):
+        """The dy that `tangent` needs."""
+        if self._cotangent is None:
+            raise RuntimeError(f'{type(self).__name__}: tangent needs backward(dy, "tangent") of the last forward pass '
+                               "first")
+        return self._cotangent
 
     def expect(self, fits, x, shape):
         """`ValueError` naming the layer, the shape that it takes and that of x, unless x `fits`."""
@@ -107,7 +155,7 @@ class Layer(Network):
     def _check_gradient(self, dy, kind, shape, dtype, wrt):
         name = type(self).__name__
         if wrt not in WRT:
-            raise ValueError(f'{name}: wrt must be "all", "input" or "params", not {wrt!r}')
+            raise ValueError(f'{name}: wrt must be "all", "input", "params" or "tangent", not {wrt!r}')
         if not backend.is_array(dy):
             raise TypeError(f"{name}: expected an array for dy, got {type(dy).__name__}")
         if dy.dtype.name not in backend.DTYPES or np.finfo(dy.dtype).dtype != np.finfo(dtype).dtype:
@@ -119,6 +167,15 @@ class Layer(Network):
         if dy.dtype.kind == "c" and dtype.kind != "c" and self._grad.dtype.kind != "c":
             raise TypeError(f"{name}: dy is complex, but the pass was real; make the passes on a twin(dtype="
                             f"{dy.dtype.name!r})")
+
+    def _check_tangent(self, z, kind, shape, dtype):
+        name, like = type(self).__name__, f"like the last input, {dtype} of shape {tuple(shape)}"
+        if not backend.is_array(z):
+            raise TypeError(f"{name}: expected a tangent {like}, got {type(z).__name__}")
+        if z.dtype != dtype or (backend.device_of(z) == "cpu") != issubclass(kind, np.ndarray | np.generic):
+            raise TypeError(f"{name}: expected a tangent {like}, got {z.dtype} on {backend.device_of(z)}")
+        if tuple(z.shape) != tuple(shape):
+            raise ValueError(f"{name}: expected a tangent {like}, got shape {tuple(z.shape)}")
 
     # -- in words --------------------------------------------------------------------------------------------
 

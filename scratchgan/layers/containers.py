@@ -6,8 +6,10 @@ from scratchgan.layers.base import WRT, Layer
 class Sequential(Layer):
     """y = f_n(... f_2(f_1(x))): the layers one after the other; backward goes through them in reverse.
 
-    State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
+    It is piecewise linear if its layers are. State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
     """
+
+    piecewise_linear = True
 
     def __init__(self, *layers):
         super().__init__()
@@ -20,14 +22,18 @@ class Sequential(Layer):
 
     def backward(self, dy, wrt="all"):
         if wrt not in WRT:
-            raise ValueError(f'{type(self).__name__}: wrt must be "all", "input" or "params", not {wrt!r}')
+            raise ValueError(f'{type(self).__name__}: wrt must be "all", "input", "params" or "tangent", not {wrt!r}')
         layers, last = list(self.layers.values()), 0
         while wrt == "params" and last < len(layers) - 1 and not layers[last].theta.size:
             last += 1  # below the first layer with parameters nothing needs a gradient
         for layer in reversed(layers[last:]):
-            first = layer is layers[last]
-            dy = layer.backward(dy, "params" if wrt == "params" and first else "input" if wrt == "input" else "all")
+            dy = layer.backward(dy, "all" if wrt == "params" and layer is not layers[last] else wrt)
         return None if wrt == "params" else dy
+
+    def tangent(self, z, c=None):
+        for layer in self.layers.values():
+            z = layer.tangent(z, c)
+        return z
 
     def append(self, layer):
         """Take one more layer in, at the end. Returns self."""

@@ -161,6 +161,14 @@ class _Convolution(Layer):
         if "bias" in self.params:
             self.accumulate("bias", self.ops().channel_sums(batched(dy)))       # db
 
+    def biased_tangent(self, y, z, c):
+        """y + c b, without N where z has none. Adds to db."""
+        if c is not None and "bias" in self.params:
+            c = c.reshape(-1, 1, 1, 1)
+            self.accumulate_bias(batched(self.cotangent()) * c)                 # db = sum_{n, i, j} c_n dy[n, o, i, j]
+            y += c * self.params["bias"].reshape(-1, 1, 1)                      # + c b
+        return y if z.ndim == 4 else y[0]
+
 
 class Conv2d(_Convolution):
     """y[n, o, i, j] = b[o] + sum_{c, r, q} W[o, c, r, q] x[n, c, s i + d r - p, s j + d q - p], x zero outside.
@@ -190,10 +198,15 @@ class Conv2d(_Convolution):
 
     def backward(self, dy, wrt="all"):
         x, convolution = self.kept(dy, wrt)
-        if wrt != "input":
+        if wrt in ("all", "params"):
             self.accumulate_by("weight", partial(convolution.weight_gradient, batched(x), batched(dy)))     # dW
             self.accumulate_bias(dy)                                                            # db
         return None if wrt == "params" else convolution.input_gradient(batched(dy)).reshape(x.shape)  # dx
+
+    def tangent(self, z, c=None):
+        (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)
+        self.accumulate_by("weight", partial(convolution.weight_gradient, images, dy))          # dW, with z for x
+        return self.biased_tangent(convolution.forward(images), z, c)
 
 
 class ConvTranspose2d(_Convolution):
@@ -232,10 +245,15 @@ class ConvTranspose2d(_Convolution):
 
     def backward(self, dy, wrt="all"):
         x, convolution = self.kept(dy, wrt)
-        if wrt != "input":
+        if wrt in ("all", "params"):
             self.accumulate_by("weight", partial(convolution.weight_gradient, batched(dy), batched(x)))     # dW
             self.accumulate_bias(dy)                                                            # db
         return None if wrt == "params" else convolution.forward(batched(dy)).reshape(x.shape)   # dx
+
+    def tangent(self, z, c=None):
+        (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)
+        self.accumulate_by("weight", partial(convolution.weight_gradient, dy, images))          # dW, with z for x
+        return self.biased_tangent(convolution.input_gradient(images), z, c)
 
 
 def batched(x):

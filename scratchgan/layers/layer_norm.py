@@ -64,7 +64,7 @@ class LayerNorm(Layer):
 
     def backward(self, dy, wrt="all"):
         (xhat, r), axes = self.kept(dy, wrt), len(self.normalized_shape)
-        if self.params and wrt != "input":
+        if self.params and wrt in ("all", "params"):
             samples = tuple(range(dy.ndim - axes))
             self.accumulate("weight", (dy * xhat).sum(axis=samples))    # dweight = sum dy xhat
             if "bias" in self.params:

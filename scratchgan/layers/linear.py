@@ -43,7 +43,7 @@ class Linear(Layer):
 
     def backward(self, dy, wrt="all"):
         x, dy = self.kept(dy, wrt), rows(dy)
-        if wrt != "input":
+        if wrt in ("all", "params"):
             self.accumulate_product("weight", dy.T, rows(x))                    # dW = dy^T x
             if "bias" in self.params:
                 ones = array_module(dy).ones(len(dy), dy.dtype)
@@ -51,6 +51,16 @@ class Linear(Layer):
         if wrt == "params":
             return None
         return self.ops().gemm(dy, self.params["weight"]).reshape(x.shape)      # dx = dy W
+
+    def tangent(self, z, c=None):
+        self.kept_for(z, c)
+        dy, y = rows(self.cotangent()), self.ops().gemm(rows(z), self.params["weight"].T)   # z W^T
+        self.accumulate_product("weight", dy.T, rows(z))                                    # dW = dy^T z
+        if c is not None and "bias" in self.params:
+            c = array_module(c).repeat(c, len(dy) // max(len(c), 1))                        # for each row
+            self.accumulate_product("bias", dy.T, c)                                        # db = sum_n c_n dy_n
+            y += c[:, None] * self.params["bias"]                                           # + c b
+        return y.reshape(*z.shape[:-1], self.out_features)
 
 
 def rows(x):

@@ -24,6 +24,7 @@ class Maxout(Layer):
         self.linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
 
     def forward(self, x):
+        self.ops(x)
         z = self.linear.forward(x)                                      # x W^T + b
         z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
         xp = array_module(z)
@@ -35,6 +36,10 @@ class Maxout(Layer):
         won = self.kept(dy, wrt)
         dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))  # the winner gets dy
         return self.linear.backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
+
+    def tangent(self, z, c=None):
+        won, y = self.kept_for(z, c), self.linear.tangent(z, c)
+        return (y.reshape(won.shape) * won).sum(axis=-1)                # of the piece that won
 
     def __repr__(self):
         return f"Maxout({self.in_features}, {self.out_features}, {self.num_pieces})"

@@ -26,6 +26,13 @@ class Network(Parameters):
         self.training, self.is_twin = True, False
         self._draw = [0, f"{self._number}.", 0, 0]  # seed, key, step, pass: where random layers draw
 
+    # -- what it is made of ----------------------------------------------------------------------------------
+
+    @property
+    def is_piecewise_linear(self):
+        """Whether all layers are `piecewise_linear`, so that `tangent` gives second-order gradients, and exactly."""
+        return all(layer.piecewise_linear for _, layer in self.named_layers())
+
     # -- device, dtype, mode ---------------------------------------------------------------------------------
 
     @property
@@ -59,7 +66,7 @@ class Network(Parameters):
             for name, value in layer.buffers.items():
                 if backend.is_array(value):
                     layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
-            layer._kept = None
+            layer._kept = layer._cotangent = None
         return self
 
     def train(self, mode=True):
@@ -101,7 +108,7 @@ class Network(Parameters):
         for name, value in vars(self).items():
             own = name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set))
             vars(shell)[name] = dict(value) if name in TABLES else copy.deepcopy(value, memo) if own else value
-        shell._tree, shell._kept, shell._owned = None, None, False
+        shell._tree, shell._kept, shell._cotangent, shell._owned = None, None, None, False
         vars(shell).pop("batches", None)
         vars(shell)["layers"] = {name: memo.get(id(child)) or child._shell(memo)
                                  for name, child in self.layers.items()}
@@ -136,11 +143,12 @@ class Network(Parameters):
 
     def __getstate__(self):
         """What pickle takes: no pass is under way in what it gives back, and gradients are zero."""
-        left_out = ("params", "_grads", "_grad", "_kept", "_ops", "_tree")
+        left_out = ("params", "_grads", "_grad", "_kept", "_ops", "_input", "_cotangent", "_tree")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state):
-        vars(self).update(state, params={}, _grads={}, _kept=None, _ops=None, _tree=None, _owned=False)
+        vars(self).update(state, params={}, _grads={}, _kept=None, _ops=None, _input=None, _cotangent=None, _tree=None,
+                          _owned=False)
         for child in self.layers.values():
             child._owned = True
         self._bind(self._theta, backend.zeros_like(self._theta))
@@ -179,5 +187,6 @@ class Network(Parameters):
                         table[key] = values[prefix + key].item()  # a buffer that is a plain number
 
 
-PASSING = ("layers", "_theta", "_grad", "_kept", "_tree")      # what `_shell` sees to itself, or others after it
+# What `_shell` sees to itself, or others after it.
+PASSING = ("layers", "_theta", "_grad", "_kept", "_cotangent", "_tree")
 TABLES = ("params", "buffers", "_grads", "_initializers", "_storage")  # name -> what a copy shares, at first

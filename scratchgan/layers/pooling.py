@@ -93,6 +93,16 @@ def max_pool_grad(dy, winner, window):
     return dx
 
 
+@kernels.formula
+def max_pool_tangent(z, winner, window):
+    """y[i, j] = z[tap of i, j] of the tap that won."""
+    y = images_like(z, window.y_size)
+    y.fill(0)
+    for tap, (seen, by) in enumerate(window.taps(), 1):
+        y[by] += z[seen] * (winner[by] == tap)
+    return y
+
+
 class _Pooling(Layer):
     """What the two poolings share: window and sizes. x (N, C, H, W) or (C, H, W); y (..., H', W'),
 
@@ -151,6 +161,9 @@ class AvgPool2d(_Pooling):
         window, n = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().average_pool_grad(dy, window, n)
 
+    def tangent(self, z, c=None):
+        return self.ops().average_pool(z, *self.kept_for(z, c))
+
     def divisor(self, window, x):
         """n: one number, or (H', W') where windows reach over an edge."""
         if self.divisor_override is not None:
@@ -183,6 +196,9 @@ class MaxPool2d(_Pooling):
     def backward(self, dy, wrt="all"):
         winner, window = self.kept(dy, wrt)
         return None if wrt == "params" else self.ops().max_pool_grad(dy, winner, window)
+
+    def tangent(self, z, c=None):
+        return self.ops().max_pool_tangent(z, *self.kept_for(z, c))
 
 
 class Upsample(Layer):
@@ -235,14 +251,13 @@ class Upsample(Layer):
         return self.each(axes) if self.size is None else (None,) * axes
 
     def forward(self, x):
-        ops, shape, y = self.ops(x), self.output_shape(x.shape), x
+        self.ops(x)
+        shape = self.output_shape(x.shape)
         changes = []                                        # (axis, its old and its new size, s(i) by pieces)
         for axis, scale in enumerate(self.scales(x.ndim - 2), 2):
             if x.shape[axis] != shape[axis]:
                 changes.append((axis, x.shape[axis], shape[axis], _copies(x.shape[axis], shape[axis], scale)))
-        for change in changes:                              # each value again and again
-            y = ops.repeat(y, *change)
-        return self.keep(y if changes else x.copy(order="K"), changes)
+        return self.keep(self.repeated(x, changes), changes)
 
     def backward(self, dy, wrt="all"):
         changes = self.kept(dy, wrt)
@@ -252,6 +267,15 @@ class Upsample(Layer):
         for change in reversed(changes):                    # the gradients of all copies of a value, added up
             dx = self.ops().repeat_grad(dx, *change)
         return dx if changes else dy.copy(order="K")
+
+    def tangent(self, z, c=None):
+        return self.repeated(z, self.kept_for(z, c))
+
+    def repeated(self, x, changes):
+        y = x
+        for change in changes:                              # each value again and again
+            y = self.ops().repeat(y, *change)
+        return y if changes else x.copy(order="K")
 
 
 @kernels.formula

@@ -29,6 +29,9 @@ class Dropout(Layer):
         mask = self.kept(dy, wrt)
         return None if wrt == "params" else dy * mask
 
+    def tangent(self, z, c=None):
+        return z * self.kept_for(z, c)
+
     def next_mask(self, x):
         (seed, key, step, count), dtype = self._draw, x.real.dtype
         self._draw[3] += 1

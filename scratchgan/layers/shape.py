@@ -24,6 +24,10 @@ class _Reshaping(Layer):
         x_shape = self.kept(dy, wrt)
         return None if wrt == "params" else dy.reshape(x_shape)
 
+    def tangent(self, z, c=None):
+        self.kept_for(z, c)
+        return z.reshape(self.output_shape(z.shape))
+
 
 class Flatten(_Reshaping):
     """Join the dimensions start_dim .. end_dim into one: (N, C, H, W) becomes (N, C H W) by default."""

@@ -67,6 +67,8 @@ def _unpickled(kind):
 class _SpectralNorm(Layer):
     """Comes before the layer's own class, which finds V where it looks for its weight."""
 
+    piecewise_linear, tangent = False, Layer.tangent  # V depends on W otherwise than linearly
+
     def __reduce__(self):
         return _unpickled, (type(self).__mro__[2],), self.__getstate__()
 
@@ -90,7 +92,7 @@ class _SpectralNorm(Layer):
         dweight = empty_along(weight.shape, self._grad.dtype, memory_order(weight), array_module(weight))
         with self.weight_is(weight, dweight):
             dx = super().backward(dy, wrt)                                          # and dV
-        if wrt != "input":
+        if wrt in ("all", "params"):
             xp = array_module(u)
             moved = xp.moveaxis(weight, self.dim, 0)
             uv = xp.moveaxis(xp.outer(u, v).reshape(moved.shape), 0, self.dim)

@@ -99,7 +99,7 @@ def test_wrong_wrt_and_backward_before_forward():
     with pytest.raises(RuntimeError, match="Linear: backward needs a forward pass first"):
         layer.backward(np.zeros((2, 3), np.float32))
     layer.forward(np.zeros((2, 4), np.float32))
-    with pytest.raises(ValueError, match='Linear: wrt must be "all", "input" or "params", not \'x\''):
+    with pytest.raises(ValueError, match='Linear: wrt must be "all", "input", "params" or "tangent", not \'x\''):
         layer.backward(np.zeros((2, 3), np.float32), "x")
 
 

@@ -59,8 +59,9 @@ def gradient_derivative(network, x, dy, v, wrt="params", twin=None):
 
     So the gradient of a penalty P(dL/dx) with respect to theta is `gradient_derivative(network, x, dy, v)` with
     v = dP / d(dL/dx) held fixed. `dy` is an array of y's shape, or a function y -> dL/dy (analytic, like the
-    objectives), whose dependence on x then counts too. Of a tuple of inputs x, v moves the first. The network's own gradients, caches and buffers stay as
-    they are. Random layers draw the network's next mask: `set_step` before tells which.
+    objectives), whose dependence on x then counts too. Of a tuple of inputs x, v moves the first. The network's own
+    gradients, caches and buffers stay as they are. Random layers draw the network's next mask: `set_step` before tells
+    which.
 
     `twin`: a complex twin of the network to use again, instead of a new one.
     """

@@ -15,6 +15,14 @@ def value(schedule, step):
     return schedule(step) if callable(schedule) else schedule
 
 
+def in_words(schedule):
+    """"0.1", "from 1 to 0.1"."""
+    if not callable(schedule):
+        return f"{schedule:g}"
+    last = schedule(2**62)
+    return f"from {schedule(0):g}" + (f" to {last:g}" if math.isfinite(last) else "")
+
+
 def check(what, schedule, below=math.inf):
     """`ValueError` unless a number, or what a schedule begins with, is finite, at least 0 and below a bound."""
     first = value(schedule, 0)

@@ -100,8 +100,8 @@ class PullAway(GeneratorPenalty):
 
     def check(self, D):
         if not isinstance(D, AutoencoderEnergy):
-            raise ValueError("PullAway: the pull-away term needs a discriminator with an encoder: an AutoencoderEnergy, "
-                             "as in the recipe ebgan")
+            raise ValueError("PullAway: the pull-away term needs a discriminator with an encoder: an "
+                             "AutoencoderEnergy, as in the recipe ebgan")
 
     def gradient_of_seen(self, D, joint):
         codes = D.codes.reshape(len(D.codes), -1)

@@ -102,14 +102,12 @@ class OnGradient(Penalty):
         ones = xp.full_like(s, len(x) / s.size)  # D(x_n) is the mean of its scores, where there are several
         g = passes.of_samples(twin.backward(ones, "tangent" if tangents else "input"))
         P, v = slope(g)
-        if D.theta.dtype.kind == "c":
-            return P  # a check asks for the value at complex parameters
         grad = D.grad
-        if tangents:
+        if is_real(D) and tangents:
             twin.zero_grad()
             twin.tangent(passes.given(v, labels), None)
             grad += twin.grad
-        else:
+        elif is_real(D):
             grad += gradient_derivative(D, passes.given(x, labels), ones, v, twin=self.drawn(D.twin(complex_of(x))))
         return P
 
@@ -172,8 +170,9 @@ class ZeroCentred(OnGradient):
         kind, (r1, r2) = s.real.dtype.type, self.weights()
         weight = xp.full(2 * n, kind(r1 / n))
         weight[n:] = kind(r2 / n)
-        c, each = c.reshape(2 * n), (2 * n, *(1,) * (x.ndim - 1))
-        D.tangent(passes.given(c.reshape(each) * x + weight.reshape(each) * g, pairs), c)
+        if is_real(D):
+            c, each = c.reshape(2 * n), (2 * n, *(1,) * (x.ndim - 1))
+            D.tangent(passes.given(c.reshape(each) * x + weight.reshape(each) * g, pairs), c)
         P = ((g * g).reshape(2 * n, -1).sum(axis=1) * weight).sum() / 2
         return of_both, P
 
@@ -181,7 +180,7 @@ class ZeroCentred(OnGradient):
         return super().about(D) + (", with the loss" if self.shares_passes(D) else "")
 
     def __repr__(self):
-        return f"ZeroCentred({schedules.in_words(self.r1)}, {schedules.in_words(self.r2)})"
+        return f"ZeroCentred(r1={schedules.in_words(self.r1)}, r2={schedules.in_words(self.r2)})"
 
 
 def squares(g, weight):
@@ -224,6 +223,11 @@ class GradientPenalty(OnGradient):
 
     def __repr__(self):
         return f"GradientPenalty({self.weight})"
+
+
+def is_real(D):
+    """Of a D with complex parameters a check asks for values only."""
+    return D.theta.dtype.kind != "c"
 
 
 def complex_of(x):

@@ -42,8 +42,9 @@ class Unrolled:
     def check(self, game):
         """`ValueError` where the parts of a game do not go with it."""
         plain = type(game.optimizer_d) is SGD and not game.optimizer_d.schedules["momentum"]
-        if game.optimizer_d.weight_decay or not self.lr and not (plain or type(game.optimizer_d) is Adam):
-            raise ValueError("Unrolled: D looks ahead by Adam or plain SGD, without weight decay: give unroll_lr, a rate of plain SGD")
+        if game.optimizer_d.weight_decay or (not self.lr and not (plain or type(game.optimizer_d) is Adam)):
+            raise ValueError("Unrolled: D looks ahead by Adam or plain SGD, without weight decay: give unroll_lr, a "
+                             "rate of plain SGD")
         if game.penalties:
             raise ValueError(f"Unrolled: D's penalties ({game.penalties[0]!r}) are not looked ahead at: leave them out")
         if any(part.needs_codes for part in game.penalties_g):

@@ -1,6 +1,7 @@
 """The parts that a game is made of, and how settings make them."""
 
 import copy
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -327,7 +328,7 @@ def test_each_setting_of_a_part_reaches_it(kind):
 
     def numbers(values):
         part = kind.of(chosen(schedule="linear", decay_steps=10, **values), G)
-        values = {name: value(10) if callable(value) else value for name, value in vars(part).items()}
+        values = {name: value(10) if isinstance(value, partial) else value for name, value in vars(part).items()}
         return {name: value for name, value in values.items() if isinstance(value, int | float | str)}
     for setting in kind.SETTINGS:
         if first[setting.name] != second[setting.name]:

@@ -70,7 +70,7 @@ def test_a_look_is_a_step_of_the_optimizer():
 
 
 def test_what_does_not_go_with_it_is_refused():
-    with pytest.raises(ValueError, match="D's penalties .* are not looked ahead at: leave them out"):
+    with pytest.raises(ValueError, match=r"D's penalties .* are not looked ahead at: leave them out"):
         make(unrolled=Unrolled(2), penalties=(WeightDecay(0.1),))
     with pytest.raises(ValueError, match="steps must be a whole number, 1 or more"):
         Unrolled(0)

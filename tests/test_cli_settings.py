@@ -24,6 +24,17 @@ def test_settings_of_a_recipe_are_options():
         assert training.RunFolder.open(flag[2:]).config["settings"]["joint_batch"] is value
 
 
+def test_rates_decay_when_asked_to():
+    options = "--schedule cosine --lr-final 0.1 --widths-g 8 --widths-d 8 --data digits --steps 3 --quiet"
+    assert main(["train", "mlp", *options.split()]) == 0
+    settings = training.RunFolder.open("runs/mlp", lock=False).config["settings"]
+    assert (settings["schedule"], settings["lr_final"], settings["decay_steps"]) == ("cosine", 0.1, 3)
+    assert main(["train", "--resume", "runs/mlp", "--steps", "5", "--quiet"]) == 0
+    game = scratchgan.load("runs/mlp")
+    assert game.record["settings"]["decay_steps"] == 3 and game.optimizer_g.steps == 5
+    assert {optimizer.lr for optimizer in game.optimizers.values()} == {3e-4 * 0.1}
+
+
 def test_help_of_a_recipe_shows_its_settings(capsys):
     general, *others = (" ".join(call(capsys, *arguments, "--help").split()) for arguments in (
         ["train"], ["train", "mlp"], ["train", "dcgan28"], ["profile", "mlp"]))
@@ -64,8 +75,9 @@ def test_recipes_describes_one(capsys, name):
     assert lines[:2] == [f"{name}: {recipe.summary}", f"source: {recipe.source}"]
     assert "generator output parameters" in lines and any(line.startswith("objective: ") for line in lines)
     assert sum(line.startswith("optimizer of ") and "Adam(lr=" in line for line in lines) == 2
-    schedule = f"schedule: {recipe.epochs} epochs, at least {recipe.min_steps:,} steps; batches of {recipe.batch_size} "
-    assert any(line.startswith(schedule) for line in lines)
+    length = f"{recipe.epochs} epochs, at least {recipe.min_steps:,} steps"
+    length = f"{recipe.steps:,} steps" if recipe.steps else length
+    assert any(line.startswith(f"schedule: {length}; batches of {recipe.batch_size} ") for line in lines)
     for setting in recipe.settings:
         assert any(line.startswith(f"{setting.option} ") and setting.help in line for line in lines)
     system = recipe.build()

@@ -304,7 +304,7 @@ def test_onnx_is_of_the_network_that_makes_the_samples():
 
 def test_onnx_needs_a_system_with_a_generator():
     onnxruntime()
-    with pytest.raises(UserError, match="System makes no samples of noise: there is no generator to export"):
+    with pytest.raises(UserError, match="System makes no samples of noise: there is no network to export"):
         onnx_model(System())
     with pytest.raises(TypeError, match="expected a System, such as a Game, got Sequential"):
         onnx_model(Sequential(Linear(2, 3)))

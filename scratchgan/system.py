@@ -12,15 +12,17 @@ GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images,
 
 
 class Metrics(Mapping):
-    """Numbers of one step, read-only. A value is computed (and waited for) when it is first read."""
+    """Numbers of one step, read-only: floats, 0-d arrays, or functions that give these. A value is computed (and waited
+    for) when it is first read."""
 
     def __init__(self, values=(), **more):
         self._values = {**dict(values), **more}
 
     def __getitem__(self, name):
-        if callable(self._values[name]):
-            self._values[name] = float(self._values[name]())
-        return self._values[name]
+        value = self._values[name]
+        if not isinstance(value, float):
+            value = self._values[name] = float(value() if callable(value) else value)
+        return value
 
     def __iter__(self):
         return iter(self._values)

@@ -36,7 +36,7 @@ class VAE(Sampling):
         dmu     = dz + mu                                                as dz/dmu = 1
         dlogvar = 1/2 (dz eps exp(logvar / 2) + exp(logvar) - 1)         as dz/dlogvar = 1/2 exp(logvar / 2) eps
 
-    and (dmu, dlogvar) goes back through the encoder.
+    and (dmu, dlogvar) goes back through the encoder. eps of a step is a function of (seed, step, index of the image).
     """
 
     value_range = (0, 1)
@@ -73,10 +73,13 @@ class VAE(Sampling):
         x = self.prepared(batch)
         n, xp, bce = len(x), backend.array_module(x), BCEWithLogitsLoss(reduction="sum")
         mu, logvar = self.halves(self.encoder.forward(x))
-        sigma = xp.exp(logvar / 2)
+        sigma = xp.exp(logvar / 2)                                                  # sigma^2 = exp(logvar)
         eps = self.latent.draw(n, self.seed, "noise", self.steps, dtype=x.dtype, device=self.device)
         z = mu + sigma * eps
         a = self.decoder.forward(self.latent.as_input(z))
+        if a.size != x.size:
+            raise ValueError(f"VAE: the decoder must give a logit for each value of {n} samples {self.sample_shape}, "
+                             f"not {tuple(a.shape)}")
         reconstruction = bce(a, x.reshape(a.shape)) / n
         kl = (mu * mu + sigma * sigma - 1 - logvar).sum() / (2 * n)
 

@@ -248,3 +248,6 @@ def test_parts_that_do_not_fit_are_refused():
             parts(**other)
     with pytest.raises(ValueError, match=r"the encoder must give \(N, 8\), .* of 4 numbers, not \(2, 6\)"):
         parts(latent=Latent(4)).step(x)
+    small = Sequential(Linear(3, 15))
+    with pytest.raises(ValueError, match=r"the decoder must give a logit for each value of 2 samples \(1, 4, 4\)"):
+        parts(decoder=small, optimizer_d=Adam(small)).step(x)

@@ -1,9 +1,9 @@
-"""Writes a generator as an ONNX file, so that other programs can make its images: a few nodes for each layer.
+"""Writes the network that makes samples as an ONNX file, for other programs: a few nodes for each layer.
 
     scratchgan.export.save_onnx(scratchgan.load("runs/mlp"), "generator.onnx")
 
 The model takes "z" (N, z_dim), float32, for any N, and gives "images" (N, C, H, W), or whatever the samples are, in
-the system's value range, as `Game.generate` does. Weights keep the names that they have in the state dict. Needs the
+the system's value range, as `system.generate` does. Weights keep the names that they have in the state dict. Needs the
 package `onnx`, nothing else here does.
 """
 
@@ -42,25 +42,26 @@ def require_onnx():
 
 
 def onnx_model(system):
-    """The generator in eval mode as an `onnx.ModelProto`, checked."""
+    """The sampler in eval mode as an `onnx.ModelProto`, checked."""
     if not isinstance(system, System):
         raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
     if system.sampler is None or system.latent is None:
-        raise UserError(f"{type(system).__name__} makes no samples of noise: there is no generator to export.")
+        raise UserError(f"{type(system).__name__} makes no samples of noise: there is no network to export.")
     if system.classes:
-        raise UserError("A generator that takes labels beside z cannot be written as ONNX.")
+        raise UserError("A network that takes labels beside z cannot be written as ONNX.")
     onnx = require_onnx()
-    generator = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
+    sampler = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
     graph = Graph(onnx)
     z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them
     x = system.latent.as_input(z)
-    name, y = graph.add_layer(generator, "", graph.reshaped(Z, z.shape, x.shape), x)
+    name, y = graph.add_layer(sampler, "", graph.reshaped(Z, z.shape, x.shape), x)
     name = graph.reshaped(name, y.shape, (2, *system.sample_shape))
     if system.value_range is None:
         graph.add("Identity", name, output=IMAGES)
     else:
         graph.add("Clip", name, *map(graph.array, map(float, system.value_range)), output=IMAGES)
-    return graph.model({Z: (BATCH, system.latent.z_dim)}, {IMAGES: (BATCH, *system.sample_shape)}, about(system))
+    return graph.model(system.sampler_name or "sampler", {Z: (BATCH, system.latent.z_dim)},
+                       {IMAGES: (BATCH, *system.sample_shape)}, about(system))
 
 
 def about(system):
@@ -104,7 +105,7 @@ class Graph:
                 name, x = self.add_layer(child, f"{key}{index}.", name, x)
             return name, x
         if kind is None:
-            raise UserError(f"The layer {key.rstrip('.') or 'that is the generator'}, {layer!r}, cannot be written as "
+            raise UserError(f"The layer {key.rstrip('.') or 'that is the sampler'}, {layer!r}, cannot be written as "
                             f"ONNX, which is possible for {', '.join(NODES)}, Sequential, and what derives from them "
                             "without a forward of its own.")
         y = layer.forward(x)
@@ -113,12 +114,12 @@ class Graph:
                             "told how to follow.")
         return NODES[kind](self, At(layer, key, x.shape, y.shape), name), y
 
-    def model(self, inputs, outputs, properties):
+    def model(self, name, inputs, outputs, properties):
         import scratchgan
         helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
         ends = [[helper.make_tensor_value_info(name, kind, shape) for name, shape in each.items()]
                 for each in (inputs, outputs)]
-        graph = helper.make_graph(self.nodes, "generator", *ends, initializer=list(self.arrays.values()))
+        graph = helper.make_graph(self.nodes, name, *ends, initializer=list(self.arrays.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                   producer_name="scratchgan", producer_version=scratchgan.__version__)
         helper.set_model_props(model, properties)

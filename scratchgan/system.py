@@ -12,15 +12,17 @@ GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images,
 
 
 class Metrics(Mapping):
-    """Numbers of one step, read-only. A value is computed (and waited for) when it is first read."""
+    """Numbers of one step, read-only: floats, 0-d arrays, or functions that give these. A value is computed (and waited
+    for) when it is first read."""
 
     def __init__(self, values=(), **more):
         self._values = {**dict(values), **more}
 
     def __getitem__(self, name):
-        if callable(self._values[name]):
-            self._values[name] = float(self._values[name]())
-        return self._values[name]
+        value = self._values[name]
+        if not isinstance(value, float):
+            value = self._values[name] = float(value() if callable(value) else value)
+        return value
 
     def __iter__(self):
         return iter(self._values)
@@ -92,13 +94,14 @@ class System:
     classes        how many classes the labels of its examples name; 0: it takes none
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
+    sampler_name   what people call that network: "generator", "decoder"
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
     """
 
     networks = optimizers = None
     steps = seed = classes = 0
-    record = sampler = latent = None
+    record = sampler = latent = sampler_name = None
     sample_shape = None
     value_range = (-1, 1)
     panels = ()
@@ -123,6 +126,20 @@ class System:
         """One training step on a batch (N, *sample_shape), which training gives as floats in the value range on the
         device of the networks; returns `Metrics`, which may omit names at some steps."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def gradient(self, batch, labels=None):
+        """Of a system with one loss: sets every network's grad to d loss / d theta for a batch as `step` takes it, and
+        returns a dict of metrics, "loss" among them. `gradcheck.check_system` compares the two."""
+        raise NotImplementedError(f"{type(self).__name__} does not define gradient")
+
+    def update(self, name):
+        """One step of the optimizer of this name along its network's gradient, the mean over all ranks."""
+        optimizer = self.optimizers[name]
+        own = optimizer.network.grad
+        gradient = self.reduce(own)
+        if gradient is not own:
+            own[...] = gradient
+        optimizer.step()
 
     def sample(self, n, seed=0, labels=None):
         """n samples (n, *sample_shape), float32, in the value range, on the host. Leaves the system as it is."""

@@ -93,7 +93,7 @@ def assert_same_images(system, model, sizes=(1, 5)):
     assert (images.name, images.shape) == ("images", ["N", *system.sample_shape])
     for n in sizes:
         noise = np.random.default_rng(n).standard_normal((n, system.latent.z_dim)).astype(np.float32)
-        expected = system.generate(noise.astype(system.generator.dtype))
+        expected = system.generate(noise.astype(system.sampler.dtype))
         (made,) = session.run(["images"], {"z": noise})
         assert made.shape == expected.shape and made.dtype == np.float32
         assert not n or np.abs(expected).max() > 1e-3
@@ -304,7 +304,7 @@ def test_onnx_is_of_the_network_that_makes_the_samples():
 
 def test_onnx_needs_a_system_with_a_generator():
     onnxruntime()
-    with pytest.raises(UserError, match="System makes no samples of noise: there is no generator to export"):
+    with pytest.raises(UserError, match="System makes no samples of noise: there is no network to export"):
         onnx_model(System())
     with pytest.raises(TypeError, match="expected a System, such as a Game, got Sequential"):
         onnx_model(Sequential(Linear(2, 3)))
@@ -352,6 +352,14 @@ def test_onnx_of_dcgan(name, channels):
     onnxruntime()
     system = practised(scratchgan.recipes.get(name).build(seed=1, channels=channels), 10)
     assert_same_images(system, onnx_model(system).SerializeToString(), (3,))
+
+
+def test_onnx_of_a_vae_is_its_decoder_under_that_name(capsys):
+    onnxruntime()
+    assert main(["train", "vae", *RUN[1:], "--steps", "2", "--out", "vae", "--widths", "5"]) == 0
+    assert main(["export", "vae"]) == 0
+    assert capsys.readouterr().out.startswith("wrote the decoder of step 2, z (N, 20) to images (N, 1, 28, 28), to vae")
+    assert_same_images(scratchgan.load("vae"), "vae/decoder.onnx", (3,))
 
 
 def test_onnx_has_no_statistics_of_a_batch():

@@ -30,6 +30,7 @@ from scratchgan.layers import (
 )
 from scratchgan.losses import Loss, MSELoss
 from scratchgan.optimizers import SGD, Adam
+from scratchgan.system import Metrics, System
 
 
 def check(make, shape):
@@ -471,6 +472,45 @@ def test_gradients_that_a_game_of_ones_own_gets_wrong_are_named():
     assert gradcheck.check_game(of_kind(ReachesG), REAL).wrong[0] == "discriminator"
     wrong = gradcheck.check_game(of_kind(ForgetsAPenalty), REAL).wrong
     assert wrong and all(name.startswith("discriminator.") for name in wrong)
+
+
+class Autoencoder(System):
+    """One loss over two networks, kept in a dict; one of them is not trained."""
+
+    sample_shape = (6,)
+
+    def __init__(self, factor=1.0):
+        self.networks = {"encoder": Sequential(Linear(6, 40), Dropout(0.5), Linear(40, 3)).initialize(0, "encoder"),
+                         "decoder": Sequential(Linear(3, 6), Tanh()).initialize(0, "decoder"),
+                         "apart": Linear(2, 2)}
+        self.optimizers = {"both ways": SGD(self.networks["encoder"], 0.1), "back": Adam(self.networks["decoder"])}
+        self.factor = factor
+
+    def step(self, batch, labels=None):
+        self.draw_from(self.steps)
+        metrics = self.gradient(batch)
+        for name in self.optimizers:
+            self.update(name)
+        self.steps += 1
+        return Metrics(metrics)
+
+    def gradient(self, batch, labels=None):
+        encoder, decoder, _ = self.networks.values()
+        x, loss = batch.astype(encoder.dtype), MSELoss()
+        value = loss(decoder(encoder(x)), x)
+        encoder.zero_grad(), decoder.zero_grad()
+        encoder.backward(self.factor * decoder.backward(loss.backward()), "params")
+        return {"loss": value}
+
+
+def test_a_system_with_one_loss():
+    batch, right = REAL.reshape(4, 6), Autoencoder()
+    report = gradcheck.check_system(right, batch, name="mine").raise_if_failed()
+    assert report.worst("complex step") <= 1e-12 and report.name == "mine" and right.steps == 0
+    assert {row.tensor.partition(".")[0] for row in report.rows} == {"encoder", "decoder"}
+    wrong = gradcheck.check_system(Autoencoder(1.0001), batch).wrong
+    assert wrong == [f"encoder.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+    assert gradcheck.check_system(game(), REAL).wrong == ["the pass"]  # a game has two losses
 
 
 # -- zero up to rounding -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`scratchgan export`: a generator for other programs."""
+"""`scratchgan export`: what makes samples, for other programs."""
 
 from scratchgan.cli.options import path
 from scratchgan.cli.sampling import check_target, run_of
@@ -14,14 +14,17 @@ examples:
 
 def add(commands):
     parser = commands.add_parser("export", help="write the generator for other programs: scratchgan export runs/mlp",
-                                 description="Write the generator of a run as an ONNX model, from z (N, z_dim) to "
-                                             "images (N, C, H, W) in [-1, 1]. Needs: pip install \"scratchgan[onnx]\".",
+                                 description="Write the network of a run that makes samples, such as its generator, as "
+                                             "an ONNX model, from z (N, z_dim) to images (N, C, H, W) in the value "
+                                             "range of the system, [-1, 1] of a GAN. Needs: pip install "
+                                             "\"scratchgan[onnx]\".",
                                  epilog=EXAMPLES)
     parser.set_defaults(run=export)
     parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run, or one of its checkpoints")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="of the file (default: onnx)")
     parser.add_argument("--out", metavar="FILE", type=path,
-                        help="NAME.onnx, whose place it takes (default: RUN/generator.onnx)")
+                        help="NAME.onnx, whose place it takes (default: RUN/generator.onnx, or as the "
+                             "network is called)")
 
 
 def export(options):
@@ -34,7 +37,9 @@ def export(options):
     check_target(out, ".onnx")
     require_onnx()
     system = training.load(options.folder)
+    if not options.out and system.sampler_name:
+        out = run / f"{system.sampler_name}.onnx"
     save_onnx(system, out)
-    shape = ", ".join(map(str, system.sample_shape))
-    z_dim = system.latent.z_dim
-    print(f"wrote the generator of step {system.steps:,}, z (N, {z_dim}) to images (N, {shape}), to {out}")
+    shape, z_dim = ", ".join(map(str, system.sample_shape)), system.latent.z_dim
+    print(f"wrote the {system.sampler_name or 'sampler'} of step {system.steps:,}, z (N, {z_dim}) to images "
+          f"(N, {shape}), to {out}")

@@ -56,23 +56,23 @@ def check_game(game):
         game.unrolled.check(game)
 
 
-def check_batch(game, batch):
+def check_batch(system, batch):
     """Unless the batch is N samples in the value range, floats in it or bytes to be scaled to it. The values are looked
     at on the host only, where it costs nothing to speak of."""
-    shape, values = game.sample_shape, game.value_range
+    name, shape, values = f"{type(system).__name__}.step", system.sample_shape, system.value_range
     if not backend.is_array(batch) or (batch.dtype != np.uint8 and batch.dtype.kind != "f"):
         got = batch.dtype if backend.is_array(batch) else type(batch).__name__
-        raise TypeError(f"Game.step: expected an array of floats{in_words(values)} or of uint8, got {got}")
+        raise TypeError(f"{name}: expected an array of floats{in_words(values)} or of uint8, got {got}")
     if tuple(batch.shape[1:]) != shape or not len(batch):
-        raise ValueError(f"Game.step: expected a batch of shape (N, {', '.join(map(str, shape))}), "
+        raise ValueError(f"{name}: expected a batch of shape (N, {', '.join(map(str, shape))}), "
                          f"got {tuple(batch.shape)}")
     if values is None:
         if batch.dtype == np.uint8:
-            raise TypeError("Game.step: the game has no value range that uint8 could be scaled to, expected floats")
+            raise TypeError(f"{name}: there is no value range that uint8 could be scaled to, expected floats")
     elif batch.dtype != np.uint8 and backend.device_of(batch) == "cpu":
         low, high, slack = float(batch.min()), float(batch.max()), SLACK * (values[1] - values[0])
         if not (low >= values[0] - slack and high <= values[1] + slack):  # also where a value is not a number
-            raise ValueError(f"Game.step: expected values{in_words(values)}, got values from {low:g} to {high:g}: "
+            raise ValueError(f"{name}: expected values{in_words(values)}, got values from {low:g} to {high:g}: "
                              "scale the batch, or give uint8")
 
 

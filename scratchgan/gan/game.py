@@ -152,13 +152,9 @@ class Game(ShownGame):
 
     def update(self, player):
         """One step of the player's optimizer, along the mean gradient of all ranks, and what follows it."""
-        network, optimizer = self.networks[player], self.optimizers[player]
-        gradient = self.reduce(network.grad)
-        if gradient is not network.grad:
-            network.grad[...] = gradient
-        optimizer.step()
+        super().update(player)
         for part in self.updates[player]:
-            part.after(network, self.steps + 1, 1 if player == "discriminator" else self.n_critic)
+            part.after(self.networks[player], self.steps + 1, 1 if player == "discriminator" else self.n_critic)
 
     def prepared(self, batch, labels=None):
         """The batch on the networks' device, in their dtype and range; its labels, None unless they take some."""

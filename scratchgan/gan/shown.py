@@ -1,27 +1,19 @@
-"""What a run shows and says of a game: samples, charts, warnings."""
+"""What a run shows and says of a game: charts, warnings."""
 
-import math
-
-import numpy as np
-
-from scratchgan import backend
-from scratchgan.gan import passes
-from scratchgan.gan.checks import checked_labels
-from scratchgan.gan.latent import whole
-from scratchgan.system import Panel, System
+from scratchgan.gan.sampling import Sampling
+from scratchgan.system import Panel
 
 SURE = 0.98       # D tells real from fake: its mean probability for the real above this, for fakes below 1 - this
 VANISHED = 0.05   # times the largest norm of G's gradient so far: below, G learns no more
 ALIKE = 0.05      # samples with less than this share of the standard deviation of the data are taken for all the same
 SETTLING = 100    # in so many first steps they may be: G's first weights are small, so that it makes nearly the same
 #                   sample from every z, as long as its batch normalisation has seen few batches
-# Samples made at once, so that 10,000 do not take 10,000 samples' activations: at most so many, and so many pixels.
-SAMPLES_AT_ONCE, PIXELS_AT_ONCE = 1000, 1 << 20
 
 
-class ShownGame(System):
+class ShownGame(Sampling):
     """The part of `Game` that looks at it from outside."""
 
+    sampler_name = "generator"
     largest_gradient = 0.0  # norm of G's, over the rows so far
 
     @property
@@ -70,33 +62,3 @@ class ShownGame(System):
     def sampler(self):
         """The network that samples are made with: the moving average of G where there is one."""
         return self.networks.get("average", self.generator)
-
-    def sample(self, n, seed=0, labels=None):
-        """n samples (n, *sample_shape), float32, in the value range, on the host. One seed, one set of noise.
-
-        In a conditional game `labels` is one for all or one for each; without, the classes take turns.
-        """
-        n, seed = whole(n, "Game.sample: n", 0), whole(seed, "Game.sample: seed")
-        return self.generate(self.latent.draw(n, seed, "sample"), labels)
-
-    def generate(self, z, labels=None):
-        """The samples of given noise z (n, z_dim): as `sample`. Leaves the networks as they are."""
-        G, z = self.sampler.twin().eval(), self.latent.as_input(z)
-        if labels is None and self.classes:
-            labels = np.arange(len(z)) % self.classes
-        labels = checked_labels(self, len(z), labels)
-        samples = np.empty((len(z), *self.sample_shape), np.float32)
-        count = max(1, min(SAMPLES_AT_ONCE, PIXELS_AT_ONCE // math.prod(self.sample_shape[1:])))
-        for start in range(0, len(z), count):
-            part = slice(start, start + count)
-            noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
-            x = G.forward(passes.given(noise, None if labels is None else labels[part]))
-            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
-        return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)
-
-    def interpolate(self, first, last, rows, columns):
-        rows, columns = (whole(n, "Game.interpolate: rows and columns", 1) for n in (rows, columns))
-        a, b = (self.latent.draw(rows, seed, "sample") for seed in (first, last))
-        z = np.stack([self.latent.between(a, b, t) for t in np.linspace(0, 1, columns)], axis=1)
-        labels = np.repeat(np.arange(rows) % self.classes, columns) if self.classes else None  # one for each row
-        return self.generate(z.reshape(rows * columns, -1), labels)

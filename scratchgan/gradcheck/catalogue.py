@@ -11,7 +11,7 @@ from scratchgan.errors import UserError
 from scratchgan.gradcheck.cases import layer_cases, loss_cases, objective_cases
 from scratchgan.gradcheck.layers import check_layer, known_input_shape
 from scratchgan.gradcheck.losses import SHAPE, check_loss
-from scratchgan.gradcheck.networks import check_game, check_network
+from scratchgan.gradcheck.networks import check_game, check_network, check_system
 from scratchgan.gradcheck.objectives import check_objective
 from scratchgan.gradcheck.passes import require_tensors
 from scratchgan.gradcheck.report import Report
@@ -77,9 +77,11 @@ def check_objective_case(objective, arguments):
 
 
 def recipe_checks(name, seed=0):
-    """Of a recipe, small if it says how: each network on what a step gives it, and the game if the system is one."""
+    """Of a recipe, small if it says how: each network on what a step gives it, and the game, or the system if it has
+    one loss."""
     from scratchgan.gan import Game  # upper floors, as the recipes
     from scratchgan.profiling import labels_for, random_examples
+    from scratchgan.system import System
 
     recipe, report = _recipes().get(name), Report(f"{name}: a step", seed)
     with report.guard("a step"):
@@ -93,6 +95,8 @@ def recipe_checks(name, seed=0):
              for part, x in given.items()]
     if isinstance(system, Game):
         found.append(partial(check_game, system, examples, labels, name=f"{name}: game"))
+    elif type(system).gradient is not System.gradient:
+        found.append(partial(check_system, system, examples, labels, name=f"{name}: system"))
     return found
 
 

@@ -1,7 +1,8 @@
-"""`check_network` and `check_game`: too many entries to try them all, so random directions and random entries."""
+"""`check_network`, `check_game`, `check_system`: too many entries to try them all, so random directions and entries."""
 
 import copy
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # to one thread: a few rows are too little work to share
@@ -112,10 +113,7 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
     """
     game = _in_float64(game)
     report = Report(name or "game", seed, {"real": host(real)})
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        for _ in range(steps):
-            game.step(real, labels)
+    with _after_steps(report, game, steps, real, labels):
         rng = np.random.default_rng(seed)
         ours = _with_networks(game, lambda network: network.twin())
         real, labels = ours.prepared(real, labels)
@@ -137,20 +135,58 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
             loss(ours)
             report.add(player, "leaves the other player's gradient alone", same_bits(ours.networks[other].grad, kept),
                        f"it changes the {other}'s gradient")
+            # Without penalties only the loss is asked for of the player, and no gradient of it.
             _check_player(report, game, player, loss, named_grads(ours.networks[player]), rng, directions, entries,
-                          zero)
+                          zero, forward_only=not game.penalties)
     return report
 
 
-def _check_player(report, game, player, loss, grads, rng, directions, entries, zero):
-    """The rows of one player's parameters, whose gradients are `grads` and whose loss is loss(game)."""
+def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRECTIONS, entries=ENTRIES, name=None,
+                 zero=()):
+    """Check the gradients of all networks of a `System` with one loss, as its `gradient` leaves them. A `Report`.
+
+    As `check_game`: a float64 copy trains for `steps` steps on `batch` (N, *sample_shape); then what `gradient` leaves
+    in each network that has an optimizer is compared with complex-step derivatives of the "loss" that it returns.
+    """
+    system = _in_float64(system)
+    report = Report(name or type(system).__name__, seed, {"batch": host(batch)})
+    with _after_steps(report, system, steps, batch, labels):
+        def loss(system):
+            system.draw_from(system.steps)
+            return system.gradient(batch, labels)["loss"]
+
+        rng, ours = np.random.default_rng(seed), _with_networks(system, lambda network: network.twin())
+        loss(ours)
+        trained = [optimizer.network for optimizer in system.optimizers.values()]
+        for key, network in system.networks.items():
+            if any(network is each for each in trained):
+                _check_player(report, system, key, loss, named_grads(ours.networks[key]), rng, directions, entries,
+                              zero)
+    return report
+
+
+@contextmanager
+def _after_steps(report, system, steps, batch, labels):
+    """Inside, a system that was trained for some steps is checked; what it raises is a finding."""
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        for _ in range(steps):
+            system.step(batch, labels)
+        yield
+
+
+def _check_player(report, system, player, loss, grads, rng, directions, entries, zero, forward_only=False):
+    """The rows of one network's parameters, whose gradients are `grads` and whose loss is loss(system).
+
+    forward_only   whether the loss can be had without this network's backward pass, which is then left out
+    """
     scale = max((float(np.linalg.norm(gradient)) for gradient in grads.values()), default=0.0)
-    report.add(player, "some gradient is not zero", scale > 0, "every gradient of this player is zero")
-    # The player's parameters are moved, complex; the other network only passes complex values on.
-    own = game.networks[player]
-    moved = _with_networks(game, lambda network: complex_copy(network) if network is own
+    report.add(player, "some gradient is not zero", scale > 0, "every gradient of this network is zero")
+    # The player's parameters are moved, complex; the other networks only pass complex values on.
+    own = system.networks[player]
+    moved = _with_networks(system, lambda network: complex_copy(network) if network is own
                            else network.twin("complex128"))
-    if not game.penalties:  # only the loss is asked for, and a penalty may need this pass for its own
+    if forward_only:
         moved.networks[player].backward = lambda dy, wrt="all": None
     arrays = named_params(moved.networks[player])
     for tensor, gradient in grads.items():
@@ -159,17 +195,21 @@ def _check_player(report, game, player, loss, grads, rng, directions, entries, z
                          entries, scale=scale, zero=key in zero, may_be_zero=True)
 
 
-def _with_networks(game, change):
-    """The game with other networks in place of its own."""
-    game = copy.copy(game)
-    game.generator, game.discriminator = change(game.generator), change(game.discriminator)
-    return game
+def _with_networks(system, change):
+    """The system with other networks in place of its own, as attributes and in the dicts of attributes."""
+    system, changed = copy.copy(system), {id(network): change(network) for network in system.networks.values()}
+    for name, value in vars(system).items():
+        if isinstance(value, dict):
+            vars(system)[name] = {key: changed.get(id(each), each) for key, each in value.items()}
+        else:
+            vars(system)[name] = changed.get(id(value), value)
+    return system
 
 
-def _in_float64(game):
-    game = copy.deepcopy(game)
-    for network in game.networks.values():
+def _in_float64(system):
+    system = copy.deepcopy(system)
+    for network in system.networks.values():
         network.to(dtype="float64")
-    for optimizer in game.optimizers.values():
+    for optimizer in system.optimizers.values():
         optimizer.load_state_dict(optimizer.state_dict())  # in the network's new precision
-    return game
+    return system

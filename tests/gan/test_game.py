@@ -270,7 +270,7 @@ def test_sampling_in_chunks_gives_one_sample_set(monkeypatch):
     whole = game.sample(10, seed=4)
     for limit, value in (("SAMPLES_AT_ONCE", 3), ("PIXELS_AT_ONCE", 4 * 3), ("PIXELS_AT_ONCE", 1)):
         with monkeypatch.context() as cut:
-            cut.setattr(f"scratchgan.gan.shown.{limit}", value)
+            cut.setattr(f"scratchgan.gan.sampling.{limit}", value)
             assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
 
 

@@ -1,14 +1,14 @@
 """From settings, as recipes and the command line have them, to the parts of a game."""
 
-from scratchgan import settings
+from dataclasses import replace
+
 from scratchgan.errors import UserError
 from scratchgan.gan import augmentation, generator_penalties, objectives, penalties, unrolled, updates
 from scratchgan.gan.game import Game
+from scratchgan.settings import FLAG, Setting, whole
 
-N_CRITIC = settings.Setting("n_critic", 1, "steps of the discriminator for each one of the generator",
-                            settings.whole(1))
-SIMULTANEOUS = settings.Setting("simultaneous", False, "both gradients from one state, not G's after D's update",
-                                settings.FLAG)
+N_CRITIC = Setting("n_critic", 1, "steps of the discriminator for each one of the generator", whole(1))
+SIMULTANEOUS = Setting("simultaneous", False, "both gradients from one state, not G's after D's update", FLAG)
 # The parts that settings can ask for, by the argument of `Game`: a new one has its class in its file, its name here.
 PARTS = {
     "augmentation": (augmentation.Pack, augmentation.InstanceNoise),
@@ -18,9 +18,17 @@ PARTS = {
     "updates_d": (updates.Clip,),
     "updates_g": (updates.Ema,),
 }
-# What every recipe of a game has; where its source has another default: dataclasses.replace(setting, default=...).
+# What every recipe of a game has; where its source has another default: `settings(name=default)`.
 SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, N_CRITIC, SIMULTANEOUS,
             *(setting for kinds in PARTS.values() for kind in kinds for setting in kind.SETTINGS))
+
+
+def settings(**defaults):
+    """SETTINGS with other defaults for some."""
+    unknown = set(defaults) - {setting.name for setting in SETTINGS}
+    if unknown:
+        raise ValueError(f"no setting of games is called {', '.join(sorted(unknown))}")
+    return tuple(replace(setting, default=defaults.get(setting.name, setting.default)) for setting in SETTINGS)
 
 
 def parts(argument, chosen, network=None):

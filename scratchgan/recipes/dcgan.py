@@ -2,7 +2,8 @@
 
 Source: Radford, Metz and Chintala 2016, "Unsupervised representation learning with deep convolutional generative
 adversarial networks", in the version of PyTorch's examples: sizes, rates, initial weights and the order of a step.
-`dcgan28` follows the same rules at MNIST's 28x28: two steps of size instead of four, from 7x7.
+`dcgan28` follows the same rules at MNIST's 28x28: two steps of size instead of four, from 7x7. `lsgan` has its networks
+and another objective.
 
 D sees real and fake in separate batches, so that batch normalisation takes its statistics over one kind; with the
 setting joint_batch=True over both together (`Game` explains the difference).
@@ -10,6 +11,7 @@ Samples are made with the running statistics, each independent of the others; Py
 those of the grid's own batch.
 """
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -43,33 +45,33 @@ def generator(widths, first, z_dim, channels):
     return Sequential(*layers, transposed(widths[-1], channels), Tanh())
 
 
-def discriminator(widths, last, channels, negative_slope):
+def discriminator(widths, last, channels, negative_slope, normalise=True):
     """Half as large with each width; last x last becomes the score. Ends before the source's Sigmoid."""
     layers = [convolution(channels, widths[0]), LeakyReLU(negative_slope)]
     for n_in, n_out in pairwise(widths):
-        layers += [convolution(n_in, n_out), normalised(n_out), LeakyReLU(negative_slope)]
+        layers += [convolution(n_in, n_out), *([normalised(n_out)] if normalise else []), LeakyReLU(negative_slope)]
     return Sequential(*layers, convolution(widths[-1], 1, last, 1, 0))
 
 
-def make(settings, facts, smallest, multiples):
+def make(settings, facts, smallest, multiples, normalised_d=True):
     """The game for square images; `multiples` of ndf and ngf are the widths, fewest first."""
     channels, z_dim = facts.shape[0], settings.z_dim
     G = generator([settings.ngf * m for m in reversed(multiples)], smallest, z_dim, channels)
     seen = assemble.seen_shape(settings, facts.shape)
-    D = discriminator([settings.ndf * m for m in multiples], smallest, seen[0], settings.negative_slope)
+    D = discriminator([settings.ndf * m for m in multiples], smallest, seen[0], settings.negative_slope,
+                      normalised_d)
+    joint_batch = settings.joint_batch if normalised_d else None
     return assemble.game(G, D, *adam(G, D, settings), settings, latent=Latent(z_dim, z_shape=(z_dim, 1, 1)),
-                         sample_shape=facts.shape, joint_batch=settings.joint_batch)
+                         sample_shape=facts.shape, joint_batch=joint_batch)
 
 
-SETTINGS = (
+NETWORKS = (
     Setting("z_dim", 100, "numbers in a noise vector", whole(1)),
     Setting("ngf", 64, "the generator's width at its largest images", whole(1)),
     Setting("ndf", 64, "the discriminator's width at its largest images", whole(1)),
-    Setting("negative_slope", 0.2, "of the discriminator's LeakyReLU", number()),
-    Setting("joint_batch", False, "batch normalisation over real and fake images together in the discriminator's step",
-            FLAG),
-    *adam_settings(lr=2e-4, beta1=0.5),
-    *assemble.SETTINGS)
+    Setting("negative_slope", 0.2, "of the discriminator's LeakyReLU", number()))
+JOINT = Setting("joint_batch", False, "batch normalisation over real and fake images together in D's step", FLAG)
+SETTINGS = (*NETWORKS, JOINT, *adam_settings(lr=2e-4, beta1=0.5), *assemble.SETTINGS)
 SMALL = {"z_dim": 4, "ngf": 2, "ndf": 2}
 
 # The minima make a run on few images minutes long: on two cores a step of dcgan28 takes a tenth of a second, one of
@@ -101,4 +103,13 @@ RECIPE64 = Recipe(
     channels=(1, 3),
 )
 
-RECIPES = (RECIPE28, RECIPE64)
+LSGAN = replace(
+    RECIPE28,
+    name="lsgan",
+    summary="least-squares GAN, of convolutions, 28x28 grey or colour",
+    source="Mao et al. 2017, with dcgan28's networks and rates",
+    settings=(*NETWORKS, JOINT, *adam_settings(lr=2e-4, beta1=0.5), *assemble.settings(objective="least-squares")),
+    epochs=50,
+)
+
+RECIPES = (RECIPE28, RECIPE64, LSGAN)

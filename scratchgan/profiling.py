@@ -17,7 +17,7 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.layers import Conv2d, ConvTranspose2d, Layer, Linear, Sequential
 
-METHODS = ("forward", "backward", "step")
+METHODS = ("forward", "backward", "tangent", "step")
 NAME_WIDTH = 44  # of a layer in the table and the chart
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.layers import Conv2d, ConvTranspose2d, Layer, Linear, Sequential
 
-METHODS = ("forward", "backward", "step")
+METHODS = ("forward", "backward", "tangent", "step")
 NAME_WIDTH = 44  # of a layer in the table and the chart
 
 
@@ -94,6 +94,8 @@ class Survey:
         if method == "backward":
             wrt = named.get("wrt", (*arguments, "all", "all")[1])
             self.flop[key, method] += self.product.get(key, 0) * (2 if wrt == "all" else 1)
+        if method == "tangent":  # W z and dy^T z
+            self.flop[key, method] += self.product.get(key, 0) * 2
         return call(*arguments, **named)
 
     def forward(self, key, layer, call, x):

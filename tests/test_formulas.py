@@ -141,6 +141,7 @@ MISTAKES = {
     "max_pool": [(flipped, lambda: MaxPool2d(2), IMAGES, "x"),
                  (with_result(1, lambda winner: winner % 4 + 1), lambda: MaxPool2d(2), IMAGES, "x")],
     "max_pool_grad": [(flipped, lambda: MaxPool2d(2), IMAGES, "x")],
+    "max_pool_tangent": [],  # only tangents need it: see the test of it alone
     "repeat": [(flipped, lambda: Upsample((4, 10)), IMAGES, "x")],  # one axis: for two its sign changes twice
     "repeat_grad": [(flipped, lambda: Upsample((7, 5)), IMAGES, "x")],
     "adam": [],  # no gradient: see the test of it alone
@@ -206,6 +207,15 @@ def test_the_formula_of_adam(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(FORMULAS, "adam", lambda *arguments: None)
         assert steps() != Linear(4, 3).initialize(0).theta.tobytes()  # the kernel does not need it
+
+
+def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):
+    with kernels.plain():
+        for mistake in (flipped, with_argument(1, lambda winner: winner % 4 + 1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(FORMULAS, "max_pool_tangent", mistake(FORMULAS.max_pool_tangent))
+                report = check_layer(MaxPool2d(2), input_shape=IMAGES, batch_of_one=False)
+            assert set(report.wrong) == {"tangent"}
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softplus"])

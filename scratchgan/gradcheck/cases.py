@@ -37,6 +37,13 @@ def layer_cases():
         "Dropout": [(layers.Dropout(0.4), (4, 5)), (layers.Dropout(0.0), (4, 5)),
                     (layers.Dropout(1.0), (4, 5), {"zero": ("x",)})],
         "Maxout": [(layers.Maxout(4, 3, 2), (5, 4)), (layers.Maxout(3, 2, 4), (2, 3, 3))],
+        "Embedding": [(layers.Concat(None, layers.Embedding(4, 3)), *labelled(rng, (5, 2), 4)),
+                      (layers.Concat(layers.Flatten(), layers.Embedding(3, 1)), *labelled(rng, (2, 1, 2, 2), 3))],
+        "Concat": [(layers.Concat(layers.Linear(3, 2), layers.Sequential(layers.Embedding(4, 3), layers.Linear(3, 2))),
+                    *labelled(rng, (5, 3), 4)),
+                   (layers.Sequential(layers.Concat(layers.Sequential(), layers.Sequential(
+                       layers.Embedding(3, 8), layers.Reshape(2, 2, 2))), layers.Conv2d(3, 2, 2), layers.LeakyReLU()),
+                    *labelled(rng, (2, 1, 2, 2), 3))],
         "AvgPool2d": [(layers.AvgPool2d(2), (2, 2, 4, 5)), (layers.AvgPool2d((3, 2), 2, 1), (2, 2, 5, 4)),
                       (layers.AvgPool2d(3, 2, 1, True, False), (2, 1, 4, 5)),
                       (layers.AvgPool2d(3, 2, 1, True, True), (1, 2, 4, 5)),
@@ -73,6 +80,7 @@ def layer_cases():
                                           layers.Sequential(layers.Linear(5, 3), layers.LeakyReLU(0.2))), (3, 4)),
                        (layers.Sequential(layers.Flatten(), layers.Tanh(), layers.Linear(4, 2)), (3, 2, 2)),
                        (layers.Sequential(layers.Tanh(), layers.Sequential(layers.LeakyReLU(0.2))), (3, 4)),
+                       (layers.Sequential(layers.Linear(4, 5), layers.LeakyReLU(0.2), layers.Linear(5, 2)), (3, 4)),
                        (layers.Sequential(), (3, 4))],
     }
 
@@ -80,6 +88,11 @@ def layer_cases():
 def values(rng, shape, mean, spread=1.0):
     """(shape, arguments of check_layer): values about `mean`, which central differences cannot take."""
     return shape, {"x": mean + spread * rng.standard_normal(shape), "differences": False}
+
+
+def labelled(rng, shape, classes):
+    """(shape, arguments of check_layer): normal x with labels."""
+    return shape, {"x": (rng.standard_normal(shape), rng.integers(classes, size=shape[0]))}
 
 
 def loss_cases():

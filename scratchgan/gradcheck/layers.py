@@ -8,7 +8,16 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
 from scratchgan.gradcheck.oracles import host
-from scratchgan.gradcheck.passes import forward, named_params, one_pass, pristine, require_tensors, same_bits, twin_of
+from scratchgan.gradcheck.passes import (
+    Labelled,
+    forward,
+    named_params,
+    one_pass,
+    pristine,
+    require_tensors,
+    same_bits,
+    twin_of,
+)
 from scratchgan.gradcheck.properties import check_properties
 from scratchgan.gradcheck.pytorch import PYTORCH, check_layer_by_pytorch
 from scratchgan.gradcheck.report import CENTRAL, COMPLEX_STEP, ZERO, Report
@@ -26,7 +35,8 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
     """Check a layer's backward pass against derivatives of its forward pass, entry by entry. Returns a `Report`.
 
     layer         any `Layer`; it is copied, so that it stays as it is
-    x             a float array on the layer's device, or leave it out and give
+    x             a float array on the layer's device, or a tuple (x, labels) of one and whole numbers, which stay as
+                  they are and get no gradient; or leave it out and give
     input_shape   the whole shape of a random normal input, batch first. Without either, the layer's own
                   `input_shape` (an attribute or a method) or (3, in_features)
     seed          of the input, the cotangent and the masks
@@ -40,10 +50,11 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
     before, so that the float32 gradient (to 1e-5) is one at the very same point; parameters that are all equal, as
     ones or zeros, are moved a little, since a mistake in their use would not show. Then the same with the formulas
     in place of the kernels ("plain"). Checked besides: `wrt`, accumulation, memory orders, one sample, eval mode,
-    dtypes, memory, caches, twins, analytic forward and backward passes. `ValueError` if no input shape is known.
+    dtypes, memory, caches, twins, analytic forward and backward passes, `tangent` where there is one. `ValueError` if
+    no input shape is known.
     """
     base, x, rng = prepared(layer, x, input_shape, seed)
-    report = Report(name or f"{layer!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
+    report = Report(name or f"{layer!r}, x {tuple(x.shape)}", seed, inputs_of(base, x))
     require_tensors(base, zero)
     check = _ModeCheck(report, x, rng, seed, zero, differences)
     with warnings.catch_warnings():
@@ -65,7 +76,11 @@ def check_layer(layer, x=None, *, input_shape=None, seed=0, name=None, batch_of_
 def prepared(layer, x, input_shape, seed):
     """(a float64 copy of the layer, x in float64, the random numbers), both of float32 values."""
     rng = np.random.default_rng(seed)
-    base = copy.deepcopy(layer).to(dtype="float32").to(dtype="float64")
+    base = copy.deepcopy(layer)
+    if isinstance(x, tuple):
+        x, *labels = x
+        base = Labelled(base, *labels)
+    base = base.to(dtype="float32").to(dtype="float64")
     if x is None:
         shape = input_shape if input_shape is not None else known_input_shape(layer)
         if shape is None:
@@ -78,6 +93,12 @@ def prepared(layer, x, input_shape, seed):
             moved = host(value) + np.random.default_rng(seed).uniform(-0.25, 0.25, value.shape)
             value[...] = backend.to_device(moved.astype(np.float32).astype(np.float64), base.device)
     return base, x, rng
+
+
+def inputs_of(base, x):
+    """What a report shows of the input: x, and labels that came with it."""
+    labels = base.labels if isinstance(base, Labelled) else ()
+    return {"x": host(x), **{f"x[{i}]": host(each) for i, each in enumerate(labels, 1)}}
 
 
 def refuses_one(report, base, x, seed):

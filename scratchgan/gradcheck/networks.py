@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits  # to one thread: a few rows are too
 
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
-from scratchgan.gradcheck.layers import EXACT, check_plain, prepared
+from scratchgan.gradcheck.layers import EXACT, check_plain, inputs_of, prepared
 from scratchgan.gradcheck.oracles import host, is_rounding
 from scratchgan.gradcheck.passes import (
     forward,
@@ -39,7 +39,7 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
     """
     base, x, rng = prepared(network, x, input_shape, seed)
     require_tensors(base, zero)
-    report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, {"x": host(x)})
+    report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, inputs_of(base, x))
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("forward and backward"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         y_shape = forward(twin_of(base), x, seed).shape

@@ -6,7 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
+from scratchgan import backend
 from scratchgan.gradcheck.oracles import host, is_rounding
+from scratchgan.layers import Layer
 
 
 @dataclass
@@ -31,6 +33,36 @@ class Pass:
         """What errors of this gradient are divided by at least: `scale` if it is zero up to rounding, else 0."""
         scale = self.scale
         return scale if tensor != "y" and is_rounding(self.gradients()[tensor], scale) else 0.0
+
+
+class Labelled(Layer):
+    """A layer of a tuple (x, labels, ...) as a layer of x, its tensors under their own names: the labels stay."""
+
+    piecewise_linear = True  # if the layer is
+
+    def __init__(self, layer, *labels):
+        super().__init__()
+        self.add_layer("of", layer)
+        self.labels = labels  # a tuple, which every copy shares
+
+    def forward(self, x):
+        return self.of.forward(self.given(x))
+
+    def backward(self, dy, wrt="all"):
+        dx = self.of.backward(dy, wrt)
+        return None if dx is None else dx[0]
+
+    def tangent(self, z, c=None):
+        return self.of.tangent(self.given(z), c)
+
+    def given(self, x):
+        return x, *[backend.to_device(labels[:len(x)], backend.device_of(x)) for labels in self.labels]
+
+    def named_layers(self, prefix=""):
+        return [(prefix, self), *self.of.named_layers(prefix)]
+
+    def __repr__(self):
+        return repr(self.of)
 
 
 def named_params(layer):

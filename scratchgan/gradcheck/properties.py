@@ -13,6 +13,7 @@ from scratchgan.backend import array_module
 from scratchgan.gradcheck.oracles import DIFFERENCE, H, host
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, same_bits, twin_of
 from scratchgan.gradcheck.report import FLOAT32
+from scratchgan.gradcheck.tangents import check_tangent
 
 ROUNDING = 1e-12   # the same numbers, added up in another order
 SECOND = 1e-6      # a central difference of the gradient
@@ -30,8 +31,9 @@ def check_properties(report, layer, x, dy, passed, seed, single, differences=Tru
         if differences or check is not check_second_order:
             with report.guard(name):
                 check(report, layer, x, dy, passed, seed)
-    with report.guard("float32"):
-        check_single(report, layer, x, dy, passed, seed, single)
+    for name, check in (("float32", check_single), ("tangent", check_tangent)):
+        with report.guard(name):
+            check(report, layer, x, dy, passed, seed, single)
 
 
 def check_wrt(report, layer, x, dy, passed, seed):

@@ -91,7 +91,7 @@ def test_kept_layers_are_no_children():
     (np.zeros((2, 3), np.int64), "all", TypeError, "dy has dtype int64, but the last output had float32"),
     (np.zeros((2, 3), np.complex128), "all", TypeError, "dy has dtype complex128, but the last output had float32"),
     ([[0.0] * 3] * 2, "all", TypeError, "expected an array for dy, got list"),
-    (np.zeros((2, 3), np.float32), "weights", ValueError, 'wrt must be "all", "input", "params" or "tangent", not \'weights\''),
+    (np.zeros((2, 3), np.float32), "x", ValueError, 'wrt must be "all", "input", "params" or "tangent", not \'x\''),
     (np.zeros((2, 3), np.float32), None, ValueError, 'wrt must be "all", "input", "params" or "tangent", not None')])
 def test_kept_complains_about_what_does_not_fit(dy, wrt, error, words):
     layer = Scale(3)

@@ -1,0 +1,83 @@
+"""Toy sets: points in the plane without end, on which one sees what a game does.
+
+    ring8    8 Gaussians on a circle of radius 1, sigma 0.01
+    grid25   25 Gaussians on a grid from -4 to 4, sigma 0.05
+    spiral   an arm of two turns, without modes
+
+The numbers of ring and grid are those by which mode collapse is usually judged (Metz et al. 2017, "Unrolled GAN"; Lin et al.
+2018, "PacGAN", section 4.1).
+"""
+
+import math
+
+import numpy as np
+
+from scratchgan import random
+from scratchgan.data.source import Sampler
+
+BLOCK = 4096  # points drawn at once: drawing those of one small batch costs as much as a training step
+
+
+class PlaneSampler(Sampler):
+    """Points (x, y), float32. A subclass defines `points(n, seed, first)`, which gives (n, 2)."""
+
+    sample_shape = (2,)
+    block = None  # (seed, index, points) of the newest block
+
+    def draw(self, n, seed, first):
+        parts, stop = [np.empty((0, 2), np.float32)], first + n
+        while first < stop:
+            index, start = divmod(first, BLOCK)
+            if self.block is None or self.block[:2] != (seed, index):
+                self.block = seed, index, self.points(BLOCK, seed, index * BLOCK)
+            parts.append(self.block[2][start:start + stop - first])
+            first += len(parts[-1])
+        return np.concatenate(parts), None
+
+    def points(self, n, seed, first):
+        raise NotImplementedError(f"{type(self).__name__} does not define points")
+
+
+class Mixture(PlaneSampler):
+    """x = c_k + sigma n: k any of the centres c (K, 2), n ~ N(0, 1)."""
+
+    def __init__(self, name, description, centres, sigma):
+        self.name, self.description = name, description
+        self.centres, self.sigma = np.asarray(centres, np.float64), float(sigma)
+
+    @property
+    def modes(self):
+        return {"centres": self.centres.tolist(), "sigma": self.sigma}
+
+    def points(self, n, seed, first):
+        word = random.words((n, 1), seed, f"{self.name}/mode", first=first)[:, 0].astype(np.uint64)
+        k = (word * np.uint64(len(self.centres))) >> np.uint64(32)  # the word as a share of K
+        noise = random.normal((n, 2), seed, f"{self.name}/noise", first=first)
+        return self.centres.astype(np.float32)[k] + np.float32(self.sigma) * noise
+
+
+class Spiral(PlaneSampler):
+    """x = r (cos t, sin t) + sigma n,  r = 4 t / T,  t = T sqrt(u), T two turns: as dense everywhere along the arm."""
+
+    name, description = "spiral", "a spiral of 2 turns from (0, 0) to (4, 0), normal noise of sigma 0.1"
+    turns, radius, sigma = 2, 4.0, 0.1
+
+    def points(self, n, seed, first):
+        share = np.sqrt(random.uniform((n, 1), seed, "spiral/place", first=first))
+        t = share * np.float32(2 * math.pi * self.turns)
+        arm = np.float32(self.radius) * share * np.concatenate([np.cos(t), np.sin(t)], axis=1)
+        return arm + np.float32(self.sigma) * random.normal((n, 2), seed, "spiral/noise", first=first)
+
+
+def ring8():
+    angles = 2 * np.pi * np.arange(8) / 8
+    return Mixture("ring8", "8 Gaussians of sigma 0.01, evenly on the circle of radius 1 from (1, 0) on",
+                   np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01)
+
+
+def grid25():
+    return Mixture("grid25", "25 Gaussians of sigma 0.05, on the grid of -4, -2, 0, 2, 4 in x and y",
+                   [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)], 0.05)
+
+
+TOYS = {"ring8": ring8, "grid25": grid25, "spiral": Spiral}

@@ -138,5 +138,6 @@ def find(data_dir=None):
     """`[(name, where or None), ...]` of the named data sets: what is on this machine, not verified."""
     found = list(mnist.locate(data_dir).values())
     where = None if None in found else str(found[0].parent)
+    toys = [(name, make().origin) for name, make in TOYS.items()]
     return [("mnist", where), ("digits", "bundled with scratchgan"),
-            ("stacked", where and f"three digits of MNIST, in {where}"), *((name, TOYS[name]().origin) for name in TOYS)]
+            ("stacked", where and f"three digits of MNIST, in {where}"), *toys]

@@ -18,7 +18,7 @@ class Source:
     sample_shape   of one example: (C, H, W) of an image, (2,) of a point
     size           how many examples there are; None: no end of them
     classes        how many classes the labels name; 0: there are no labels
-    modes          {"centres": list of points, "sigma": of the Gaussian about each} of a mixture that knows them, or None
+    modes          {"centres": points, "sigma": of the Gaussian about each} of a mixture that knows them; else None
 
     Images are uint8, 0 to 255, and become floats in its own range where a system takes them in. Floats are taken
     as they are.

@@ -1,19 +1,17 @@
 """Toy sets: points in the plane without end, on which one sees what a game does.
 
-    ring8    8 Gaussians on a circle of radius 1, sigma 0.01
-    grid25   25 Gaussians on a grid from -4 to 4, sigma 0.05
-    spiral   an arm of two turns, without modes
-
-The numbers of ring and grid are those by which mode collapse is usually judged (Metz et al. 2017, "Unrolled GAN"; Lin et al.
-2018, "PacGAN", section 4.1).
+    ring8, grid25   mixtures of Gaussians, by which mode collapse is judged: `scratchgan.metrics.modes.MIXTURES`
+    spiral          an arm of two turns, without modes
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from scratchgan import random
 from scratchgan.data.source import Sampler
+from scratchgan.metrics.modes import MIXTURES
 
 BLOCK = 4096  # points drawn at once: drawing those of one small batch costs as much as a training step
 
@@ -41,19 +39,19 @@ class PlaneSampler(Sampler):
 class Mixture(PlaneSampler):
     """x = c_k + sigma n: k any of the centres c (K, 2), n ~ N(0, 1)."""
 
-    def __init__(self, name, description, centres, sigma):
-        self.name, self.description = name, description
-        self.centres, self.sigma = np.asarray(centres, np.float64), float(sigma)
+    def __init__(self, name):
+        self.name, self.modes = name, MIXTURES[name]
 
     @property
-    def modes(self):
-        return {"centres": self.centres.tolist(), "sigma": self.sigma}
+    def description(self):
+        centres = " ".join(f"({x:g}, {y:g})" for x, y in self.modes["centres"])
+        return f"{len(self.modes['centres'])} Gaussians of sigma {self.modes['sigma']:g} about {centres}"
 
     def points(self, n, seed, first):
+        centres, sigma = np.array(self.modes["centres"], np.float32), np.float32(self.modes["sigma"])
         word = random.words((n, 1), seed, f"{self.name}/mode", first=first)[:, 0].astype(np.uint64)
-        k = (word * np.uint64(len(self.centres))) >> np.uint64(32)  # the word as a share of K
-        noise = random.normal((n, 2), seed, f"{self.name}/noise", first=first)
-        return self.centres.astype(np.float32)[k] + np.float32(self.sigma) * noise
+        k = (word * np.uint64(len(centres))) >> np.uint64(32)  # the word as a share of K
+        return centres[k] + sigma * random.normal((n, 2), seed, f"{self.name}/noise", first=first)
 
 
 class Spiral(PlaneSampler):
@@ -69,15 +67,4 @@ class Spiral(PlaneSampler):
         return arm + np.float32(self.sigma) * random.normal((n, 2), seed, "spiral/noise", first=first)
 
 
-def ring8():
-    angles = 2 * np.pi * np.arange(8) / 8
-    return Mixture("ring8", "8 Gaussians of sigma 0.01, evenly on the circle of radius 1 from (1, 0) on",
-                   np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01)
-
-
-def grid25():
-    return Mixture("grid25", "25 Gaussians of sigma 0.05, on the grid of -4, -2, 0, 2, 4 in x and y",
-                   [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)], 0.05)
-
-
-TOYS = {"ring8": ring8, "grid25": grid25, "spiral": Spiral}
+TOYS = {**{name: partial(Mixture, name) for name in MIXTURES}, "spiral": Spiral}

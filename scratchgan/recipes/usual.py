@@ -7,10 +7,10 @@ RATE = number(0, above=True)
 BETA = number(0, 1)
 
 
-def adam_settings(lr, beta1, beta2=0.999, eps=1e-8):
+def adam_settings(lr=None, beta1=0.9, beta2=0.999, eps=1e-8, *, lr_g=None, lr_d=None):
     """Of an `Adam` for each player; `--lr` sets both rates."""
-    return (Setting("lr_g", lr, "learning rate of the generator", RATE, shared="lr"),
-            Setting("lr_d", lr, "learning rate of the discriminator", RATE, shared="lr"),
+    return (Setting("lr_g", lr_g or lr, "learning rate of the generator", RATE, shared="lr"),
+            Setting("lr_d", lr_d or lr, "learning rate of the discriminator", RATE, shared="lr"),
             Setting("beta1", beta1, "Adam's memory of gradients", BETA),
             Setting("beta2", beta2, "Adam's memory of their squares", BETA),
             Setting("eps", eps, "Adam's term against division by zero", number(0)))

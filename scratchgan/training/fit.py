@@ -63,7 +63,7 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
           callbacks=(), announce=print):
     """Build the recipe with `settings` (name -> value) over its own, train it as `fit` does; returns the `Run`.
 
-    `steps` by default: the recipe's epochs, at least its `min_steps`. `batch_size` by default: the recipe's.
+    `steps` by default: the recipe's, or its epochs, at least its `min_steps`. `batch_size` by default: the recipe's.
     """
     recipe = recipes.get(recipe_name)
     if out is not None:
@@ -80,7 +80,10 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
 
 
 def default_steps(recipe, steps_per_epoch):
-    """A recipe's epochs, or its `min_steps` if that is more or the data (steps_per_epoch None) have no end."""
+    """A recipe's `steps`; without, its epochs, or its `min_steps` if that is more or the data (steps_per_epoch None)
+    have no end."""
+    if recipe.steps is not None:
+        return recipe.steps
     return max(recipe.epochs * (steps_per_epoch or 0), recipe.min_steps)
 
 

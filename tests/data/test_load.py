@@ -108,7 +108,7 @@ def test_mnist_is_never_replaced_by_something_else(tmp_path):
 
 @pytest.mark.parametrize("name", ["mnsit", "", "no/such/folder", "file.npz"])
 def test_an_unknown_name_lists_the_choices(name):
-    with pytest.raises(UserError, match="auto, mnist, digits, stacked, ring8, grid25, spiral, or the path of a folder") as caught:
+    with pytest.raises(UserError, match=r"auto, mnist, .*, ring8, grid25, spiral, or the path of a folder") as caught:
         data.load(name)
     assert repr(name) in str(caught.value)
 

@@ -58,7 +58,7 @@ def test_the_divergence_is_zero_at_the_target_alone():
     assert divergence(np.full(8, 1 / 8)) > 0.01
 
 
-@pytest.mark.parametrize("samples, centres", [(np.empty((0, 2)), [[0, 0]]), ([[0, 0, 0]], [[0, 0]]), ([0, 0], [[0, 0]])])
-def test_other_shapes_are_refused(samples, centres):
+@pytest.mark.parametrize("samples", [np.empty((0, 2)), [[0, 0, 0]], [0, 0]])
+def test_other_shapes_are_refused(samples):
     with pytest.raises(ValueError, match=r"of_modes: expected samples \(N, 2\)"):
-        of_modes(samples, centres, 0.1)
+        of_modes(samples, [[0, 0]], 0.1)

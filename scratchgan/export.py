@@ -56,6 +56,8 @@ def onnx_model(system):
     x = system.latent.as_input(z)
     name, y = graph.add_layer(sampler, "", graph.reshaped(Z, z.shape, x.shape), x)
     name = graph.reshaped(name, y.shape, (2, *system.sample_shape))
+    if system.scale != 1:
+        name = graph.add("Mul", name, graph.array(float(system.scale)))
     if system.value_range is None:
         graph.add("Identity", name, output=IMAGES)
     else:

@@ -25,7 +25,11 @@ GREYS = 64  # of an animation: no eye tells them from 256, and the file is a thi
 BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
 LINES = [(BLUE, "-"), (VERMILION, "-"), (ORANGE, "--"), ("#009E73", "-"), ("#CC79A7", "--"), ("#56B4E9", "-"),
          ("#000000", ":")]  # of a chart, one after the other
-PLANE, MARGIN, DOT = 480, 0.15, 3  # pixels of a picture of points, its margin about the data, pixels of a dot
+PLANE, DOT = 480, 3  # pixels of a picture of points, and of a dot
+BANDS, TINT, LINE = 20, 0.5, 0.2  # of level sets: how many, how much of their colours, how dark the lines between
+FINER = 2  # times as fine are level sets and arrows drawn, before they become pixels
+ARROW, DARK = 32, (40, 40, 40)  # pixels of the longest arrow, its colour
+LEGEND = 20  # pixels of the line below
 SMOOTH_FROM = 120  # rows from which a curve is drawn as its running mean over the values
 
 
@@ -45,7 +49,7 @@ def drawn(picture, value_range=(-1, 1)):
     """A `Grid` or `Points` as a picture; None of None."""
     if isinstance(picture, Grid):
         return image_grid(picture.images, picture.columns, value_range=value_range or (0, 1))
-    return points(picture.data, picture.samples) if isinstance(picture, Points) else None
+    return points(picture) if isinstance(picture, Points) else None
 
 
 def image_grid(images, columns=None, pad=2, scale=None, value_range=(-1, 1)):
@@ -72,22 +76,92 @@ def enlarge(picture, scale):
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def points(data, samples):
-    """Two sets of points (N, 2) as a picture: the data blue, the samples vermilion over them.
+def points(picture):
+    """`Points` as a picture: the data blue, the samples vermilion over them; points outside the window are not drawn.
 
-    It shows the square about the data; points outside are not drawn.
+    Behind them the level sets of D's scores, blue where it takes points for real, vermilion where not; over them arrows
+    along which the samples are moved, as long as the gradient is large beside the others of the picture.
     """
-    low, high = data.min(axis=0), data.max(axis=0)
-    middle, half = (low + high) / 2, max((high - low).max() / 2, 1e-9) * (1 + 2 * MARGIN)
-    picture = np.full((PLANE, PLANE, 3), 255, np.uint8)
-    for each, colour in ((data, BLUE), (samples, VERMILION)):
-        each = each[np.isfinite(each).all(axis=1)]
-        at = np.floor((each - middle) / half * (PLANE / 2) + PLANE / 2).astype(np.int64)
-        x, y = at[((at >= 0) & (at < PLANE - DOT)).all(axis=1)].T
+    middle, half = picture.window
+    canvas = (np.full((PLANE, PLANE, 3), 255, np.uint8) if picture.scores is None
+              else level_sets(picture.scores, picture.scores_range))
+
+    def pixels(each):
+        return (each - middle) / half * [PLANE / 2, -PLANE / 2] + PLANE / 2
+    for each, colour in ((picture.data, BLUE), (picture.samples, VERMILION)):
+        at = np.floor(pixels(each[np.isfinite(each).all(axis=1)]) - DOT // 2)
+        x, y = at[((at >= 0) & (at <= PLANE - DOT)).all(axis=1)].astype(np.int64).T
         for i in range(DOT):
             for j in range(DOT):
-                picture[PLANE - 1 - y - i, x + j] = tuple(bytes.fromhex(colour[1:]))
-    return picture
+                canvas[y + i, x + j] = rgb(colour)
+    if picture.arrows is not None:
+        canvas = with_arrows(canvas, pixels(picture.at), picture.arrows * [1, -1])
+    return np.concatenate([canvas, legend(picture)])
+
+
+def legend(picture):
+    """A line that says what is what, PLANE pixels wide."""
+    strip = Image.new("RGB", (PLANE, LEGEND), (255, 255, 255))
+    draw, x = ImageDraw.Draw(strip), 8
+    parts = [(BLUE, "data")] if len(picture.data) else []
+    parts += [(VERMILION, "samples")]
+    parts += [(None, "D's scores: blue real, orange fake")] if picture.scores is not None else []
+    parts += [(None, "arrows: -dL_G/dx")] if picture.arrows is not None else []
+    for colour, text in parts:
+        if colour:
+            draw.rectangle([x, 7, x + 5, 12], rgb(colour))
+            x += 11
+        draw.text((x, LEGEND // 2), text, DARK, ImageFont.load_default(11), anchor="lm")
+        x += int(draw.textlength(text, ImageFont.load_default(11))) + 18
+    return np.asarray(strip)
+
+
+def rgb(colour):
+    """"#0072B2" as three bytes."""
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def level_sets(scores, scores_range=None):
+    """Scores (M, M) as bands of colour with lines between them, a picture of PLANE pixels a side."""
+    scores = np.nan_to_num(scores.astype(np.float32))
+    low, high = scores_range or (scores.min(), scores.max())
+    t = Image.fromarray((scores - low) / max(high - low, 1e-9)).resize((PLANE * FINER,) * 2, Image.Resampling.BICUBIC)
+    band = np.clip(np.floor(np.asarray(t) * BANDS), 0, BANDS - 1).astype(np.uint8)
+    at = np.linspace(-1, 1, BANDS)[:, None]
+    ends = np.where(at > 0, rgb(BLUE), rgb(VERMILION))
+    colours = 255 + TINT * np.abs(at) * (ends - 255)
+    fine = np.asarray(Image.fromarray(colours.astype(np.uint8)[band]).reduce(FINER)).copy()
+    edge = np.zeros(band.shape, np.uint8)
+    edge[:, 1:] |= band[:, 1:] != band[:, :-1]
+    edge[1:] |= band[1:] != band[:-1]
+    return over(fine, Image.fromarray(edge * 255), (0, 0, 0), LINE * FINER)
+
+
+def with_arrows(canvas, at, arrows):
+    """The picture with arrows (K, 2) from pixels `at` on; the longest has ARROW pixels, those too short no head."""
+    lengths = np.hypot(*arrows.T)
+    there = np.isfinite(lengths) & ((at >= 0) & (at < PLANE)).all(axis=1)
+    if not there.any() or not lengths[there].max():
+        return canvas
+    ends = at + arrows * (ARROW / lengths[there].max())
+    mask = Image.new("L", (PLANE * FINER,) * 2)
+    draw = ImageDraw.Draw(mask)
+    for start, end in zip(at[there] * FINER, ends[there] * FINER):
+        along = end - start
+        size = np.hypot(*along)
+        if size < FINER:
+            continue
+        head = along / size * min(5 * FINER, size / 2)
+        side = np.array([-head[1], head[0]]) * 0.5
+        draw.line([*start, *(end - head)], 255, FINER + 1)
+        draw.polygon([*end, *(end - head + side), *(end - head - side)], 255)
+    return over(canvas, mask, DARK)
+
+
+def over(canvas, mask, colour, strength=1.0):
+    """The picture, with the colour where a mask, FINER times as fine, is set."""
+    share = np.minimum(1, np.asarray(mask.reduce(FINER), np.float32)[..., None] * (strength / 255))
+    return (canvas + share * (np.array(colour, np.float32) - canvas)).astype(np.uint8)
 
 
 def save_png(path, picture):

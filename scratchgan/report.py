@@ -67,12 +67,16 @@ def counted(n, noun, plural=None):
 
 def told(row, panel):
     """"D's loss 0.612, G's loss 1.034": the metrics of a row that one chart shows."""
-    return ", ".join(f"{label} {row[name]:.3f}" for name, label in panel.metrics.items() if name in row)
+    return ", ".join(f"{label} {row[name]}" if isinstance(row[name], int) else f"{label} {row[name]:.3f}"
+                     for name, label in panel.metrics.items() if name in row)
 
 
 def main_metrics(run, row):
-    """What the first chart shows: for most systems its losses."""
-    return "".join(told(row, panel) for panel in plots.charts([row], run.system.panels)[:1])
+    """What the first chart shows, for most systems its losses, and what the system measures of itself."""
+    first, *others = plots.charts([row], run.system.panels) or [None]
+    shown = [first] if first else []
+    shown += [panel for panel in others if not panel.metrics.keys().isdisjoint(run.measured)]
+    return ", ".join(told(row, panel) for panel in shown)
 
 
 def describe_device(device, asked=None):
@@ -215,7 +219,8 @@ class Pictures(Callback):
             self.attempt(run, run.folder.path / "curves.png", lambda path: plots.save_curves(
                 path, run.history, run.system.panels, steps_per_epoch(run.config), title(run.config)))
         if grids(run.folder.samples):
-            self.attempt(run, run.folder.path / "training.gif", lambda path: animate(run.folder.samples, path))
+            self.attempt(run, run.folder.path / "training.gif", lambda path: animate(
+                run.folder.samples, path, endless=steps_per_epoch(run.config) is None))
 
     def remove_later(self, run):
         """No pictures of steps that are not done: a run that is resumed, or that diverged, goes back a little."""
@@ -261,8 +266,9 @@ def grids(folder):
     return sorted((int(match[2]), int(match[1]), path) for match, path in matches if match)
 
 
-def animate(folder, path):
-    """All pictures in `folder` as an animation; a choice at even distances where they are many."""
+def animate(folder, path, endless=False):
+    """All pictures in `folder` as an animation, the steps below them, and the epochs unless the data are `endless`; a
+    choice at even distances where they are many."""
     from PIL import Image
     found = grids(folder)
     if len(found) > FRAMES:
@@ -271,7 +277,7 @@ def animate(folder, path):
     for step, epoch, file in found:
         with Image.open(file) as image:
             frames.append(np.asarray(image))
-        captions.append(f"epoch {epoch}, step {step:,}")
+        captions.append(f"step {step:,}" if endless else f"epoch {epoch}, step {step:,}")
     plots.save_gif(path, frames, captions, seconds=min(0.5, max(0.08, 8 / len(frames))))
 
 

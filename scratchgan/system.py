@@ -9,6 +9,7 @@ from scratchgan import backend
 from scratchgan.errors import UserError
 
 GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images, or points
+MARGIN = 0.25  # of a picture of points about the data, as a share of their width
 
 
 class Metrics(Mapping):
@@ -66,10 +67,34 @@ class Grid:
 
 @dataclass(frozen=True)
 class Points:
-    """A picture: points (N, 2) of the data, and those that were made (N, 2)."""
+    """A picture: points (N, 2) of the data, those that were made (N, 2), and where it is known what moves them.
+
+    scores        (M, M) what D says of the points `mesh(M)`: its level sets
+    scores_range  (low, high) that they lie in; None: whatever there is
+    at, arrows    (K, 2) some samples, and the directions that they are moved in; long arrows for large gradients
+    """
 
     data: np.ndarray = field(repr=False)
     samples: np.ndarray = field(repr=False)
+    scores: np.ndarray | None = field(default=None, repr=False)
+    scores_range: tuple | None = None
+    at: np.ndarray | None = field(default=None, repr=False)
+    arrows: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def window(self):
+        """(middle (2,), half the width) of the square that is shown: about the data, or else about the samples."""
+        points = next((each for each in (self.data, self.samples[np.isfinite(self.samples).all(axis=1)]) if len(each)),
+                      np.zeros((1, 2)))
+        low, high = points.min(axis=0), points.max(axis=0)
+        return (low + high) / 2, float(max((high - low).max() / 2, 1e-9)) * (1 + 2 * MARGIN)
+
+    def mesh(self, side):
+        """Points (side * side, 2) over the window, in rows from the top, each from the left."""
+        middle, half = self.window
+        steps = ((np.arange(side) + 0.5) / side * 2 - 1) * half
+        x, y = np.meshgrid(middle[0] + steps, middle[1] - steps)
+        return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 
 def is_image(shape):
@@ -95,6 +120,7 @@ class System:
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     sampler_name   what people call that network: "generator", "decoder"
+    scale          samples are what that network gives, times this
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
     """
@@ -104,6 +130,7 @@ class System:
     record = sampler = latent = sampler_name = None
     sample_shape = None
     value_range = (-1, 1)
+    scale = 1.0
     panels = ()
 
     def initialize(self, seed, device="cpu"):
@@ -164,6 +191,11 @@ class System:
         if is_image(shape):
             return Grid(self.sample(GRID_SIDE**2, seed=run.config["seed"]))
         return Points(run.examples(POINTS), self.sample(POINTS, seed=run.config["seed"]))
+
+    def measure(self):
+        """{name: number} of how good the system is by now, for each row of metrics.csv, progress lines and charts.
+        Leaves the system as it is."""
+        return {}
 
     def warnings(self, row):
         """Sentences that a person should hear, given a row of metrics: D has won, samples have collapsed.

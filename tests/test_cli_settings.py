@@ -75,9 +75,10 @@ def test_recipes_describes_one(capsys, name):
     assert lines[:2] == [f"{name}: {recipe.summary}", f"source: {recipe.source}"]
     assert any(line.startswith("objective: ") for line in lines)
     assert sum(line.startswith("optimizer of ") and "Adam(lr=" in line for line in lines) == 2
-    length = f"{recipe.epochs} epochs, at least {recipe.min_steps:,} steps"
-    length = f"{recipe.steps:,} steps" if recipe.steps else length
-    assert any(line.startswith(f"schedule: {length}; batches of {recipe.batch_size} ") for line in lines)
+    length = (f"{recipe.epochs} epochs, at least {recipe.min_steps:,} steps" if recipe.steps is None
+              else f"{recipe.steps:,} steps")
+    schedule = f"schedule: {length}; batches of {recipe.batch_size} "
+    assert any(line.startswith(schedule) for line in lines)
     for setting in recipe.settings:
         assert any(line.startswith(f"{setting.option} ") and setting.help in line for line in lines)
     system = recipe.build()

@@ -83,12 +83,13 @@ def test_bytes_are_pixels(value_range):
 def test_points_lie_where_they_are():
     data = np.array([[-1, -1], [1, 1], [-1, 1], [1, -1]], np.float32)
     picture = plots.drawn(Points(data, np.array([[0.5, 1.0], [9, 0], [np.nan, 0]], np.float32)))
-    assert picture.shape == (plots.PLANE, plots.PLANE, 3) and picture.dtype == np.uint8
+    assert picture.shape == (plots.PLANE + plots.LEGEND, plots.PLANE, 3) and picture.dtype == np.uint8
+    picture = picture[:plots.PLANE]
     blue, red = ((picture == list(bytes.fromhex(colour[1:]))).all(axis=-1) for colour in (plots.BLUE, plots.VERMILION))
     assert blue.sum() == 4 * plots.DOT**2 and red.sum() == plots.DOT**2  # one sample lies outside, one is no number
     rows, columns = red.nonzero()
     assert rows.mean() < plots.PLANE / 4 and plots.PLANE / 2 < columns.mean() < 0.75 * plots.PLANE  # up, and right
-    assert plots.points(np.zeros((3, 2)), np.zeros((3, 2))).min() == 0  # one point only
+    assert plots.drawn(Points(np.zeros((3, 2)), np.zeros((3, 2)))).min() == 0  # one point only
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (2, 2, 4, 4), (0, 1, 4, 4)])

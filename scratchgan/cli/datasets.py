@@ -1,4 +1,4 @@
-"""The data set that a run was trained on, found again."""
+"""What a recipe is to learn from, and what a run was trained on, found again."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,25 @@ from scratchgan import data
 from scratchgan.errors import UserError
 from scratchgan.system import is_image
 
-NAMED = ("mnist", "digits")
+NAMED = ("mnist", "digits", "stacked", *data.TOYS)
+
+
+def of_recipe(recipe, name=None, data_dir=None, channels=None, announce=print, bars=True):
+    """The data of this name, or those that the recipe names itself; `UserError` where they do not fit it."""
+    name, shape = recipe.data if name in (None, "auto") else name, recipe.facts["shape"]
+    if not is_image(shape):
+        if name not in data.TOYS:
+            raise UserError(f"recipe {recipe.name} learns points of the plane, which {name} are not: leave --data out, "
+                            f"or give {', '.join(data.TOYS)}")
+        return data.load(name)
+    if name in data.TOYS:
+        raise UserError(f"recipe {recipe.name} learns images, {name} are points of the plane: give other data, or "
+                        f"train the recipe {name}")
+    wanted = channels if len(recipe.channels) > 1 else recipe.channels[0]  # None: as many as the data have
+    source = data.load(name, data_dir, size=shape[-1], channels=wanted, announce=announce, bars=bars)
+    if channels not in (None, source.sample_shape[0]):
+        raise UserError(f"{name} has images of {source.sample_shape[0]} channels: leave --channels out")
+    return source
 
 
 def of_run(config, name=None, data_dir=None, announce=print, bars=True):
@@ -17,6 +35,8 @@ def of_run(config, name=None, data_dir=None, announce=print, bars=True):
     """
     recorded = config["data"]
     shape, source = recorded["shape"], recorded["source"]
+    if (name or recorded["name"]) in data.TOYS:
+        return data.load(name or recorded["name"])
     if not is_image(shape) or shape[1] != shape[2]:
         raise UserError(f"the run was trained on {recorded['name']} of shape {tuple(shape)}, which are no images that "
                         "a command can load")

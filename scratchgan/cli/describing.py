@@ -49,9 +49,10 @@ def described(recipe):
         yield f"{what}: {words}"
     for name, optimizer in system.optimizers.items():
         yield f"optimizer of {name}: {optimizer_in_words(optimizer)}"
-    length = f"{recipe.epochs} epochs, at least {recipe.min_steps:,} steps"
-    yield (f"schedule: {f'{recipe.steps:,} steps' if recipe.steps else length}; batches of {recipe.batch_size} "
-           f"examples {'x'.join(map(str, system.sample_shape))}")
+    length = (f"{recipe.epochs} epochs, at least {recipe.min_steps:,} steps" if recipe.steps is None
+              else f"{recipe.steps:,} steps")
+    yield (f"schedule: {length}; batches of {recipe.batch_size} examples {'x'.join(map(str, system.sample_shape))}"
+           + ("" if recipe.data == "auto" else f" of {recipe.data}"))
     yield "settings:"
     options = [(f"{option(name)} {settings[0].kind.metavar}".rstrip(), name, settings)
                for name, settings in by_option(recipe).items()]

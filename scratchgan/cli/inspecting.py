@@ -77,7 +77,7 @@ def fetch(options):
 def listing(options):
     from scratchgan import data
     for name, where in data.find(options.data_dir):
-        print(f"{name:8} {where or 'not on this machine: scratchgan data fetch ' + name}")
+        print(f"{name:8} {where or 'not on this machine: scratchgan data fetch mnist'}")
 
 
 # -- info ----------------------------------------------------------------------------------------------------------

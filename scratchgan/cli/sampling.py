@@ -12,7 +12,7 @@ from scratchgan.cli.options import add_device, path, whole
 from scratchgan.cli.training import add_data
 from scratchgan.errors import UserError
 from scratchgan.files import replacing
-from scratchgan.system import is_image, scaled
+from scratchgan.system import POINTS, Points, is_image, scaled
 
 ROWS, COLUMNS = 5, 5
 BETWEEN = 10  # images from one end of an interpolation to the other
@@ -41,7 +41,8 @@ def add(commands):
     parser.add_argument("--out", metavar="PATH",
                         help="NAME.png, a grid; NAME.npy or NAME.npz, an array; NAME.gif with --interpolate; else a "
                              "folder of PNG files (default: RUN/sample.png)")
-    parser.add_argument("-n", "--number", type=whole(1), metavar="N", help="how many images (default: rows x columns)")
+    parser.add_argument("-n", "--number", type=whole(1), metavar="N",
+                        help="how many (default: rows x columns; of points 1,000)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
     parser.add_argument("--rows", type=whole(1, 1000), metavar="N", help=f"of a grid (default: {ROWS})")
     parser.add_argument("--columns", type=whole(1, 1000), metavar="N",
@@ -72,16 +73,16 @@ def sample(options):
     out, kind = target(options, run)
     check_target(out, kind)
     if options.real:
-        images, told, value_range = real(options, folder.config), f"of {folder.config['data']['name']}", (0, 1)
+        images, told = real(options, folder.config, kind), f"of {folder.config['data']['name']}"
+        value_range = (0, 1) if is_image(images.shape[1:]) else None
     else:
         system = training.load(options.folder, options.device)
-        if system.makes_samples and not is_image(system.sample_shape) and kind not in (".npy", ".npz"):
-            raise UserError(f"the samples of this run have shape {tuple(system.sample_shape)} and are no images: give "
-                            "--out NAME.npy or NAME.npz")
+        if system.makes_samples:
+            check_shape(system.sample_shape, kind)
         if options.interpolate:
             return interpolation(options, system, out, kind)
-        images, told = system.sample(number(options), options.seed), f"from seed {options.seed}"
-        value_range = system.value_range
+        images = system.sample(number(options, system.sample_shape, kind), options.seed)
+        told, value_range = f"from seed {options.seed}", system.value_range
     write(images, out, kind, columns(options), value_range)
     noun = "image" if is_image(images.shape[1:]) else "sample"
     print(f"wrote {report.counted(len(images), noun)} {told} to {out}")
@@ -134,9 +135,18 @@ def check_target(out, kind):
         raise UserError(f"{out.parent} is not a folder that can be written to: choose another --out")
 
 
-def number(options):
+def check_shape(shape, kind):
+    """`UserError` where samples of this shape cannot be written so."""
+    if not is_image(shape) and kind not in (".npy", ".npz") and (tuple(shape), kind) != ((2,), ".png"):
+        names = "NAME.png, NAME.npy or NAME.npz" if tuple(shape) == (2,) else "NAME.npy or NAME.npz"
+        raise UserError(f"the samples of this run have shape {tuple(shape)} and are no images: give --out {names}")
+
+
+def number(options, shape, kind):
     if options.number:
         return options.number
+    if tuple(shape) == (2,) and kind == ".png":
+        return POINTS
     return (options.rows or ROWS) * (options.columns or COLUMNS)
 
 
@@ -146,22 +156,27 @@ def columns(options):
     return -(-options.number // options.rows) if options.rows else None
 
 
-def real(options, config):
+def real(options, config, kind):
     from scratchgan.cli import datasets
     name = None if options.data == "auto" else options.data
     dataset = datasets.of_run(config, name, options.data_dir)
+    check_shape(dataset.sample_shape, kind)
+    count = number(options, dataset.sample_shape, kind)
     if dataset.sha256 != config["data"]["sha256"]:
         raise UserError(f"{dataset.name} is not what the run was trained on: its SHA-256 is {dataset.sha256[:12]}..., "
                         f"not {config['data']['sha256'][:12]}... (it was read from {dataset.origin})")
-    if dataset.size is not None and number(options) > dataset.size:
-        raise UserError(f"{dataset.name} has {dataset.size:,} images, {number(options):,} were asked for")
-    return scaled(dataset.examples(number(options), options.seed)[0], (0, 1))
+    if dataset.size is not None and count > dataset.size:
+        raise UserError(f"{dataset.name} has {dataset.size:,} images, {count:,} were asked for")
+    return scaled(dataset.examples(count, options.seed)[0], (0, 1))
 
 
 def write(images, out, kind, columns, value_range):
-    """Images as a grid, an array in [0, 1] or a folder of files; what has no value range as an array as it is."""
+    """Images as a grid, an array in [0, 1] or a folder of files; points as a picture; what has no value range as an
+    array as it is."""
     from scratchgan import plots
-    if kind == ".png":
+    if kind == ".png" and images.shape[1:] == (2,):
+        plots.save_png(out, plots.drawn(Points(np.empty((0, 2)), images)))
+    elif kind == ".png":
         plots.save_png(out, plots.image_grid(images, columns, value_range=value_range))
     elif kind == "folder":
         write_folder(images, out, value_range)

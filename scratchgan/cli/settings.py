@@ -84,9 +84,9 @@ def given(options):
 def settings_of(recipe, options):
     """{name: value} for `Recipe.build` of the settings that were given; `UserError` for what the recipe has not."""
     known, values = by_option(recipe), {}
-    if options.channels is not None and len(recipe.channels) == 1:
-        raise UserError(f"recipe {recipe.name} makes {'grey' if recipe.channels == (1,) else 'colour'} images only: "
-                        "leave --channels out")
+    if options.channels is not None and len(recipe.channels) < 2:
+        makes = {(): "no images", (1,): "grey images only", (3,): "colour images only"}[recipe.channels]
+        raise UserError(f"recipe {recipe.name} makes {makes}: leave --channels out")
     for name, value in given(options).items():
         if name not in known:
             names = ", ".join(option(each) for each in known) or "none"

@@ -18,6 +18,7 @@ examples:
   scratchgan train                                    MNIST, or the bundled digits where there is no network
   scratchgan train --data digits --steps 5000         less than a minute
   scratchgan train --data photos/ --epochs 200        images of one's own
+  scratchgan train ring8                              points in the plane, seconds
   scratchgan train mlp --help                         with the settings of this recipe
   scratchgan train dcgan64 --data photos/             at 64x64, in colour if the photos are
   scratchgan train --resume runs/mlp                  go on where a run was stopped
@@ -72,9 +73,10 @@ def add(commands):
 
 
 def add_data(parser):
-    parser.add_argument("--data", metavar="auto|mnist|digits|PATH",
-                        help="MNIST, the bundled digits, or the path of a folder of images or of a .npy or .npz file; "
-                             "auto: MNIST, or the digits where it cannot be had (default: auto)")
+    parser.add_argument("--data", metavar="NAME|PATH",
+                        help="a name of `scratchgan data list`, or the path of a folder of images or of a .npy or .npz "
+                             "file; auto: what the recipe is made for, of images MNIST, or the digits where it cannot "
+                             "be had (default: auto)")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER",
                         help="where MNIST is looked for and downloaded to (default: $SCRATCHGAN_DATA, then the "
                              "user's cache)")
@@ -105,8 +107,9 @@ def silent(line):
 
 
 def start(options, say, callbacks):
-    from scratchgan import backend, data, recipes, report
+    from scratchgan import backend, recipes, report
     from scratchgan import training as runs
+    from scratchgan.cli import datasets
     from scratchgan.training.folder import Taken, check_free
     recipe = recipes.get(options.recipe or "mlp")
     settings = settings_of(recipe, options)
@@ -115,12 +118,11 @@ def start(options, say, callbacks):
     check_free(out)  # what can be refused is refused before the data are loaded
     device = backend.device(options.device or "auto")
 
-    name = "auto" if options.data is None else options.data
-    several = len(recipe.channels) > 1  # None: as many as the data have
-    source = data.load(name, options.data_dir, size=recipe.facts["shape"][-1], announce=say, bars=not options.quiet,
-                       channels=options.channels if several else recipe.channels[0])
+    source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
     batch_size = options.batch_size or recipe.batch_size
     per_epoch = source.steps_per_epoch(batch_size, bool(options.drop_last))
+    if options.epochs and per_epoch is None:
+        raise UserError(f"--epochs cannot be given: {source.name} has no end; give --steps")
     steps = options.steps or (options.epochs and options.epochs * per_epoch)
     steps = steps or runs.default_steps(recipe, per_epoch)
     begin = functools.partial(

@@ -1,4 +1,5 @@
-"""Data: MNIST, the bundled digits, one's own images. Every data set is a `Dataset` of uint8 images.
+"""Data: MNIST, the bundled digits, one's own images, toy sets. A data set is a `Dataset` of uint8 images, a toy set a
+`Sampler` without end.
 
 `load` is the way in; `find` tells what is on this machine, and `fetch` downloads MNIST. What training takes its
 batches from is a `Source`: a data set is one.
@@ -16,6 +17,8 @@ from scratchgan.data.idx import IDX_NAME, dimensions, image_files, load_idx
 from scratchgan.data.mnist import fetch, load_mnist
 from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.data.source import Pair, Sampler, Source
+from scratchgan.data.stacked import Stacked
+from scratchgan.data.toys import TOYS
 from scratchgan.errors import UserError
 
 __all__ = [
@@ -34,16 +37,17 @@ __all__ = [
     "load_path",
 ]
 
-NAMES = ("auto", "mnist", "digits")
+NAMES = ("auto", "mnist", "digits", "stacked", *TOYS)
 PATHS = "a folder of images, an IDX file as MNIST's, a .npy or a .npz file"
 PROBE_SECONDS = 4.0  # how long "auto" waits for a mirror to answer
 
 
 def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT, bars=True):
-    """A data set for training, its images uint8 (N, channels, size, size).
+    """What to train on: a data set, its images uint8 (N, channels, size, size), or a sampler without end.
 
     name      "mnist" (the training set), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if it is
-              here or can be downloaded, else the digits
+              here or can be downloaded, else the digits; "ring8", "grid25", "spiral" (`scratchgan.data.toys`) or
+              "stacked" (`Stacked`, of MNIST's training set), whose shapes are their own, whatever size and channels
     data_dir  where MNIST is looked for first and downloaded to
     channels  1 (grey), 3 (colour), or None: as the data are, MNIST and the digits grey
     announce  is called with one line when MNIST is downloaded, when "auto" means the digits, when files are passed
@@ -55,6 +59,10 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     """
     announce = announce or (lambda line: None)
     check_format(size, channels)
+    if isinstance(name, str) and name in TOYS:
+        return TOYS[name]()
+    if name == "stacked":
+        return Stacked(load_mnist("train", data_dir, timeout=timeout, announce=announce, bars=bars))
     if name == "auto":
         name = choose(data_dir, announce, timeout, bars)
     if name in ("mnist", "digits"):
@@ -130,4 +138,6 @@ def find(data_dir=None):
     """`[(name, where or None), ...]` of the named data sets: what is on this machine, not verified."""
     found = list(mnist.locate(data_dir).values())
     where = None if None in found else str(found[0].parent)
-    return [("mnist", where), ("digits", "bundled with scratchgan")]
+    toys = [(name, make().origin) for name, make in TOYS.items()]
+    return [("mnist", where), ("digits", "bundled with scratchgan"),
+            ("stacked", where and f"three digits of MNIST, in {where}"), *toys]

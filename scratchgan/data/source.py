@@ -18,6 +18,7 @@ class Source:
     sample_shape   of one example: (C, H, W) of an image, (2,) of a point
     size           how many examples there are; None: no end of them
     classes        how many classes the labels name; 0: there are no labels
+    modes          {"centres": points, "sigma": of the Gaussian about each} of a mixture that knows them; else None
 
     Images are uint8, 0 to 255, and become floats in its own range where a system takes them in. Floats are taken
     as they are.
@@ -29,6 +30,7 @@ class Source:
     sample_shape: tuple
     size = None
     classes = 0
+    modes = None
 
     def take(self, rows, seed=0):
         """(examples, labels or None) of these numbers: indices of a data set; of an endless source a `range`.
@@ -61,7 +63,8 @@ class Source:
 
     def facts(self):
         """What a recipe may know of the data."""
-        return Facts({"shape": list(self.sample_shape), "classes": self.classes, "size": self.size})
+        return Facts({"shape": list(self.sample_shape), "classes": self.classes, "size": self.size,
+                      "modes": self.modes})
 
     def record(self):
         """What config.json says of the data."""
@@ -75,6 +78,7 @@ class Facts(Mapping):
     shape         of one example, a list
     classes       of the labels; 0 without
     size          of the data set; None without an end
+    modes         `Source.modes`
     pixel_means   of a data set: the mean of each value, of images in [0, 1], as lists in that shape
     """
 

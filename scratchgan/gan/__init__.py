@@ -3,6 +3,7 @@
 from scratchgan.gan.game import Game
 from scratchgan.gan.latent import Latent
 from scratchgan.gan.objectives import Minimax, NonSaturating
+from scratchgan.gan.points import PointGame
 from scratchgan.system import Metrics
 
-__all__ = ["Game", "Latent", "Metrics", "Minimax", "NonSaturating"]
+__all__ = ["Game", "Latent", "Metrics", "Minimax", "NonSaturating", "PointGame"]

@@ -42,16 +42,17 @@ def seen_shape(chosen, sample_shape):
     return augmentation.seen_shape(parts("augmentation", chosen), sample_shape)
 
 
-def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, **more):
+def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, kind=Game, **more):
     """The `Game` of these networks with the parts that the settings ask for; `UserError` where they do not fit.
 
     chosen   a namespace that has at least the names in SETTINGS
     scale_d  of the objective
-    more     further arguments of `Game`
+    kind     `Game`, or a class that derives from it
+    more     further arguments of that
     """
     try:
         objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing)
-        return Game(generator, discriminator, objective, optimizer_g, optimizer_d,
+        return kind(generator, discriminator, objective, optimizer_g, optimizer_d,
                     n_critic=chosen.n_critic, simultaneous=chosen.simultaneous,
                     augmentation=parts("augmentation", chosen), penalties=parts("penalties", chosen),
                     penalties_g=parts("penalties_g", chosen), unrolled=next(iter(parts("unrolled", chosen)), None),

@@ -49,6 +49,6 @@ RECIPES = (
     Recipe(name="r3gan28", summary="relativistic GAN with R1 and R2, 28x28 grey or colour", source=SOURCE, make=make,
            settings=SETTINGS, small=SMALL, batch_size=64, steps=20_000, channels=(1, 3)),
     Recipe(name="stacked", summary="the same on stacked MNIST: 1,000 modes, a digit a channel", source=SOURCE,
-           make=make, settings=SETTINGS, small=SMALL, batch_size=64, steps=20_000, channels=(3,),
+           make=make, settings=SETTINGS, small=SMALL, batch_size=64, steps=20_000, channels=(3,), data="stacked",
            facts={"shape": (3, 28, 28)}),
 )

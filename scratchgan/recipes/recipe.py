@@ -24,11 +24,11 @@ class Recipe:
     settings     a tuple of `Setting`, the published values as defaults
     facts        name -> value without data, of what `make` knows of the data: see `Source.facts`. "shape", that of
                  one example, is among them
-    channels     of the images it can make: 1 (grey), 3 (colour)
+    channels     of the images it can make: 1 (grey), 3 (colour); () where it makes none
     value_range  of the system
     epochs       how long the source trains; short data sets are trained for at least `min_steps`
-    steps        how long it trains where it counts steps, as of data without an end; then epochs and min_steps are
-                 of no account
+    steps        the published number of steps, where the source counts these, in place of epochs
+    data         what it learns from where nothing else is asked for: a name for `scratchgan.data.load`
     source       who published it
     small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
@@ -45,6 +45,7 @@ class Recipe:
     facts: Mapping = field(default_factory=lambda: {"shape": (1, 28, 28)})
     channels: tuple = (1,)
     value_range: tuple | None = (-1, 1)
+    data: str = "auto"
     small: Mapping = field(default_factory=dict)
 
     def build(self, seed=0, device="cpu", facts=None, *, channels=None, steps=None, **settings):
@@ -76,11 +77,13 @@ class Recipe:
                 raise UserError(f"Recipe {self.name}: the fact {name} must be {FACTS[name].words}, not {value!r}.")
         facts = {name: plain(value) for name, value in {**self.facts, **facts}.items()}
         usual, shape = tuple(self.facts["shape"]), facts["shape"]
-        if channels is not None:
+        if channels is not None and is_image(usual):
             shape = facts["shape"] = (plain(channels), *shape[1:])
-        if shape[1:] != usual[1:] or len(shape) != len(usual):
-            raise UserError(f"Recipe {self.name} takes examples of shape {usual}, not {shape}: load the data in that "
-                            "shape (data.load has size= and channels=).")
+        free = 1 if is_image(usual) else 0  # the channels, of which below
+        if shape[free:] != usual[free:] or len(shape) != len(usual):
+            hint = ("load the data in that shape (data.load has size= and channels=)" if free
+                    else f"give it such data, as data.load({self.data!r}) does")
+            raise UserError(f"Recipe {self.name} takes examples of shape {usual}, not {shape}: {hint}.")
         if is_image(usual) and shape[0] not in self.channels:
             allowed = " or ".join({1: "1 (grey)", 3: "3 (colour)"}[count] for count in self.channels)
             raise UserError(f"Recipe {self.name}: channels must be {allowed}, not {shape[0]!r}.")

@@ -27,6 +27,7 @@ class Run:
     batches                  of the data; None where there was nothing left to do
     folder                   a `RunFolder`, or None
     history                  the rows of metrics.csv as dicts
+    measured                 the names in the newest row that `System.measure` gave
     announce                 called with a line that the person should see
     """
 
@@ -34,7 +35,7 @@ class Run:
         self.system, self.batches, self.config, self.folder = system, batches, config, folder
         self.callbacks, self.announce = list(callbacks), announce
         self.step, self.steps = 0, config["steps"]
-        self.history = []
+        self.history, self.measured = [], ()
         self.pending = []      # the metrics of the steps since the last log interval ended
         self.saved = None      # the step of the newest checkpoint
         self.seconds = 0.0     # spent before this process
@@ -101,9 +102,12 @@ class Run:
         row = {"step": self.step, "epoch": self.epoch, **means(self.pending)}
         row |= {f"grad_norm_{name}": norm(self.system.networks[name].grad) for name in self.system.optimizers
                 if name in self.system.networks}
-        row |= {"images_per_second": round(self.seen / max(now - self.mark, 1e-9), 1),
-                "seconds": round(self.elapsed(), 3)}
+        speed, seconds = self.seen / max(now - self.mark, 1e-9), self.elapsed()
         self.mark, self.seen = now, 0
+        with self.untimed():
+            measures = self.system.measure()
+        self.measured = tuple(measures)
+        row |= {**measures, "images_per_second": round(speed, 1), "seconds": round(seconds, 3)}
         if self.step % self.config["log_every"] == 0:
             self.pending = []  # else the last interval is cut short: with more steps it would go on
             self.good.pending = []
@@ -132,7 +136,7 @@ class Run:
 
     @contextmanager
     def untimed(self):
-        """Saving and callbacks do not count in images_per_second."""
+        """Saving, measures and callbacks do not count in images_per_second."""
         before = time.perf_counter()
         yield
         self.mark += time.perf_counter() - before

@@ -108,7 +108,7 @@ def test_mnist_is_never_replaced_by_something_else(tmp_path):
 
 @pytest.mark.parametrize("name", ["mnsit", "", "no/such/folder", "file.npz"])
 def test_an_unknown_name_lists_the_choices(name):
-    with pytest.raises(UserError, match="auto, mnist, digits, or the path of a folder") as caught:
+    with pytest.raises(UserError, match=r"auto, mnist, .*, ring8, grid25, spiral, or the path of a folder") as caught:
         data.load(name)
     assert repr(name) in str(caught.value)
 
@@ -135,7 +135,8 @@ def test_a_size_and_channels_are_fitted_for_every_kind(tmp_path, tiny):
 
 
 def test_find(tmp_path, tiny):
-    assert data.find() == [("mnist", None), ("digits", "bundled with scratchgan")]
+    assert data.find()[:3] == [("mnist", None), ("digits", "bundled with scratchgan"), ("stacked", None)]
+    assert [name for name, _ in data.find()[3:]] == ["ring8", "grid25", "spiral"]
     tiny.write(tmp_path / "data" / "mnist")
     assert dict(data.find(tmp_path / "data"))["mnist"] == str(tmp_path / "data" / "mnist")
     (tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()

@@ -1,0 +1,1 @@
+"""Measures of samples: pure functions of arrays on the host."""

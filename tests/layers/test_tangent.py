@@ -50,9 +50,9 @@ def penalty(D, x, weight=10.0):
 def test_gradient_penalty_like_torchs_double_backward(rng):
     torch = torch_module()
     D, x = critic().to(dtype="float64"), rng.standard_normal((5, 2, 12, 12))
-    module = torch.nn.Sequential(
-        torch.nn.Conv2d(2, 8, 4, 2, 1), torch.nn.LeakyReLU(0.2), torch.nn.Conv2d(8, 6, 4, 2, 1),
-        torch.nn.LeakyReLU(0.2), torch.nn.Flatten(), torch.nn.Linear(54, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1)).double()
+    nn = torch.nn
+    module = nn.Sequential(nn.Conv2d(2, 8, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 6, 4, 2, 1), nn.LeakyReLU(0.2),
+                           nn.Flatten(), nn.Linear(54, 5), nn.ReLU(), nn.Linear(5, 1)).double()
     module.load_state_dict({key: torch.from_numpy(value) for key, value in D.state_dict().items()}, strict=True)
     t = torch.tensor(x, requires_grad=True)
     (g,) = torch.autograd.grad(module(t).sum(), t, create_graph=True)
@@ -70,7 +70,8 @@ def test_gradient_penalty_like_torchs_double_backward(rng):
 NETWORKS = {
     "critic": (critic, (5, 2, 12, 12)),
     "pooling": (lambda: Sequential(Conv2d(1, 4, 3), MaxPool2d(2), Upsample(scale_factor=2), LeakyReLU(0.1),
-                                   AvgPool2d(3, 1), ConvTranspose2d(4, 2, 3, 2), ReLU(), Flatten(), Linear(2 * 9 * 9, 1)), (3, 1, 8, 8)),
+                                   AvgPool2d(3, 1), ConvTranspose2d(4, 2, 3, 2), ReLU(), Flatten(), Linear(162, 1)),
+                (3, 1, 8, 8)),
     "maxout": (lambda: Sequential(Linear(3, 6), Dropout(0.3), Maxout(6, 4, 3), Dropout(0.3), Maxout(4, 1, 2)), (6, 3)),
 }
 

@@ -123,10 +123,11 @@ def rgb(colour):
 
 def level_sets(scores, scores_range=None):
     """Scores (M, M) as bands of colour with lines between them, a picture of PLANE pixels a side."""
-    scores = np.nan_to_num(scores.astype(np.float32))
+    scores = np.nan_to_num(scores.astype(np.float64), posinf=1e30, neginf=-1e30)
     low, high = scores_range or (scores.min(), scores.max())
-    t = Image.fromarray((scores - low) / max(high - low, 1e-9)).resize((PLANE * FINER,) * 2, Image.Resampling.BICUBIC)
-    band = np.clip(np.floor(np.asarray(t) * BANDS), 0, BANDS - 1).astype(np.uint8)
+    t = np.clip((scores - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
+    t = np.asarray(Image.fromarray(t).resize((PLANE * FINER,) * 2, Image.Resampling.BICUBIC))
+    band = np.clip(np.floor(t * BANDS), 0, BANDS - 1).astype(np.uint8)
     at = np.linspace(-1, 1, BANDS)[:, None]
     ends = np.where(at > 0, rgb(BLUE), rgb(VERMILION))
     colours = 255 + TINT * np.abs(at) * (ends - 255)

@@ -288,6 +288,13 @@ def test_onnx_gives_values_in_the_range(value_range):
     assert_same_images(system, onnx_model(system).SerializeToString())
 
 
+def test_onnx_gives_points_in_the_coordinates_of_the_data():
+    onnxruntime()
+    system = scratchgan.recipes.get("grid25").build()
+    assert system.scale == 4
+    assert_same_images(system, onnx_model(system).SerializeToString())
+
+
 def test_onnx_is_of_the_network_that_makes_the_samples():
     """Of the moving average of the generator, where there is one."""
     onnxruntime()

@@ -92,6 +92,24 @@ def test_points_lie_where_they_are():
     assert plots.drawn(Points(np.zeros((3, 2)), np.zeros((3, 2)))).min() == 0  # one point only
 
 
+def test_scores_are_bands_and_gradients_arrows():
+    data = np.array([[-1, -1], [1, 1]], np.float32)
+    x = Points(data, data[:0]).mesh(50)[:, 0].reshape(50, 50)
+    scores = 1 / (1 + np.exp(-x))
+    at, arrows = np.zeros((3, 2)), np.array([[0, 2.0], [1e-9, 0], [np.nan, 0]])
+    plain, moved = (plots.drawn(Points(data, data[:0], scores, (0, 1), *more))[:plots.PLANE].astype(int)
+                    for more in ((), (at, arrows)))
+    middle = plots.PLANE // 2
+    red, blue = plain[middle, 5, 0] - plain[middle, 5, 2], plain[middle, -5, 2] - plain[middle, -5, 0]
+    assert red > 50 and blue > 50 and plain[middle, middle + 6].min() > 240  # D: fake at the left, real at the right
+    rows, columns = (moved != plain).any(axis=-1).nonzero()
+    assert middle - plots.ARROW - 1 <= rows.min() and rows.max() <= middle + 1  # from the middle upwards
+    assert middle - rows.min() > plots.ARROW - 2 and np.abs(columns - middle).max() <= 4
+    for odd in (np.full((50, 50), 2.0), np.full((50, 50), np.nan), np.where(x > 0, np.inf, 0)):
+        for between in ((0, 1), None):
+            assert plots.drawn(Points(data, data[:0], odd, between, at, np.zeros((3, 2)))).std() >= 0
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 4), (2, 2, 4, 4), (0, 1, 4, 4)])
 def test_grid_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"image_grid: expected images \(N, 1 or 3, H, W\)"):

@@ -39,13 +39,8 @@ class PlaneSampler(Sampler):
 class Mixture(PlaneSampler):
     """x = c_k + sigma n: k any of the centres c (K, 2), n ~ N(0, 1)."""
 
-    def __init__(self, name):
-        self.name, self.modes = name, MIXTURES[name]
-
-    @property
-    def description(self):
-        centres = " ".join(f"({x:g}, {y:g})" for x, y in self.modes["centres"])
-        return f"{len(self.modes['centres'])} Gaussians of sigma {self.modes['sigma']:g} about {centres}"
+    def __init__(self, name, description):
+        self.name, self.description, self.modes = name, description, MIXTURES[name]
 
     def points(self, n, seed, first):
         centres, sigma = np.array(self.modes["centres"], np.float32), np.float32(self.modes["sigma"])
@@ -67,4 +62,8 @@ class Spiral(PlaneSampler):
         return arm + np.float32(self.sigma) * random.normal((n, 2), seed, "spiral/noise", first=first)
 
 
-TOYS = {**{name: partial(Mixture, name) for name in MIXTURES}, "spiral": Spiral}
+TOYS = {
+    "ring8": partial(Mixture, "ring8", "8 Gaussians of sigma 0.01, evenly on the circle of radius 1 from (1, 0) on"),
+    "grid25": partial(Mixture, "grid25", "25 Gaussians of sigma 0.05, at -4, -2, 0, 2, 4 in x and y"),
+    "spiral": Spiral,
+}

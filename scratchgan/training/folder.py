@@ -176,7 +176,7 @@ class RunFolder:
         for line in lines[1:]:
             cells = line.split(",")
             try:
-                row = {name: int(cell) if name in ("step", "epoch") else float(cell)
+                row = {name: int(cell) if name in ("step", "epoch") or cell.isdecimal() else float(cell)
                        for name, cell in zip(names, cells, strict=True) if cell}
             except ValueError:
                 break

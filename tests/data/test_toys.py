@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scratchgan import data
+from scratchgan import data, recipes
+from scratchgan.cli import datasets
 from scratchgan.data.toys import BLOCK, TOYS
 
 
@@ -71,3 +72,14 @@ def test_stacked_digits(tmp_path, tiny, monkeypatch):
 def test_stacked_without_mnist_says_how_to_get_it(tmp_path):
     with pytest.raises(data.mnist.DownloadError, match="MNIST was not found"):
         data.load("stacked", tmp_path, timeout=0.1)
+
+
+def test_a_run_s_samplers_are_found_again(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("SCRATCHGAN_DATA", str(tiny.write(tmp_path / "data")))
+    sources = [data.load(name) for name in ("stacked", *TOYS)]
+    monkeypatch.delenv("SCRATCHGAN_DATA")
+    for source in sources:
+        found = datasets.of_run({"data": source.record()})
+        assert found.record() == source.record()
+    with pytest.raises(data.UserError, match="stacked has images of 3 channels: leave --channels out"):
+        datasets.of_recipe(recipes.get("dcgan28"), "stacked", tmp_path / "data", channels=1)

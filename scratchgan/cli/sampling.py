@@ -26,6 +26,7 @@ examples:
   scratchgan sample runs/mlp -n 10000 --out samples.npz       float32 (N, C, H, W) in [0, 1], called "images"
   scratchgan sample runs/mlp -n 100 --out samples/            a folder of PNG files
   scratchgan sample runs/mlp --interpolate 1 2 --out there.gif
+  scratchgan sample runs/cgan --label 7                       sevens, of a conditional recipe
 """
 PLOT_EXAMPLES = """\
 example:
@@ -47,6 +48,8 @@ def add(commands):
     parser.add_argument("--rows", type=whole(1, 1000), metavar="N", help=f"of a grid (default: {ROWS})")
     parser.add_argument("--columns", type=whole(1, 1000), metavar="N",
                         help=f"of a grid (default: {COLUMNS}, with --interpolate {BETWEEN}, with -n a square)")
+    parser.add_argument("--label", type=whole(0), metavar="CLASS",
+                        help="samples of this class, of a conditional system (default: the classes take turns)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--interpolate", nargs=2, type=whole(0), metavar=("SEED_A", "SEED_B"),
                       help="each row goes from the noise of one seed to that of the other")
@@ -81,11 +84,19 @@ def sample(options):
             check_shape(system.sample_shape, kind)
         if options.interpolate:
             return interpolation(options, system, out, kind)
-        images = system.sample(number(options, system.sample_shape, kind), options.seed)
+        images = system.sample(number(options, system.sample_shape, kind), options.seed, label(options, system))
         told, value_range = f"from seed {options.seed}", system.value_range
     write(images, out, kind, columns(options), value_range)
     noun = "image" if is_image(images.shape[1:]) else "sample"
     print(f"wrote {report.counted(len(images), noun)} {told} to {out}")
+
+
+def label(options, system):
+    """The class that is asked for; None where none is."""
+    if options.label is not None and options.label >= system.classes:
+        allowed = f"from 0 to {system.classes - 1}" if system.classes else "left out: the system of this run takes none"
+        raise UserError(f"--label must be {allowed}, not {options.label}")
+    return options.label
 
 
 def run_of(folder):
@@ -95,6 +106,8 @@ def run_of(folder):
 
 def target(options, run):
     """`(path, kind)` of what is to be written: kind is ".png", ".npy", ".npz", ".gif" or "folder"."""
+    if options.label is not None and (options.interpolate or options.real):
+        raise UserError("--label is for samples: leave it out, or --interpolate or --real")
     if options.interpolate and options.number:
         raise UserError("-n cannot be given with --interpolate: give --rows and --columns")
     if options.rows and options.columns and options.number:

@@ -119,7 +119,7 @@ def start(options, say, callbacks):
     device = backend.device(options.device or "auto")
 
     source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
-    batch_size = options.batch_size or recipe.batch_size
+    batch_size = options.batch_size or recipe.examples(settings)
     per_epoch = source.steps_per_epoch(batch_size, bool(options.drop_last))
     if options.epochs and per_epoch is None:
         raise UserError(f"--epochs cannot be given: {source.name} has no end; give --steps")

@@ -1,13 +1,16 @@
 """What a run shows and says of a game: charts, warnings."""
 
+import numpy as np
+
 from scratchgan.gan.sampling import Sampling
-from scratchgan.system import Panel
+from scratchgan.system import Grid, Panel, is_image
 
 SURE = 0.98       # D tells real from fake: its mean probability for the real above this, for fakes below 1 - this
 VANISHED = 0.05   # times the largest norm of G's gradient so far: below, G learns no more
 ALIKE = 0.05      # samples with less than this share of the standard deviation of the data are taken for all the same
 SETTLING = 100    # in so many first steps they may be: G's first weights are small, so that it makes nearly the same
 #                   sample from every z, as long as its batch normalisation has seen few batches
+CLASS_ROWS, COLUMNS = 20, 10  # of a conditional game's picture: classes at most, and samples of each
 
 
 class ShownGame(Sampling):
@@ -25,6 +28,14 @@ class ShownGame(Sampling):
                       "probability" if logits else "linear"),
                 Panel("norm of the gradient (L2)", {"grad_norm_discriminator": "D's gradient",
                                                     "grad_norm_generator": "G's gradient"}, "log"))
+
+    def picture(self, run):
+        """Samples from always the same noise; in a conditional game a row for each class, a column for each noise."""
+        if not self.classes or not is_image(self.sample_shape):
+            return super().picture(run)
+        labels = np.repeat(np.arange(min(self.classes, CLASS_ROWS)), COLUMNS)
+        z = self.latent.draw(COLUMNS, run.config["seed"], "sample")
+        return Grid(self.generate(np.tile(z, (len(labels) // COLUMNS, 1)), labels), COLUMNS)
 
     def warnings(self, row):
         """D has won, where its scores are logits; the samples have collapsed."""

@@ -69,6 +69,10 @@ class Recipe:
         """The source's `steps`, or its epochs, or `min_steps` if that is more or the data (None) have no end."""
         return self.steps or max(self.epochs * (steps_per_epoch or 0), self.min_steps)
 
+    def examples(self, settings):
+        """How many examples a step takes: `batch_size` is what D judges, and a pack of m is judged as one."""
+        return self.batch_size * (settings or {}).get("pack", 1)
+
     def checked_facts(self, facts, channels=None):
         for name, value in facts.items():
             if name not in self.facts:

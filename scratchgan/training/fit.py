@@ -70,7 +70,7 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
     if out is not None:
         check_free(out)
     data = as_source(data, recipe.value_range)
-    given = {"batch_size": recipe.batch_size if batch_size is None else batch_size, "seed": seed, "flip": flip,
+    given = {"batch_size": recipe.examples(settings) if batch_size is None else batch_size, "seed": seed, "flip": flip,
              "drop_last": drop_last, "log_every": log_every, "sample_every": sample_every,
              "checkpoint_every": checkpoint_every, "keep": keep}
     if steps is None:
@@ -129,7 +129,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     usual = {"batch_size": 64, "seed": 0, "flip": False, "log_every": 100, "checkpoint_every": 1000, "keep": 3,
              **DEFAULTS}
     if record:
-        usual |= {"seed": record["seed"], "batch_size": recipes.get(record["name"]).batch_size}
+        usual |= {"seed": record["seed"], "batch_size": recipes.get(record["name"]).examples(record["settings"])}
     chosen = {name: checked(name, usual[name] if value is None else value) for name, value in given.items()}
     steps, threads = checked("steps", steps), checked("threads", threads)
     source = as_source(data, system.value_range)

@@ -10,7 +10,7 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.backend import array_module
-from scratchgan.gradcheck.oracles import DIFFERENCE, H, host
+from scratchgan.gradcheck.oracles import H, host
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, same_bits, twin_of
 from scratchgan.gradcheck.report import FLOAT32
 from scratchgan.gradcheck.tangents import check_tangent

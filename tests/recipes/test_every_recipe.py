@@ -6,7 +6,6 @@ import pytest
 
 from scratchgan import backend, data, recipes, training
 from scratchgan.data import Dataset
-
 from scratchgan.errors import UserError
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.profiling import labels_for, random_examples

@@ -6,8 +6,8 @@
     python benchmarks/modes.py --short            # does it run? its figures mean nothing
 
 Modes covered and fairly covered (of 8 or 25), share of high quality, KL to the data: `scratchgan.metrics.modes`, of
-10,000 samples after the last step. "all" counts the seeds that cover every mode. Seconds are those of one run of all its
-steps on one core, while the other core is at another run. Published and prototype figures: see benchmarks/README.md.
+10,000 samples after the last step. "all" counts the seeds that cover every mode. Seconds are those of one run on
+one core, while the other core is at another run. Published and prototype figures: see benchmarks/README.md.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def main():
             rows = pool.starmap(trained, [(case, seed, steps) for seed in range(seeds)], chunksize=1)
             mean = {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
             covered = [row["modes"] for row in rows]
-            print(f"{recipe:<8} {remedy:<26} {steps:>6} {seeds:>5} {sum(n == MODES[recipe] for n in covered):>4} "
-                  f"{mean['modes']:>5.1f} {min(covered):>5.0f} {mean['fair']:>5.1f} {mean['hq']:>5.3f} {mean['kl']:>6.3f} "
-                  f"{mean['seconds']:>7.1f}", flush=True)
+            every = sum(n == MODES[recipe] for n in covered)
+            print(f"{recipe:<8} {remedy:<26} {steps:>6} {seeds:>5} {every:>4} {mean['modes']:>5.1f} {min(covered):>5.0f} "
+                  f"{mean['fair']:>5.1f} {mean['hq']:>5.3f} {mean['kl']:>6.3f} {mean['seconds']:>7.1f}", flush=True)
 
 
 if __name__ == "__main__":

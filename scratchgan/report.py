@@ -128,6 +128,7 @@ class Progress(Callback):
         if config["device"] == "cpu" and config["threads"] is not None:
             threads = f"; BLAS with {counted(config['threads'], 'thread')}"
         yield f"device {describe_device(config['device'], self.asked)}{threads}"
+        yield from run.system.notes()
         epochs = run.epochs(run.steps)
         length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], kind)}"
         length += f" ({epochs:,.4g} epochs)" if epochs else ""

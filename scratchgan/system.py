@@ -209,6 +209,10 @@ class System:
         """{what: in words} of the parts of the system, such as its objective: for `scratchgan recipes NAME`."""
         return {}
 
+    def notes(self):
+        """Lines that a run of the system should begin with."""
+        return []
+
     def reduce(self, vector):
         """The mean of a gradient vector over all ranks that train together; here there is one."""
         return vector

@@ -69,6 +69,10 @@ class ShownGame(Sampling):
                              f"{', gradients of both from one state' if self.simultaneous else ''}")
         return told
 
+    def notes(self):
+        """By which route the penalties on D's gradient are computed."""
+        return [f"a penalty in D's loss: {each.about(self.discriminator)}" for each in self.penalties]
+
     @property
     def sampler(self):
         """The network that samples are made with: the moving average of G where there is one."""

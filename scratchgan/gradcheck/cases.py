@@ -41,7 +41,7 @@ def layer_cases():
                     (layers.Dropout(1.0), (4, 5), {"zero": ("x",)})],
         "Maxout": [(layers.Maxout(4, 3, 2), (5, 4)), (layers.Maxout(3, 2, 4), (2, 3, 3))],
         "Embedding": [(Labelled(layers.Concat(None, layers.Embedding(4, 3)), np.array([3, 0, 2, 3, 1])), (5, 2)),
-                      (Labelled(layers.Concat(None, layers.Embedding(2, 1)), np.array([1, 0], np.uint8)), (2, 1, 2, 2))],
+                      (Labelled(layers.Concat(None, layers.Embedding(2, 1)), np.array([1, 0], "u1")), (2, 1, 2, 2))],
         "Concat": [(Labelled(layers.Concat(layers.Linear(3, 2), beside), np.array([1, 0, 0, 3])), (4, 3)),
                    (Labelled(layers.Sequential(layers.Concat(layers.Sequential(), maps), layers.Conv2d(3, 2, 2),
                                                layers.LeakyReLU()), np.array([2, 0])), (2, 1, 2, 2))],

@@ -8,6 +8,8 @@ No two nearly equal numbers are subtracted, so h may be so small that the error 
 (Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions"). Layers, losses and
 objectives are written so that they may be run on complex values: they branch on the real part, and use no abs, sign
 or conjugate.
+
+Of a network that `is_piecewise_linear` the second-order product comes faster, in real numbers: `Layer.tangent`.
 """
 
 import numpy as np

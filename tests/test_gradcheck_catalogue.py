@@ -184,6 +184,7 @@ def test_a_right_gradient_of_another_function_is_seen_by_pytorch(monkeypatch):
     monkeypatch.setattr(layers.Sigmoid, "forward", negated(layers.Sigmoid.forward))
     monkeypatch.setattr(layers.Sigmoid, "backward", lambda self, dy, wrt="all", backward=layers.Sigmoid.backward:
                         None if wrt == "params" else -backward(self, dy, wrt))
+    monkeypatch.setattr(layers.Sigmoid, "tangent", negated(layers.Sigmoid.tangent))
     monkeypatch.setattr(losses.MSELoss, "elements", negated(losses.MSELoss.elements))
     monkeypatch.setattr(losses.MSELoss, "elements_grad", negated(losses.MSELoss.elements_grad))
     for name, wrong in (("Sigmoid", ["y", "x"]), ("MSELoss", ["y", "input"])):

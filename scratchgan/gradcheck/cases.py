@@ -3,6 +3,7 @@
 import numpy as np
 
 from scratchgan import layers, losses
+from scratchgan.gradcheck.passes import Labelled
 
 
 def layer_cases():
@@ -10,6 +11,8 @@ def layer_cases():
     whole = {"batch_of_one": False}  # the first axis is no batch
     rng = np.random.default_rng(1)  # not the seed that checks draw cotangents from
     wide = (8,), {"x": np.array([-800, -100, -40, -1, 0.5, 30, 100, 800.0])}  # beyond what an exponential can hold
+    beside = layers.Sequential(layers.Embedding(4, 3), layers.Linear(3, 2))
+    maps = layers.Sequential(layers.Embedding(3, 8), layers.Reshape(2, 2, 2))
     return {
         "Linear": [(layers.Linear(4, 3), (5, 4)), (layers.Linear(4, 3, bias=False), (5, 4)),
                    (layers.Linear(4, 3), (4,)), (layers.Linear(4, 3), (2, 3, 4)), (layers.Linear(4, 3), (0, 4))],
@@ -37,13 +40,11 @@ def layer_cases():
         "Dropout": [(layers.Dropout(0.4), (4, 5)), (layers.Dropout(0.0), (4, 5)),
                     (layers.Dropout(1.0), (4, 5), {"zero": ("x",)})],
         "Maxout": [(layers.Maxout(4, 3, 2), (5, 4)), (layers.Maxout(3, 2, 4), (2, 3, 3))],
-        "Embedding": [(layers.Concat(None, layers.Embedding(4, 3)), *labelled(rng, (5, 2), 4)),
-                      (layers.Concat(layers.Flatten(), layers.Embedding(3, 1)), *labelled(rng, (2, 1, 2, 2), 3))],
-        "Concat": [(layers.Concat(layers.Linear(3, 2), layers.Sequential(layers.Embedding(4, 3), layers.Linear(3, 2))),
-                    *labelled(rng, (5, 3), 4)),
-                   (layers.Sequential(layers.Concat(layers.Sequential(), layers.Sequential(
-                       layers.Embedding(3, 8), layers.Reshape(2, 2, 2))), layers.Conv2d(3, 2, 2), layers.LeakyReLU()),
-                    *labelled(rng, (2, 1, 2, 2), 3))],
+        "Embedding": [(Labelled(layers.Concat(None, layers.Embedding(4, 3)), np.array([3, 0, 2, 3, 1])), (5, 2)),
+                      (Labelled(layers.Concat(None, layers.Embedding(2, 1)), np.array([1, 0], "u1")), (2, 1, 2, 2))],
+        "Concat": [(Labelled(layers.Concat(layers.Linear(3, 2), beside), np.array([1, 0, 0, 3])), (4, 3)),
+                   (Labelled(layers.Sequential(layers.Concat(layers.Sequential(), maps), layers.Conv2d(3, 2, 2),
+                                               layers.LeakyReLU()), np.array([2, 0])), (2, 1, 2, 2))],
         "AvgPool2d": [(layers.AvgPool2d(2), (2, 2, 4, 5)), (layers.AvgPool2d((3, 2), 2, 1), (2, 2, 5, 4)),
                       (layers.AvgPool2d(3, 2, 1, True, False), (2, 1, 4, 5)),
                       (layers.AvgPool2d(3, 2, 1, True, True), (1, 2, 4, 5)),
@@ -88,11 +89,6 @@ def layer_cases():
 def values(rng, shape, mean, spread=1.0):
     """(shape, arguments of check_layer): values about `mean`, which central differences cannot take."""
     return shape, {"x": mean + spread * rng.standard_normal(shape), "differences": False}
-
-
-def labelled(rng, shape, classes):
-    """(shape, arguments of check_layer): normal x with labels."""
-    return shape, {"x": (rng.standard_normal(shape), rng.integers(classes, size=shape[0]))}
 
 
 def loss_cases():

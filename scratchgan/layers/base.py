@@ -31,10 +31,11 @@ class Layer(Network):
     couples_samples = knows_batches = piecewise_linear = False
 
     def __init_subclass__(cls, **arguments):
-        """A class that changes `forward` but not `tangent` is not piecewise linear unless it says so itself."""
+        """A class that changes `forward` has no `tangent` but its own: that of its base belongs to another function."""
         super().__init_subclass__(**arguments)
-        if "forward" in vars(cls) and "tangent" not in vars(cls) and "piecewise_linear" not in vars(cls):
-            cls.piecewise_linear = False
+        if "forward" in vars(cls) and "tangent" not in vars(cls):
+            cls.tangent = Layer.tangent
+            cls.piecewise_linear = vars(cls).get("piecewise_linear", False)
 
     def __init__(self):
         super().__init__()

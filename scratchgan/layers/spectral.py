@@ -67,8 +67,6 @@ def _unpickled(kind):
 class _SpectralNorm(Layer):
     """Comes before the layer's own class, which finds V where it looks for its weight."""
 
-    piecewise_linear, tangent = False, Layer.tangent  # V depends on W otherwise than linearly
-
     def __reduce__(self):
         return _unpickled, (type(self).__mro__[2],), self.__getstate__()
 

@@ -65,6 +65,11 @@ def counted(n, noun, plural=None):
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
+def noun(shape):
+    """What an example of this shape is called."""
+    return "image" if is_image(shape) else "point" if tuple(shape) == (2,) else "example"
+
+
 def told(row, panel):
     """"D's loss 0.612, G's loss 1.034": the metrics of a row that one chart shows."""
     return ", ".join(f"{label} {row[name]}" if isinstance(row[name], int) else f"{label} {row[name]:.3f}"
@@ -119,10 +124,10 @@ class Progress(Callback):
 
     def opening(self, run):
         config, data = run.config, run.config["data"]
-        shape = "x".join(map(str, data["shape"]))
-        kind = "image" if is_image(data["shape"]) else "example"
-        size = f"{kind}s without end," if data["size"] is None else counted(data["size"], kind)
-        yield f"training {config['recipe'] or type(run.system).__name__} on {data['name']}: {size} {shape}"
+        kind, shape = noun(data["shape"]), "x".join(map(str, data["shape"]))
+        size = f"{kind}s without end" if data["size"] is None else counted(data["size"], kind)
+        size += "" if kind == "point" else f", {shape}" if data["size"] is None else f" {shape}"
+        yield f"training {config['recipe'] or type(run.system).__name__} on {data['name']}: {size}"
         yield f"data: {data['source']}"
         threads = ""
         if config["device"] == "cpu" and config["threads"] is not None:
@@ -141,7 +146,7 @@ class Progress(Callback):
             self.bar.update(1)
 
     def on_log(self, run, row):
-        speed = f"{row['images_per_second']:,.0f} {'images' if is_image(run.config['data']['shape']) else 'examples'}/s"
+        speed = f"{row['images_per_second']:,.0f} {noun(run.config['data']['shape'])}s/s"
         epochs = run.epochs(run.step)
         if self.bar is not None:
             self.bar.set_description(f"epoch {epochs:.1f}" if epochs else None, refresh=False)

@@ -4,7 +4,6 @@ from scratchgan.cli.options import add_device, channels, path, say, whole
 from scratchgan.cli.sampling import CURVE_KINDS, check_target
 from scratchgan.cli.settings import add_recipe, settings_of
 from scratchgan.errors import UserError
-from scratchgan.system import is_image
 
 EXAMPLES = """\
 examples:
@@ -51,8 +50,8 @@ def run(options):
     images = random_examples(system, count)
     with using_threads(options.threads):
         threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""
-        shape, noun = "x".join(map(str, system.sample_shape)), "image" if is_image(system.sample_shape) else "example"
-        what = f"{recipe.name}, {report.counted(count, noun)} {shape} a step"
+        examples = report.counted(count, report.noun(system.sample_shape))
+        what = f"{recipe.name}, {examples} {'x'.join(map(str, system.sample_shape))} a step"
         say(f"{what}, device {device}{threads}")
         result = profiling.profile(system, images, options.steps)
     print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "

@@ -80,6 +80,9 @@ def sample(options):
         value_range = (0, 1) if is_image(images.shape[1:]) else None
     else:
         system = training.load(options.folder, options.device)
+        if options.interpolate and system.makes_samples and not is_image(system.sample_shape):
+            raise UserError(f"the samples of this run have shape {tuple(system.sample_shape)}, and only images can be "
+                            "shown from one seed to another: leave --interpolate out")
         if system.makes_samples:
             check_shape(system.sample_shape, kind)
         if options.interpolate:

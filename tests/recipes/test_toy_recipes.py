@@ -49,7 +49,7 @@ CPU = ("--device", "cpu", "--threads", "1")
 @pytest.mark.usefixtures("alone")
 def test_train_from_one_word_to_pictures_and_samples(capsys):
     out = call(capsys, "train", "ring8", "--steps", "50", "--sample-every", "25", *CPU)
-    assert out.startswith("training ring8 on ring8: examples without end, 2\n")
+    assert out.startswith("training ring8 on ring8: points without end\n")
     assert "modes covered 0, fairly covered 0, high quality 0.000, KL 4.5" in out and "epoch" not in out
     folder = Path("runs/ring8")
     with open(folder / "metrics.csv") as file:
@@ -68,6 +68,9 @@ def test_train_from_one_word_to_pictures_and_samples(capsys):
     call(capsys, "train", "--resume", folder, "--steps", "60")
     assert training.RunFolder.open(folder, lock=False).rows()[-1]["step"] == 60
     call(capsys, "plot", folder)
+    for more, words in ((["--interpolate", "1", "2"], "only images can be shown from one seed to"),
+                        (["--out", "there/"], "give --out NAME.png, NAME.npy or NAME.npz")):
+        assert words in call(capsys, "sample", folder, *more, status=2)
 
 
 @pytest.mark.usefixtures("alone")

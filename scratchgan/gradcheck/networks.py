@@ -111,11 +111,11 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
     Neither may touch the other player's gradient. Tensors are named "discriminator.0.weight", "generator.0.weight".
     The game itself stays as it is.
     """
-    game = _in_float64(game)
+    game = in_precision(game)
     report = Report(name or "game", seed, {"real": host(real)})
-    with _after_steps(report, game, steps, real, labels):
+    with after_steps(report, game, steps, real, labels):
         rng = np.random.default_rng(seed)
-        ours = _with_networks(game, lambda network: network.twin())
+        ours = with_networks(game, lambda network: network.twin())
         real, labels = ours.prepared(real, labels)
         ours.draw_from(ours.steps)
         fake = ours.made(len(real), labels)
@@ -148,14 +148,14 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
     As `check_game`: a float64 copy trains for `steps` steps on `batch` (N, *sample_shape); then what `gradient` leaves
     in each network that has an optimizer is compared with complex-step derivatives of the "loss" that it returns.
     """
-    system = _in_float64(system)
+    system = in_precision(system)
     report = Report(name or type(system).__name__, seed, {"batch": host(batch)})
-    with _after_steps(report, system, steps, batch, labels):
+    with after_steps(report, system, steps, batch, labels):
         def loss(system):
             system.draw_from(system.steps)
             return system.gradient(batch, labels)["loss"]
 
-        rng, ours = np.random.default_rng(seed), _with_networks(system, lambda network: network.twin())
+        rng, ours = np.random.default_rng(seed), with_networks(system, lambda network: network.twin())
         loss(ours)
         trained = [optimizer.network for optimizer in system.optimizers.values()]
         for key, network in system.networks.items():
@@ -166,7 +166,7 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
 
 
 @contextmanager
-def _after_steps(report, system, steps, batch, labels):
+def after_steps(report, system, steps, batch, labels):
     """Inside, a system that was trained for some steps is checked; what it raises is a finding."""
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
@@ -184,7 +184,7 @@ def _check_player(report, system, player, loss, grads, rng, directions, entries,
     report.add(player, "some gradient is not zero", scale > 0, "every gradient of this network is zero")
     # The player's parameters are moved, complex; the other networks only pass complex values on.
     own = system.networks[player]
-    moved = _with_networks(system, lambda network: complex_copy(network) if network is own
+    moved = with_networks(system, lambda network: complex_copy(network) if network is own
                            else network.twin("complex128"))
     if forward_only:
         moved.networks[player].backward = lambda dy, wrt="all": None
@@ -195,7 +195,7 @@ def _check_player(report, system, player, loss, grads, rng, directions, entries,
                          entries, scale=scale, zero=key in zero, may_be_zero=True)
 
 
-def _with_networks(system, change):
+def with_networks(system, change):
     """The system with other networks in place of its own, as attributes and in the dicts of attributes."""
     system, changed = copy.copy(system), {id(network): change(network) for network in system.networks.values()}
     for name, value in vars(system).items():
@@ -206,10 +206,11 @@ def _with_networks(system, change):
     return system
 
 
-def _in_float64(system):
+def in_precision(system, dtype="float64"):
+    """A copy of the system, its networks and optimizers in this dtype."""
     system = copy.deepcopy(system)
     for network in system.networks.values():
-        network.to(dtype="float64")
+        network.to(dtype=dtype)
     for optimizer in system.optimizers.values():
         optimizer.load_state_dict(optimizer.state_dict())  # in the network's new precision
     return system

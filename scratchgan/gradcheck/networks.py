@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # to one thread: a few rows are too little work to share
+from threadpoolctl import threadpool_limits
 
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
@@ -40,8 +40,7 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
     base, x, rng = prepared(network, x, input_shape, seed)
     require_tensors(base, zero)
     report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, inputs_of(base, x))
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("forward and backward"):
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+    with quietly(), report.guard("forward and backward"):
         y_shape = forward(twin_of(base), x, seed).shape
         report.inputs["dy"] = np.array(rng.standard_normal(y_shape), np.float32).astype(np.float64)
         dy = backend.to_device(report.inputs["dy"], base.device)
@@ -113,7 +112,9 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
     """
     game = in_precision(game)
     report = Report(name or "game", seed, {"real": host(real)})
-    with after_steps(report, game, steps, real, labels):
+    with quietly(), report.guard("steps of training"):
+        for _ in range(steps):
+            game.step(real, labels)
         rng = np.random.default_rng(seed)
         ours = with_networks(game, lambda network: network.twin())
         real, labels = ours.prepared(real, labels)
@@ -150,7 +151,10 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
     """
     system = in_precision(system)
     report = Report(name or type(system).__name__, seed, {"batch": host(batch)})
-    with after_steps(report, system, steps, batch, labels):
+    with quietly(), report.guard("steps of training"):
+        for _ in range(steps):
+            system.step(batch, labels)
+
         def loss(system):
             system.draw_from(system.steps)
             return system.gradient(batch, labels)["loss"]
@@ -166,12 +170,10 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
 
 
 @contextmanager
-def after_steps(report, system, steps, batch, labels):
-    """Inside, a system that was trained for some steps is checked; what it raises is a finding."""
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
+def quietly():
+    """Inside, complex values that are made real are found by rows alone, and small products stay on one thread."""
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        for _ in range(steps):
-            system.step(batch, labels)
         yield
 
 

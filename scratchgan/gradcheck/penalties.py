@@ -29,15 +29,15 @@ from scratchgan.gradcheck import pytorch
 from scratchgan.gradcheck.layers import AGREEMENT, AGREES, DIFFERENCES
 from scratchgan.gradcheck.networks import (
     SINGLE,
-    after_steps,
     check_directions,
     complex_copy,
     in_precision,
+    quietly,
     with_networks,
 )
 from scratchgan.gradcheck.oracles import DIFFERENCE, H, is_rounding
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, twin_of
-from scratchgan.gradcheck.report import CENTRAL, FLOAT32, Report
+from scratchgan.gradcheck.report import CENTRAL, FLOAT32, PYTORCH, Report
 from scratchgan.gradcheck.tangents import check_tangent
 from scratchgan.kernels import plain
 from scratchgan.layers import (
@@ -155,10 +155,11 @@ class Penalised:
     def written_out(self, game, real, fake):
         """As `told`, real: by forward passes of D alone."""
         D, objective, points = copy.deepcopy(game.discriminator), game.objective, points_of(game, real, fake)
+        twin = D.twin("complex128")
 
         def loss():
             return (objective.loss_d(D.forward(real), D.forward(fake))
-                    + self.formula(*[by_forward_passes(D, x) for x in points]))
+                    + self.formula(*[by_forward_passes(twin, x) for x in points]))
         return loss, named_params(D)
 
     def by_pytorch(self, module, game, real, fake):
@@ -172,11 +173,11 @@ def points_of(game, real, fake):
     return real, fake, e * real + (1 - e) * fake
 
 
-def by_forward_passes(D, x):
-    """dD/dx as (N, values of a sample): each value moved by i h in turn, in one batch of a complex twin."""
+def by_forward_passes(twin, x):
+    """dD/dx as (N, values of a sample): each value moved by i h in turn, in one batch of a complex twin of D."""
     n, size = len(x), math.prod(x.shape[1:])
     moved = x.reshape(n, 1, size) + 1j * H * np.eye(size)
-    return D.twin("complex128").forward(moved.reshape(n * size, *x.shape[1:])).imag.reshape(n, size) / H
+    return twin.forward(moved.reshape(n * size, *x.shape[1:])).imag.reshape(n, size) / H
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,9 @@ def check_penalty(loss, critic, route, seed=0):
     rng = np.random.default_rng(seed)
     real = rng.uniform(-1, 1, (N, *game.sample_shape))
     report = Report(f"{loss}: {critic}, by {route}", seed, {"real": real})
-    with after_steps(report, game, STEPS, real, None):
+    with quietly(), report.guard("a step of training"):
+        for _ in range(STEPS):
+            game.step(real)
         game.draw_from(game.steps)
         fake = report.inputs["fake"] = game.made(N).copy()
         gradients = kind.gradients(game, real, fake)
@@ -309,11 +312,11 @@ def against_pytorch(report, kind, game, samples, gradients, low, low_samples, si
     module = pytorch.module_like(game.discriminator, Residual=pytorch.residual, ByComplexStep=pytorch.chain)
     if module is None:
         return
-    with report.guard(pytorch.PYTORCH):
+    with report.guard(PYTORCH), pytorch.one_thread():
         theirs = kind.by_pytorch(module, game, *samples)
-        compare(report, pytorch.PYTORCH, gradients, theirs, pytorch.TOLERANCE, scale)
+        compare(report, PYTORCH, gradients, theirs, pytorch.TOLERANCE, scale)
         theirs = kind.by_pytorch(module.float(), low, *low_samples)
-        compare(report, f"{pytorch.PYTORCH} in float32", single, theirs, SINGLE, scale)
+        compare(report, f"{PYTORCH} in float32", single, theirs, SINGLE, scale)
 
 
 def compare(report, check, gradients, expected, tolerance, scale):

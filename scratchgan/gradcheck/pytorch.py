@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import inspect
 import warnings
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -102,6 +103,19 @@ def check_loss_by_pytorch(report, loss, input, target, dy, y, gradient):
 
 
 # -- second order --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_thread():
+    """Inside, PyTorch computes on one thread: a few rows are too little work to share."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def chain(*modules):

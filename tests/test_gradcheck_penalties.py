@@ -83,7 +83,7 @@ def test_a_mistake_is_seen(mistake, monkeypatch):
                                           ("MLP, layer norm", layers.LayerNorm)])
 @pytest.mark.parametrize("loss", ["R1 + R2", "WGAN-GP"])
 def test_the_wrong_route_is_seen(loss, critic, kind, monkeypatch):
-    """A critic that is not piecewise linear by tangents: its first weights' gradients are far off, and nothing raises."""
+    """A critic that is not piecewise linear by tangents: its first gradients are far off, and nothing raises."""
     monkeypatch.setattr(kind, "piecewise_linear", True)
     report = check_penalty(loss, critic, "complex step")
     failed = [row for row in report.failures if row.tensor == "0.weight"]

@@ -17,10 +17,12 @@ def test_the_catalogue_has_every_layer_loss_objective_and_recipe():
     every_layer = {name for name in layers.__all__ if name != "Layer"}
     every_loss = {name for name, value in vars(losses).items()
                   if isinstance(value, type) and issubclass(value, Loss) and value is not Loss}
-    assert set(gradcheck.choices()) == every_layer | every_loss | set(objectives.TABLE) | set(recipes.names())
+    assert set(gradcheck.choices()) == (every_layer | every_loss | set(objectives.TABLE) | {"penalties"}
+                                        | set(recipes.names()))
 
 
-@pytest.mark.parametrize("name", [name for name in gradcheck.choices() if name not in recipes.names()])
+@pytest.mark.parametrize("name", [name for name in gradcheck.choices()
+                                  if name not in ("penalties", *recipes.names())])
 def test_everything_in_the_catalogue_is_right(name):
     reports = gradcheck.run([name])
     assert reports

@@ -14,6 +14,7 @@ GRADCHECK_EXAMPLES = """\
 examples:
   scratchgan gradcheck                                       all layers, losses and systems
   scratchgan gradcheck Linear BCELoss                        these
+  scratchgan gradcheck penalties                             second-order gradients, by every route
   scratchgan gradcheck mylayers:MyLayer --input-shape 4,3    a layer of one's own, in mylayers.py
   scratchgan gradcheck nets:Net --no-batch-of-one            a network that normalises over the batch
   scratchgan gradcheck --plain                               the formulas beside the derivations

@@ -26,9 +26,15 @@ def _recipes():
     return recipes
 
 
+def _penalties():
+    from scratchgan.gradcheck import penalties  # likewise
+
+    return penalties
+
+
 def choices():
     """All names that `run` knows."""
-    return [*layer_cases(), *loss_cases(), *objective_cases(), *_recipes().names()]
+    return [*layer_cases(), *loss_cases(), *objective_cases(), *_penalties().penalty_cases(), *_recipes().names()]
 
 
 def run(names=None, input_shape=None, **of_targets):
@@ -52,7 +58,8 @@ def checks(name, input_shape=None, **of_targets):
         what = option if input_shape is None else "An input shape"
         raise UserError(f"{what} is for targets of your own, as in package.module:Name, not for {name!r}.")
     for cases, check in ((layer_cases(), check_case), (loss_cases(), check_loss_case),
-                         (objective_cases(), check_objective_case)):
+                         (objective_cases(), check_objective_case),
+                         (_penalties().penalty_cases(), _penalties().check_penalty)):
         if name in cases:
             return [partial(check, *case) for case in cases[name]]
     if name in _recipes().names():

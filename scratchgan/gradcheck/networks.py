@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # to one thread: a few rows are too little work to share
+from threadpoolctl import threadpool_limits
 
 from scratchgan import backend
 from scratchgan.gradcheck import oracles
@@ -40,8 +40,7 @@ def check_network(network, x=None, *, input_shape=None, seed=0, directions=DIREC
     base, x, rng = prepared(network, x, input_shape, seed)
     require_tensors(base, zero)
     report = Report(name or f"{network!r}, x {tuple(x.shape)}", seed, inputs_of(base, x))
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("forward and backward"):
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+    with quietly(), report.guard("forward and backward"):
         y_shape = forward(twin_of(base), x, seed).shape
         report.inputs["dy"] = np.array(rng.standard_normal(y_shape), np.float32).astype(np.float64)
         dy = backend.to_device(report.inputs["dy"], base.device)
@@ -111,11 +110,13 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
     Neither may touch the other player's gradient. Tensors are named "discriminator.0.weight", "generator.0.weight".
     The game itself stays as it is.
     """
-    game = _in_float64(game)
+    game = in_precision(game)
     report = Report(name or "game", seed, {"real": host(real)})
-    with _after_steps(report, game, steps, real, labels):
+    with quietly(), report.guard("steps of training"):
+        for _ in range(steps):
+            game.step(real, labels)
         rng = np.random.default_rng(seed)
-        ours = _with_networks(game, lambda network: network.twin())
+        ours = with_networks(game, lambda network: network.twin())
         real, labels = ours.prepared(real, labels)
         ours.draw_from(ours.steps)
         fake = ours.made(len(real), labels)
@@ -148,14 +149,17 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
     As `check_game`: a float64 copy trains for `steps` steps on `batch` (N, *sample_shape); then what `gradient` leaves
     in each network that has an optimizer is compared with complex-step derivatives of the "loss" that it returns.
     """
-    system = _in_float64(system)
+    system = in_precision(system)
     report = Report(name or type(system).__name__, seed, {"batch": host(batch)})
-    with _after_steps(report, system, steps, batch, labels):
+    with quietly(), report.guard("steps of training"):
+        for _ in range(steps):
+            system.step(batch, labels)
+
         def loss(system):
             system.draw_from(system.steps)
             return system.gradient(batch, labels)["loss"]
 
-        rng, ours = np.random.default_rng(seed), _with_networks(system, lambda network: network.twin())
+        rng, ours = np.random.default_rng(seed), with_networks(system, lambda network: network.twin())
         loss(ours)
         trained = [optimizer.network for optimizer in system.optimizers.values()]
         for key, network in system.networks.items():
@@ -166,12 +170,10 @@ def check_system(system, batch, labels=None, *, steps=3, seed=0, directions=DIRE
 
 
 @contextmanager
-def _after_steps(report, system, steps, batch, labels):
-    """Inside, a system that was trained for some steps is checked; what it raises is a finding."""
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), report.guard("steps of training"):
+def quietly():
+    """Inside, complex values that are made real are found by rows alone, and small products stay on one thread."""
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        for _ in range(steps):
-            system.step(batch, labels)
         yield
 
 
@@ -184,7 +186,7 @@ def _check_player(report, system, player, loss, grads, rng, directions, entries,
     report.add(player, "some gradient is not zero", scale > 0, "every gradient of this network is zero")
     # The player's parameters are moved, complex; the other networks only pass complex values on.
     own = system.networks[player]
-    moved = _with_networks(system, lambda network: complex_copy(network) if network is own
+    moved = with_networks(system, lambda network: complex_copy(network) if network is own
                            else network.twin("complex128"))
     if forward_only:
         moved.networks[player].backward = lambda dy, wrt="all": None
@@ -195,7 +197,7 @@ def _check_player(report, system, player, loss, grads, rng, directions, entries,
                          entries, scale=scale, zero=key in zero, may_be_zero=True)
 
 
-def _with_networks(system, change):
+def with_networks(system, change):
     """The system with other networks in place of its own, as attributes and in the dicts of attributes."""
     system, changed = copy.copy(system), {id(network): change(network) for network in system.networks.values()}
     for name, value in vars(system).items():
@@ -206,10 +208,11 @@ def _with_networks(system, change):
     return system
 
 
-def _in_float64(system):
+def in_precision(system, dtype="float64"):
+    """A copy of the system, its networks and optimizers in this dtype."""
     system = copy.deepcopy(system)
     for network in system.networks.values():
-        network.to(dtype="float64")
+        network.to(dtype=dtype)
     for optimizer in system.optimizers.values():
         optimizer.load_state_dict(optimizer.state_dict())  # in the network's new precision
     return system

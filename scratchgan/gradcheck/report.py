@@ -9,7 +9,10 @@ from scratchgan.gradcheck.oracles import relative_error
 
 COMPLEX_STEP = "complex step"
 CENTRAL = "central differences"
+ADJOINT = "adjoint"
+PYTORCH = "PyTorch"
 FLOAT32 = "float32"
+ORACLES = (COMPLEX_STEP, CENTRAL, ADJOINT, PYTORCH, FLOAT32)  # a column each
 ZERO = "gradient is zero up to rounding: nothing was checked"
 NAME_WIDTH = 52  # of a table
 
@@ -132,13 +135,13 @@ def _number(error):
 
 def table(reports):
     """The reports as one table: a line each, the failing rows below it."""
-    head = ("checked", "tensors", COMPLEX_STEP, CENTRAL, FLOAT32, "checks", "verdict")
+    head = ("checked", "tensors", *ORACLES, "checks", "verdict")
     lines = []
     for report in reports:
         tensors = dict.fromkeys(row.tensor for row in report.rows if row.check == COMPLEX_STEP)
         lines.append((textwrap.shorten(report.name, NAME_WIDTH, placeholder=" ..."),
                       ", ".join(tensors) if len(tensors) <= 4 else f"{len(tensors)} tensors",
-                      *(_number(report.worst(check)) for check in (COMPLEX_STEP, CENTRAL, FLOAT32)),
+                      *(_number(report.worst(check)) for check in ORACLES),
                       str(len(report.rows)), "ok" if report.ok else "WRONG"))
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
     def show(line):

@@ -13,10 +13,10 @@ from scratchgan import backend
 from scratchgan.derivatives import gradient_derivative
 from scratchgan.gradcheck.oracles import host, is_rounding
 from scratchgan.gradcheck.passes import forward, named_grads, named_params, one_pass, same_bits, twin_of
+from scratchgan.gradcheck.report import ADJOINT
 from scratchgan.layers import Layer
 
 EXACT = 1e-12
-ADJOINT = "tangent: adjoint of backward"
 DERIVATIVE = "tangent: complex step of backward"
 WEIGHTED = "tangent of c x: backward of c dy"
 SCALED = "tangent of c x is c y"

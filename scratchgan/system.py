@@ -92,6 +92,7 @@ class System:
     classes        how many classes the labels of its examples name; 0: it takes none
     value_range    (low, high) of the values of a batch and of a sample; None where there is no range
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
+    phases         steps at which it works in ways of their own, such as the stages of one that grows: each is checked
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
     """
@@ -102,6 +103,7 @@ class System:
     sample_shape = None
     value_range = (-1, 1)
     panels = ()
+    phases = (0,)
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
@@ -155,6 +157,10 @@ class System:
         a row of now has "sample_std", if the system makes samples: see `training.Watch`.
         """
         return []
+
+    def unused(self, name):
+        """Keys of the parameters of a network that a step leaves alone, as those of a stage yet to come."""
+        return ()
 
     def about(self):
         """{what: in words} of the parts of the system, such as its objective: for `scratchgan recipes NAME`."""

@@ -19,7 +19,7 @@ PARTS = {
     "updates_g": (updates.Ema,),
 }
 # What every recipe of a game has; where its source has another default: dataclasses.replace(setting, default=...).
-SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, N_CRITIC, SIMULTANEOUS,
+SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, objectives.DRIFT, N_CRITIC, SIMULTANEOUS,
             *(setting for kinds in PARTS.values() for kind in kinds for setting in kind.SETTINGS))
 
 
@@ -34,16 +34,17 @@ def seen_shape(chosen, sample_shape):
     return augmentation.seen_shape(parts("augmentation", chosen), sample_shape)
 
 
-def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, **more):
+def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=1.0, kind=Game, **more):
     """The `Game` of these networks with the parts that the settings ask for; `UserError` where they do not fit.
 
     chosen   a namespace that has at least the names in SETTINGS
     scale_d  of the objective
+    kind     `Game`, or a class derived from it
     more     further arguments of `Game`
     """
     try:
-        objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing)
-        return Game(generator, discriminator, objective, optimizer_g, optimizer_d,
+        objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing, chosen.drift)
+        return kind(generator, discriminator, objective, optimizer_g, optimizer_d,
                     n_critic=chosen.n_critic, simultaneous=chosen.simultaneous,
                     augmentation=parts("augmentation", chosen), penalties=parts("penalties", chosen),
                     penalties_g=parts("penalties_g", chosen), unrolled=next(iter(parts("unrolled", chosen)), None),

@@ -54,6 +54,7 @@ class ShownGame(System):
         objective = self.objective
         terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
         terms += f", D's target for real samples {1 - objective.smoothing:g}" if objective.smoothing else ""
+        terms += f" and {objective.drift:g} E D(x)^2 in its loss" if objective.drift else ""
         parts = {"what D sees": map(repr, self.augmentation),
                  "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
                  "penalties in G's loss": map(repr, self.penalties_g),
@@ -91,8 +92,12 @@ class ShownGame(System):
             part = slice(start, start + count)
             noise = backend.to_device(z[part].astype(G.dtype, copy=False), self.device)
             x = G.forward(passes.given(noise, None if labels is None else labels[part]))
-            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
+            samples[part] = backend.to_host(self.as_samples(x))
         return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)
+
+    def as_samples(self, x):
+        """What G made, (N, ...), as samples (N, *sample_shape)."""
+        return x.reshape(-1, *self.sample_shape)
 
     def interpolate(self, first, last, rows, columns):
         rows, columns = (whole(n, "Game.interpolate: rows and columns", 1) for n in (rows, columns))

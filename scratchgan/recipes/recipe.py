@@ -29,6 +29,7 @@ class Recipe:
     epochs       how long the source trains; short data sets are trained for at least `min_steps`
     steps        how long it trains where it counts steps, as of data without an end; then epochs and min_steps are
                  of no account
+    grows        whether the system itself, not only its rates, depends on the share of `decay_steps` that is done
     source       who published it
     small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
@@ -45,6 +46,7 @@ class Recipe:
     facts: Mapping = field(default_factory=lambda: {"shape": (1, 28, 28)})
     channels: tuple = (1,)
     value_range: tuple | None = (-1, 1)
+    grows: bool = False
     small: Mapping = field(default_factory=dict)
 
     def build(self, seed=0, device="cpu", facts=None, *, channels=None, steps=None, **settings):
@@ -57,7 +59,8 @@ class Recipe:
         settings   by name; `UserError` for one that the recipe does not have
         """
         seed, of = SEED.checked(seed, f"Recipe {self.name}"), f"Recipe {self.name}"
-        settings = settled(checked(self.settings, settings, of), steps or self.default_steps())
+        settings = settled(checked(self.settings, settings, of), steps or self.default_steps(),
+                           self.grows)
         facts = self.checked_facts(facts or {}, channels)
         device = backend.device(device)
         system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts)).initialize(seed, device)

@@ -8,7 +8,8 @@ import importlib
 from scratchgan.errors import UserError
 from scratchgan.recipes.recipe import Recipe
 
-FAMILIES = ("mlp", "dcgan", "progressive")  # the files of this folder that have RECIPES, in the order in which they are listed
+# The files of this folder that have RECIPES, in the order in which they are listed.
+FAMILIES = ("mlp", "dcgan", "progressive")
 _RECIPES = {recipe.name: recipe for family in FAMILIES
             for recipe in importlib.import_module(f"scratchgan.recipes.{family}").RECIPES}
 

@@ -60,6 +60,13 @@ class Optimizer:
         """Step theta in place."""
         raise NotImplementedError
 
+    def reset(self):
+        """Begin anew: moments are zero, no step was made, schedules start again."""
+        for vector in self.state.values():
+            vector.fill(0)
+        self.hyper[-1] = 0
+        self._apply_schedules()
+
     def vector(self, name):
         """The state vector `name`, zero at first."""
         if name not in self.state:

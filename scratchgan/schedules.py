@@ -102,8 +102,8 @@ def over(chosen, first, last, every=1):
     return SHAPES[chosen.schedule](first, last, chosen.decay_steps / every)
 
 
-def settled(chosen, steps):
-    """Settings as a dict, with `steps` for their `decay_steps` where that is 0 and something decays."""
-    if chosen.get("decay_steps") == 0 and chosen.get("schedule") != "constant":
+def settled(chosen, steps, always=False):
+    """Settings as a dict, with `steps` for their `decay_steps` where that is 0 and something decays, or `always`."""
+    if chosen.get("decay_steps") == 0 and (always or chosen.get("schedule") != "constant"):
         return {**chosen, "decay_steps": steps}
     return chosen

@@ -121,6 +121,7 @@ class System:
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     sampler_name   what people call that network: "generator", "decoder"
     scale          samples are what that network gives, times this
+    phases         steps at which it works in ways of their own, such as the stages of one that grows: each is checked
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
     """
@@ -132,6 +133,7 @@ class System:
     value_range = (-1, 1)
     scale = 1.0
     panels = ()
+    phases = (0,)
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
@@ -204,6 +206,10 @@ class System:
         a row of now has "sample_std", if the system makes samples: see `training.Watch`.
         """
         return []
+
+    def unused(self, name):
+        """Keys of the parameters of a network that a step leaves alone, as those of a stage yet to come."""
+        return ()
 
     def about(self):
         """{what: in words} of the parts of the system, such as its objective: for `scratchgan recipes NAME`."""

@@ -19,7 +19,7 @@ PARTS = {
     "updates_g": (updates.Ema,),
 }
 # What every recipe of a game has; where its source has another default: `settings(name=default)`.
-SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, N_CRITIC, SIMULTANEOUS,
+SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, objectives.DRIFT, N_CRITIC, SIMULTANEOUS,
             *(setting for kinds in PARTS.values() for kind in kinds for setting in kind.SETTINGS))
 
 
@@ -51,7 +51,7 @@ def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=
     more     further arguments of that
     """
     try:
-        objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing)
+        objective = objectives.get(chosen.objective, scale_d, chosen.label_smoothing, chosen.drift)
         return kind(generator, discriminator, objective, optimizer_g, optimizer_d,
                     n_critic=chosen.n_critic, simultaneous=chosen.simultaneous,
                     augmentation=parts("augmentation", chosen), penalties=parts("penalties", chosen),

@@ -83,6 +83,13 @@ def smoothed(target):
                 lambda s: target * LOG_REAL.slope(s) + (1 - target) * LOG_FAKE.slope(s))
 
 
+@cache
+def drifting(term, weight):
+    """value(s) + weight s^2: keeps scores near 0 (Karras et al. 2018, appendix A.1)."""
+    weight = float(weight)  # as `scale_d`
+    return Term(lambda s: term.value(s) + weight * s ** 2, lambda s: term.slope(s) + 2 * weight * s)
+
+
 @dataclass(frozen=True)
 class Objective:
     """A row: terms of the two losses, and what a score is.
@@ -95,6 +102,7 @@ class Objective:
     source      who published it
     scale_d     1 for the sum of D's two terms, 0.5 for their mean
     smoothing   how far below 1 is D's target for the probability of real samples
+    drift       weight of the squared scores of real samples in their term
     """
 
     name: str
@@ -106,14 +114,16 @@ class Objective:
     paired: bool = False
     scale_d: float = 1.0
     smoothing: float = 0.0
+    drift: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "scale_d", float(self.scale_d))  # a float64 of NumPy would make its products float64
 
     def __reduce__(self):
         """What pickle takes: a row of the table by its name, as the functions without one cannot be pickled."""
-        if self.name in TABLE and get(self.name, self.scale_d, self.smoothing) == self:
-            return get, (self.name, self.scale_d, self.smoothing)
+        arguments = self.name, self.scale_d, self.smoothing, self.drift
+        if self.name in TABLE and get(*arguments) == self:
+            return get, arguments
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def says(self, scores):
@@ -174,20 +184,30 @@ SMOOTHING = settings.Setting("label_smoothing", 0.0, "D's target for real sample
                              settings.number(0, 0.5))
 
 
-def get(name, scale_d=1.0, smoothing=0.0):
+DRIFT = settings.Setting("drift", 0.0, "weight of the squared scores of real samples in D's loss; 0: none",
+                         settings.number(0))
+
+
+def get(name, scale_d=1.0, smoothing=0.0, drift=0.0):
     """The row of this name; `ValueError` listing the names if there is none.
 
     smoothing   of D's target for real samples alone (Salimans et al. 2016, section 3.4), for unpaired logits
+    drift       weight of the squared scores of real samples in D's loss, for unpaired rows
     """
     if name not in TABLE:
         raise ValueError(f"Unknown objective {name!r}: choose one of {', '.join(TABLE)}")
     row = replace(TABLE[name], scale_d=scale_d)
-    if not smoothing:
-        return row
-    if row.score != "logit":
-        logits = ", ".join(each.name for each in TABLE.values() if each.score == "logit")
-        raise ValueError(f"Label smoothing is for objectives whose scores are logits ({logits}), not for {name}")
-    return replace(row, real=smoothed(1 - smoothing), smoothing=float(smoothing))
+    if smoothing:
+        if row.score != "logit":
+            logits = ", ".join(each.name for each in TABLE.values() if each.score == "logit")
+            raise ValueError(f"Label smoothing is for objectives whose scores are logits ({logits}), not for {name}")
+        row = replace(row, real=smoothed(1 - smoothing), smoothing=float(smoothing))
+    if drift:
+        if row.paired:
+            raise ValueError(f"The drift term is for objectives with a term of the real scores, which {name} has not: "
+                             "it compares pairs")
+        row = replace(row, real=drifting(row.real, drift), drift=float(drift))
+    return row
 
 
 def NonSaturating(scale_d=1.0):

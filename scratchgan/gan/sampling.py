@@ -36,8 +36,12 @@ class Sampling(System):
         for part in in_parts(len(z), self.sample_shape):
             noise = backend.to_device(z[part].astype(G.dtype, copy=False), G.device)
             x = G.forward(passes.given(noise, None if labels is None else labels[part]))
-            samples[part] = backend.to_host(x).reshape(-1, *self.sample_shape)
+            samples[part] = backend.to_host(self.as_samples(x))
         return samples if self.value_range is None else np.clip(samples, *self.value_range, out=samples)
+
+    def as_samples(self, x):
+        """What the network made, (N, ...), as samples (N, *sample_shape)."""
+        return x.reshape(-1, *self.sample_shape)
 
     def interpolate(self, first, last, rows, columns):
         name = f"{type(self).__name__}.interpolate"

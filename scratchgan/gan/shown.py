@@ -57,6 +57,7 @@ class ShownGame(Sampling):
         objective = self.objective
         terms = "" if objective.scale_d == 1 else f", D's loss times {objective.scale_d:g}"
         terms += f", D's target for real samples {1 - objective.smoothing:g}" if objective.smoothing else ""
+        terms += f" and {objective.drift:g} E D(x)^2 in its loss" if objective.drift else ""
         parts = {"what D sees": map(repr, self.augmentation),
                  "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
                  "penalties in G's loss": map(repr, self.penalties_g),

@@ -85,25 +85,33 @@ def check_objective_case(objective, arguments):
 
 def recipe_checks(name, seed=0):
     """Of a recipe, small if it says how: each network on what a step gives it, and the game, or the system if it has
-    one loss."""
+    one loss; in each of its phases."""
+    recipe, report, found = _recipes().get(name), Report(f"{name}: a step", seed), []
+    with report.guard("a step"):
+        phases = recipe.build(seed=seed, device="cpu", **recipe.small).phases
+        for step in phases:
+            found += phase_checks(recipe, step, f", step {step:,}" if len(phases) > 1 else "", seed)
+    return [lambda: report] if report.failures else found
+
+
+def phase_checks(recipe, step, words, seed):
+    """The checks of the system of a recipe as it is at this step."""
     from scratchgan.gan import Game  # upper floors, as the recipes
     from scratchgan.profiling import labels_for, random_examples
     from scratchgan.system import System
 
-    recipe, report = _recipes().get(name), Report(f"{name}: a step", seed)
-    with report.guard("a step"):
-        stepping, system = (recipe.build(seed=seed, device="cpu", **recipe.small) for _ in range(2))
-        examples = random_examples(system, BATCH, seed)
-        labels = labels_for(system, examples)
-        given = inputs(stepping, examples, labels)
-    if report.failures:
-        return [lambda: report]
-    found = [partial(check_network, system.networks[part], x[:BATCH], name=f"{name}: {part}")
-             for part, x in given.items()]
+    stepping, system = (recipe.build(seed=seed, device="cpu", **recipe.small) for _ in range(2))
+    for each in (stepping, system) if step else ():
+        each.load_state_dict({**each.state_dict(), "steps": step})
+    examples = random_examples(system, BATCH, seed)
+    labels = labels_for(system, examples)
+    given, name = inputs(stepping, examples, labels), recipe.name
+    found = [partial(check_network, system.networks[part], x[:BATCH], name=f"{name}: {part}{words}",
+                     zero=system.unused(part)) for part, x in given.items()]
     if isinstance(system, Game):
-        found.append(partial(check_game, system, examples, labels, name=f"{name}: game"))
+        found.append(partial(check_game, system, examples, labels, name=f"{name}: game{words}"))
     elif type(system).gradient is not System.gradient:
-        found.append(partial(check_system, system, examples, labels, name=f"{name}: system"))
+        found.append(partial(check_system, system, examples, labels, name=f"{name}: system{words}"))
     return found
 
 

@@ -100,7 +100,7 @@ def twin_of(layer, dtype=None):
 
 def forward(layer, x, seed, protect=True):
     """y, with the masks that every pass of a check has. `protect`: of a copy of x, which the layer may not spoil."""
-    layer.set_step(seed, 0)
+    layer.set_step(seed, layer._draw[2])
     return layer.forward(x.copy() if protect else x)
 
 

@@ -28,6 +28,7 @@ class Recipe:
     value_range  of the system
     epochs       how long the source trains; short data sets are trained for at least `min_steps`
     steps        the published number of steps, where the source counts these, in place of epochs
+    grows        whether the system itself, not only its rates, depends on the share of `decay_steps` that is done
     data         what it learns from where nothing else is asked for: a name for `scratchgan.data.load`
     source       who published it
     small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
@@ -46,6 +47,7 @@ class Recipe:
     channels: tuple = (1,)
     value_range: tuple | None = (-1, 1)
     data: str = "auto"
+    grows: bool = False
     small: Mapping = field(default_factory=dict)
 
     def build(self, seed=0, device="cpu", facts=None, *, channels=None, steps=None, **settings):
@@ -58,7 +60,8 @@ class Recipe:
         settings   by name; `UserError` for one that the recipe does not have
         """
         seed, of = SEED.checked(seed, f"Recipe {self.name}"), f"Recipe {self.name}"
-        settings = settled(checked(self.settings, settings, of), steps or self.default_steps())
+        settings = settled(checked(self.settings, settings, of), steps or self.default_steps(),
+                           self.grows)
         facts = self.checked_facts(facts or {}, channels)
         device = backend.device(device)
         system = self.make(SimpleNamespace(**settings), SimpleNamespace(**facts)).initialize(seed, device)

@@ -1,6 +1,7 @@
 """Objectives: the formulas of the table, gradients by complex step, and no infinity at any score."""
 
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from scratchgan import backend, gradcheck
 from scratchgan.gan import Minimax, NonSaturating, objectives
 
 ROWS = {**objectives.TABLE, "mean of D's terms": NonSaturating(scale_d=np.float64(0.5)),
-        "margin 3": objectives.EnergyMargin(np.float64(3.0), np.float64(1))}
+        "margin 3": objectives.EnergyMargin(np.float64(3.0), np.float64(1)),
+        "drift": objectives.get("wasserstein", drift=np.float64(0.5))}
 
 
 def relu(x):
@@ -106,6 +108,18 @@ def test_names_and_what_a_score_says():
     assert objectives.OBJECTIVE.kind.allows("hinge") and not objectives.OBJECTIVE.kind.allows("gan")
     zero = np.zeros((2, 1))
     assert (NonSaturating().says(zero) == 0.5).all() and (objectives.get("wasserstein").says(zero) == 0).all()
+
+
+def test_drift(rng):
+    real, fake = rng.standard_normal((2, 6, 1))
+    row = objectives.get("wasserstein", drift=0.25)
+    assert row.loss_d(real, fake) == pytest.approx(fake.mean() - real.mean() + 0.25 * (real**2).mean())
+    assert pickle.loads(pickle.dumps(row)) == row
+    row = objectives.get("non-saturating", smoothing=0.1, drift=0.25)
+    assert row.loss_d(real, fake) == pytest.approx(
+        objectives.get("non-saturating", smoothing=0.1).loss_d(real, fake) + 0.25 * (real**2).mean())
+    with pytest.raises(ValueError, match="drift term is for objectives with a term of the real scores, which relativ"):
+        objectives.get("relativistic", drift=0.1)
 
 
 def test_losses_at_an_undecided_discriminator():

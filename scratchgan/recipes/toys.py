@@ -1,8 +1,8 @@
 """`ring8`, `grid25` and `spiral`: points in the plane, on which mode collapse shows within seconds.
 
 The sets are those of Metz et al. 2017 ("Unrolled GAN": the ring) and Lin et al. 2018 ("PacGAN": ring and grid); the
-networks and rates are this package's own, small ones. With the plain losses most seeds lose modes. The spiral is for
-looking.
+networks and rates are this package's own, small ones. With the plain loss it is a matter of the seed whether the modes
+are found. The spiral is for looking.
 """
 
 from functools import partial

@@ -79,7 +79,8 @@ def main():
             covered = [row["modes"] for row in rows]
             every = sum(n == MODES[recipe] for n in covered)
             print(f"{recipe:<8} {remedy:<26} {steps:>6} {seeds:>5} {every:>4} {mean['modes']:>5.1f} "
-                  f"{min(covered):>5.0f} {mean['fair']:>5.1f} {mean['hq']:>5.3f} {mean['kl']:>6.3f} {mean['seconds']:>7.1f}", flush=True)
+                  f"{min(covered):>5.0f} {mean['fair']:>5.1f} {mean['hq']:>5.3f} {mean['kl']:>6.3f} "
+                  f"{mean['seconds']:>7.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,18 @@ def test_resumes_bit_for_bit_and_keeps_float32(cls, settings):
     assert run(second, grads[5:]).tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize(("cls", "settings"), [(cls, settings) for cls, _, settings in CASES] + SCHEDULED)
+def test_reset_begins_anew(cls, settings, device):
+    network, grads = network_and_grads(device)
+    optimizer = cls(network, **settings)
+    run(optimizer, grads[:5])
+    begun = network.theta.copy()
+    optimizer.reset()
+    reset = run(optimizer, grads[5:]).copy()
+    network.theta[...] = begun
+    assert np.array_equal(run(cls(network, **settings), grads[5:]), reset)
+
+
 def test_schedules_follow_the_step():
     network, grads = network_and_grads()
     start = network.theta.copy()

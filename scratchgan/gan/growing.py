@@ -35,7 +35,7 @@ class Growth:
 class Growing(Layer):
     """The base of both networks: what they are made of.
 
-    blocks  a layer for each stage: to features twice as large in G, half as large in D; the first has no stage before
+    blocks  a layer for each stage: to features twice as large in G, half as large in D; the first from z, or to scores
     images  a layer for each stage: from features to images in G, from images to features in D
     growth  step -> (stage, alpha), such as a `Growth`
     """
@@ -144,8 +144,8 @@ class GrowingGame(Game):
     """A `Game` of a `GrowingGenerator` and a `GrowingDiscriminator`.
 
     D sees real images as large as those of the stage: means of squares of pixels, while it fades in blended with those
-    of the stage before, as G's are. A new stage resets both optimizers: to Adam's second moments the small gradients of
-    weights that wake would be those of the sleep before, and the first steps ten times too long.
+    of the stage before, as G's are. A new stage resets both optimizers: Adam's second moments of weights that wake hold
+    the zeros of their sleep, which would make their first steps ten times too long.
     Samples are as large as images of the last stage, each pixel of a smaller one a square.
     """
 
@@ -199,10 +199,9 @@ class GrowingGame(Game):
 
     @property
     def phases(self):
-        """The first stage, each later one half faded in, and the last one by itself."""
+        """The first stage, and the last one half faded in: of three stages they use all parameters."""
         stages, steps = self.growth.stages, self.growth.steps
-        return (0, *[(4 * stage + 1) * steps // (4 * stages) for stage in range(1, stages)],
-                *[steps] * (stages > 1))
+        return (0, (4 * stages - 3) * steps // (4 * stages)) if stages > 1 else (0,)
 
     def unused(self, name):
         return self.networks[name].unused()

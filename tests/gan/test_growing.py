@@ -74,7 +74,7 @@ R1_R2 = {"objective": "relativistic", "gp": 0.0, "drift": 0.0, "r1": 1.0, "r2": 
 
 @pytest.mark.parametrize(("step", "settings"), [
     (2, {"drift": 1.0}), (12, {"drift": 1.0}), (17, {"drift": 1.0}), (23, {"drift": 1.0}), (27, {"drift": 1.0}),
-    (12, R1_R2), (12, {"gp": 0.0, "unroll": 1})], ids=str)
+    (12, R1_R2), (12, {"gp": 0.0, "drift": 1.0, "unroll": 1})])
 def test_gradients_of_the_game(step, settings):
     report = gradcheck.check_game(game(step, **settings), IMAGES[:2], steps=1, directions=1, entries=1)
     report.raise_if_failed()
@@ -144,4 +144,5 @@ def test_samples_after_a_step_are_those_of_the_checkpoint():
 
 def test_it_says_how_it_grows():
     assert game().about()["growth"].startswith("images 7x7, 14x14, 28x28, each for 10 steps")
+    assert game().phases == (0, 22) and Growth(3, STEPS)(22) == (2, pytest.approx(0.4))
     assert game().panels[-1].metrics == {"image_size": "size"}

@@ -312,7 +312,8 @@ def test_settings_make_the_parts():
         assert [type(part) for part in assemble.parts(argument, chosen(**on), game.generator)] == list(kinds)
     alone = {"unroll": 0, "pull_away": 0.0, "pack": 1}  # what does not go with the others, or with this D
     game = assembled(chosen(**on | alone), scale_d=0.5)
-    assert game.objective == objectives.get("non-saturating", 0.5, 0.1, on["drift"]) and game.n_critic == 2 and game.simultaneous
+    assert game.objective == objectives.get("non-saturating", 0.5, 0.1, on["drift"])
+    assert game.n_critic == 2 and game.simultaneous
     assert [len(parts) for parts in (game.augmentation, game.penalties, game.penalties_g)] == [1, 3, 1]
     for x in X:
         game.step(x)

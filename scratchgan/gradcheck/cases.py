@@ -72,6 +72,9 @@ def layer_cases():
                       (layers.LayerNorm(4, 0.1, False), (4,)), (layers.LayerNorm(4), (0, 4)),
                       (layers.LayerNorm(4), *values(rng, (3, 4), 3e3)),
                       (layers.LayerNorm(500, 1e-12), *values(rng, (2, 500), 0, 1e-4))],
+        "AutoencoderEnergy": [
+            (layers.AutoencoderEnergy(layers.Linear(4, 3), layers.Linear(3, 4)), (3, 4)),
+            (layers.AutoencoderEnergy(layers.Conv2d(1, 2, 2, 2), layers.ConvTranspose2d(2, 1, 2, 2)), (2, 1, 4, 4))],
         "spectral_norm": [(layers.spectral_norm(layers.Linear(4, 3)), (5, 4)),
                           (layers.spectral_norm(layers.Conv2d(2, 3, 3)), (2, 2, 4, 4)),
                           (layers.spectral_norm(layers.ConvTranspose2d(3, 2, 2, 2)), (2, 3, 2, 2)),

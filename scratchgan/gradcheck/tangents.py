@@ -110,7 +110,7 @@ def check_neighbours(report, layer, x, dy, passed, v, c, seed):
 def check_gradients(report, layer, x, dy, passed, v, c, seed, products):
     """Against backward: its complex step along v, and its gradients for c dy."""
     real = twin_of(layer)
-    real.set_step(seed, 0)
+    real.set_step(seed, real._draw[2])
     flat = host(gradient_derivative(real, x, dy, v))
     compare_gradients(report, DERIVATIVE, products.second, by_name(layer, flat), EXACT, passed.scale)
     if tuple(products.cy.shape) == tuple(passed.y.shape):

@@ -60,7 +60,7 @@ def their_critic(system):
 
 def batches(system, n, dtype="float32"):
     rng = np.random.default_rng(0)
-    return [rng.uniform(-1, 1, (n, *SHAPES[system])).astype(dtype) for _ in range(2)]
+    return [rng.uniform(-1, 1, (n, *SHAPES[system])).astype("float32").astype(dtype) for _ in range(2)]
 
 
 class Ours:
@@ -68,6 +68,8 @@ class Ours:
         self.D, self.penalties, self.steps = our_critic(system).to(dtype=dtype), penalties, 0
         self.optimizer, self.objective = Adam(self.D, **RATE), objectives.get("relativistic")
         self.samples = batches(system, n, dtype)
+        if system == "mlp":
+            self.samples[1] = np.asfortranarray(self.samples[1])  # as fakes come from G: features first in memory
 
     def learn(self):
         self.D.zero_grad()
@@ -125,7 +127,6 @@ def check_equal(system, n=8):
     """Raises unless both make the same gradients."""
     for step, penalties in STEPS.items():
         ours = Ours(system, penalties, n, "float64")
-        ours.samples = [x.astype("float64") for x in batches(system, n)]
         theirs = Theirs(system, step, n, torch.float64).load(ours.D)
         ours.learn()
         theirs.learn(torch.from_numpy(ours.between().reshape(n, *[1] * len(SHAPES[system]))))

@@ -208,7 +208,7 @@ class GradientPenalty(OnGradient):
         e = random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
                            dtype=fake.real.dtype, device=device_of(fake))
         x = empty_like(fake)
-        x[...] = real  # in the memory order of the fake ones: where orders differ, each operation takes three times as long
+        x[...] = real  # in the memory order of the fake ones: between unlike orders each operation takes longer
         return self.on_twin(D, fake + e * (x - fake), labels, self.slope)
 
     def slope(self, g):

@@ -109,7 +109,7 @@ class Network(Parameters):
         for name, value in vars(self).items():
             if name in TABLES:
                 own[name] = value.copy()
-            elif name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set)):
+            elif type(value) not in FIXED and name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set)):
                 own[name] = copy.deepcopy(value, memo)
             else:
                 own[name] = value
@@ -196,3 +196,4 @@ class Network(Parameters):
 PASSING = ("layers", "_theta", "_grad", "_kept", "_cotangent", "_tree")
 # Of its own, with what is in them shared at first.
 TABLES = ("params", "buffers", "_grads", "_initializers", "_storage", "_stale", "_draw")
+FIXED = {int, float, bool, str, type(None)}

@@ -106,13 +106,14 @@ class Network(Parameters):
         memo = {} if memo is None else memo
         shell = memo[id(self)] = object.__new__(type(self))
         own = vars(shell)  # past `__setattr__`, which would look for layers in each value
+        own.update(vars(self))
         for name, value in vars(self).items():
             if name in TABLES:
                 own[name] = value.copy()
-            elif type(value) not in FIXED and name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set)):
+            elif name in PASSING or type(value) in FIXED:
+                continue
+            elif backend.is_array(value) or isinstance(value, list | dict | set):
                 own[name] = copy.deepcopy(value, memo)
-            else:
-                own[name] = value
         own.update(_tree=None, _kept=None, _cotangent=None, _owned=False)
         own.pop("batches", None)
         own["layers"] = {name: memo.get(id(child)) or child._shell(memo) for name, child in self.layers.items()}

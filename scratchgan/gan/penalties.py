@@ -8,7 +8,7 @@ linear, else the complex step.
 import numpy as np
 
 from scratchgan import random, schedules, settings
-from scratchgan.backend import array_module, device_of
+from scratchgan.backend import array_module, device_of, empty_like
 from scratchgan.derivatives import gradient_derivative
 from scratchgan.gan import passes
 from scratchgan.gan.checks import nonnegative
@@ -96,17 +96,14 @@ class OnGradient(Penalty):
         By tangents: g = D.backward(1, "tangent"), then D.tangent(dP/dg) adds what the theorem at the head of
         `derivatives.gradient_derivative` says, without a pass at another point.
         """
-        xp, tangents = array_module(x), D.is_piecewise_linear
-        twin = self.drawn(D.twin(D.grad.dtype))
+        xp, tangents, grad = array_module(x), D.is_piecewise_linear, D.grad
+        twin = self.drawn(D.twin(grad=grad))  # `tangent` adds to it
         s = passes.scores(twin, x, labels)
         ones = xp.full_like(s, len(x) / s.size)  # D(x_n) is the mean of its scores, where there are several
         g = passes.of_samples(twin.backward(ones, "tangent" if tangents else "input"))
         P, v = slope(g)
-        grad = D.grad
         if is_real(D) and tangents:
-            twin.zero_grad()
             twin.tangent(passes.given(v, labels), None)
-            grad += twin.grad
         elif is_real(D):
             grad += gradient_derivative(D, passes.given(x, labels), ones, v, twin=self.drawn(D.twin(complex_of(x))))
         return P
@@ -210,7 +207,9 @@ class GradientPenalty(OnGradient):
         seed, purpose, step = self.draws
         e = random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
                            dtype=fake.real.dtype, device=device_of(fake))
-        return self.on_twin(D, fake + e * (real - fake), labels, self.slope)
+        x = empty_like(fake)
+        x[...] = real  # in the memory order of the fake ones: between unlike orders each operation takes longer
+        return self.on_twin(D, fake + e * (x - fake), labels, self.slope)
 
     def slope(self, g):
         xp, n = array_module(g), len(g)

@@ -59,7 +59,7 @@ class Linear(Layer):
         if c is not None and "bias" in self.params:
             c = array_module(c).repeat(c, len(dy) // max(len(c), 1))                        # for each row
             self.accumulate_product("bias", dy.T, c)                                        # db = sum_n c_n dy_n
-            y += c[:, None] * self.params["bias"]                                           # + c b
+            y += (self.params["bias"][:, None] * c).T                   # + c b, features first in memory, as in y
         return y.reshape(*z.shape[:-1], self.out_features)
 
 

@@ -105,28 +105,34 @@ class Network(Parameters):
         """A copy that keeps nothing and shares arrays of parameters and buffers; all else that may change is copied."""
         memo = {} if memo is None else memo
         shell = memo[id(self)] = object.__new__(type(self))
+        own = vars(shell)  # past `__setattr__`, which would look for layers in each value
+        own.update(vars(self))
         for name, value in vars(self).items():
-            own = name not in PASSING and (backend.is_array(value) or isinstance(value, list | dict | set))
-            vars(shell)[name] = dict(value) if name in TABLES else copy.deepcopy(value, memo) if own else value
-        shell._tree, shell._kept, shell._cotangent, shell._owned = None, None, None, False
-        vars(shell).pop("batches", None)
-        vars(shell)["layers"] = {name: memo.get(id(child)) or child._shell(memo)
-                                 for name, child in self.layers.items()}
+            if name in TABLES:
+                own[name] = value.copy()
+            elif name in PASSING or type(value) in FIXED:
+                continue
+            elif backend.is_array(value) or isinstance(value, list | dict | set):
+                own[name] = copy.deepcopy(value, memo)
+        own.update(_tree=None, _kept=None, _cotangent=None, _owned=False)
+        own.pop("batches", None)
+        own["layers"] = {name: memo.get(id(child)) or child._shell(memo) for name, child in self.layers.items()}
         for child in shell.layers.values():
-            child._owned = True
+            vars(child)["_owned"] = True
         return shell
 
-    def twin(self, dtype=None):
+    def twin(self, dtype=None, grad=None):
         """A second live pass through the same weights: shares `theta`, has its own cache and its own `grad`.
 
         A twin never writes buffers. A complex `dtype` gives a twin for complex-step derivatives: real weights,
-        complex activations and gradients.
+        complex activations and gradients. With a `grad`, such as this network's, it adds its gradients to that vector.
         """
         twin = self._shell()
-        grad = backend.zeros_like(self._theta, self.dtype if dtype is None else backend.dtype(dtype))
+        if grad is None:
+            grad = backend.zeros_like(self._theta, self.dtype if dtype is None else backend.dtype(dtype))
         twin._bind(self._theta, grad)
         for _, layer in twin.named_layers():
-            layer.is_twin = True
+            vars(layer)["is_twin"] = True
         return twin
 
     def __copy__(self):
@@ -189,4 +195,6 @@ class Network(Parameters):
 
 # What `_shell` sees to itself, or others after it.
 PASSING = ("layers", "_theta", "_grad", "_kept", "_cotangent", "_tree")
-TABLES = ("params", "buffers", "_grads", "_initializers", "_storage")  # name -> what a copy shares, at first
+# Of its own, with what is in them shared at first.
+TABLES = ("params", "buffers", "_grads", "_initializers", "_storage", "_stale", "_draw")
+FIXED = {int, float, bool, str, type(None)}

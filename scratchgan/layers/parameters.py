@@ -75,7 +75,7 @@ class Parameters(Children):
 
     def _bind(self, theta, grad):
         """Make every parameter and gradient, here and below, a view into these vectors."""
-        self._theta, self._grad, self._stale = theta, grad, set()
+        vars(self).update(_theta=theta, _grad=grad, _stale=set())
         start = 0
         for name, (shape, axes) in self._storage.items():
             part = slice(start, start + math.prod(shape))
@@ -128,7 +128,11 @@ class Parameters(Children):
             self._grads[name] += value
 
     def accumulate_by(self, name, compute):
-        """grads[name] += compute(None). The first pass after `zero_grad` calls compute(grads[name]), to write there."""
+        """grads[name] += compute(out), `out` being memory that the result may be written to.
+
+        In the first pass after `zero_grad` that is the gradient itself; later it has its memory order, since to add
+        arrays of unlike orders takes ten times as long.
+        """
         gradient = self._grads[name]
         if name in self._stale:
             value = compute(gradient)
@@ -136,7 +140,7 @@ class Parameters(Children):
                 gradient[...] = value
             self._stale.discard(name)
         else:
-            gradient += compute(None)
+            gradient += compute(backend.empty_like(gradient))
 
     def accumulate_product(self, name, a, b):
         """grads[name] += a @ b."""

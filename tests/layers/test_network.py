@@ -221,6 +221,16 @@ def test_a_twin_shares_theta_and_has_its_own_gradient(device):
     assert net.training
 
 
+def test_a_twin_may_add_to_the_gradient_of_its_network(device):
+    net = network().to(device)
+    x, dy = ones(net, 2, 3), ones(net, 2, 2)
+    *_, once = one_pass(net, x, dy)
+    twin = net.twin(grad=net.grad)
+    twin.forward(x)
+    twin.backward(dy, "params")
+    assert twin.grad is net.grad and once.any() and np.array_equal(host(net.grad), 2 * once)
+
+
 def test_a_complex_twin_has_real_weights_and_complex_gradients(device):
     net = network().to(device)
     twin = net.twin("complex64")

@@ -11,6 +11,7 @@ import importlib
 from scratchgan import recipes
 from scratchgan.gan import Game
 from scratchgan.layers import (
+    AutoencoderEnergy,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -47,6 +48,7 @@ _LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradchec
 __all__ = [
     "SGD",
     "Adam",
+    "AutoencoderEnergy",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",

@@ -3,6 +3,11 @@
 `--device cuda` runs only the CuPy half (and fails where there is none); `--device cpu` only what needs no device.
 """
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: then more threads are in each other's way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings

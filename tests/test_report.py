@@ -315,7 +315,8 @@ def test_a_bar_on_a_terminal(train, monkeypatch):
 def test_the_bar_shows_losses_speed_and_epoch(monkeypatch):
     monkeypatch.setattr("sys.stderr", Out(terminal=True))
     progress = report.Progress(say=lambda line: None)
-    system = types.SimpleNamespace(panels=(Panel("loss", {"loss_d": "D's loss", "loss_g": "G's loss"}),))
+    system = System()
+    system.panels = (Panel("loss", {"loss_d": "D's loss", "loss_g": "G's loss"}),)
     shown = {"name": "x", "size": 640, "shape": [1, 2, 2], "source": "here"}
     run = types.SimpleNamespace(step=0, steps=100, epochs=lambda step: step / 10, folder=None, system=system,
                                 finished=False, announce=None,

@@ -33,7 +33,7 @@ def test_measures_are_of_the_step_and_of_nothing_else():
 @pytest.mark.usefixtures("alone")
 def test_the_command_finds_a_sampler_again(tmp_path, capsys):
     options = ("--device", "cpu", "--threads", "1", "--checkpoint-every", "4", "--log-every", "5",
-               "--sample-every", "12", "--out")
+               "--sample-every", "12", "--decay-steps", "12", "--out")
     assert main(["train", "spiral", "--steps", "12", *options, "whole"]) == 0
     assert main(["train", "spiral", "--steps", "7", *options, "short"]) == 0
     assert main(["train", "--resume", "short", "--steps", "12"]) == 0

@@ -62,7 +62,7 @@ class ShownGame(Sampling):
                  "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
                  "penalties in G's loss": map(repr, self.penalties_g),
                  "G's step": map(repr, filter(None, (self.unrolled,))),
-                 **{f"after an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
+                 **{f"with an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
         told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
                 **{what: words for what, each in parts.items() if (words := ", ".join(each))}}
         if self.n_critic > 1 or self.simultaneous:

@@ -46,8 +46,8 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
          split="train"):
     """What to train on: a data set, its images uint8 (N, channels, size, size), or a sampler without end.
 
-    name      "mnist" (the training set, or `split`), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if it
-              is here or can be downloaded, else the digits; "ring8", "grid25", "spiral" (`scratchgan.data.toys`) or
+    name      "mnist" (the training set, or `split`), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if
+              it is here or can be downloaded, else the digits; "ring8", "grid25", "spiral" (`scratchgan.data.toys`) or
               "stacked" (`Stacked`, of MNIST's training set), whose shapes are their own, whatever size and channels
     data_dir  where MNIST is looked for first and downloaded to
     channels  1 (grey), 3 (colour), or None: as the data are, MNIST and the digits grey

@@ -37,20 +37,20 @@ def started(layer, bound, bias_init=initializers.zeros):
     return partial(layer, weight_init=initializers.uniform(-bound, bound), bias_init=bias_init)
 
 
-def generator(z_dim, widths, outputs, last_bias):
+def generator(z_dim, widths, outputs, bound, last_bias):
     layers = []
     for n_in, n_out in pairwise((z_dim, *widths)):
-        layers += [started(Linear, 0.05)(n_in, n_out), ReLU()]
-    return Sequential(*layers, started(Linear, 0.05, last_bias)(widths[-1], outputs), Sigmoid())
+        layers += [started(Linear, bound)(n_in, n_out), ReLU()]
+    return Sequential(*layers, started(Linear, bound, last_bias)(widths[-1], outputs), Sigmoid())
 
 
-def discriminator(inputs, widths, pieces, dropout_input, dropout):
+def discriminator(inputs, widths, pieces, bound, dropout_input, dropout):
     """Dropout on the input of each layer. Ends before the source's Sigmoid."""
     layers, p = [], dropout_input
     for n_in, n_out in pairwise((inputs, *widths)):
-        layers += [Dropout(p), started(Maxout, 0.005)(n_in, n_out, pieces)]
+        layers += [Dropout(p), started(Maxout, bound)(n_in, n_out, pieces)]
         p = dropout
-    return Sequential(*layers, Dropout(p), started(Linear, 0.005)(widths[-1], 1))
+    return Sequential(*layers, Dropout(p), started(Linear, bound)(widths[-1], 1))
 
 
 def bias_of(facts):
@@ -75,9 +75,9 @@ def momentum(network, chosen, rate, every=1):
 
 
 def make(settings, facts):
-    G = generator(settings.z_dim, settings.widths_g, prod(facts.shape), bias_of(facts))
+    G = generator(settings.z_dim, settings.widths_g, prod(facts.shape), settings.bound_g, bias_of(facts))
     D = discriminator(prod(assemble.seen_shape(settings, facts.shape)), settings.widths_d, settings.pieces,
-                      settings.dropout_input, settings.dropout)
+                      settings.bound_d, settings.dropout_input, settings.dropout)
     if settings.n_critic > 1:
         settings.simultaneous = False
     return assemble.game(G, D, momentum(G, settings, settings.lr_g, settings.n_critic),
@@ -86,6 +86,7 @@ def make(settings, facts):
 
 
 MOMENTUM = number(0, 1, below=True)
+BOUND = number(0, above=True)
 
 RECIPES = (Recipe(
     name="goodfellow",
@@ -97,6 +98,8 @@ RECIPES = (Recipe(
         Setting("widths_g", (1200, 1200), "of the generator's hidden layers", wholes()),
         Setting("widths_d", (240, 240), "of the discriminator's hidden layers", wholes()),
         Setting("pieces", 5, "linear pieces of each maxout unit", whole(1)),
+        Setting("bound_g", 0.05, "the generator's weights start from U(-bound, bound)", BOUND),
+        Setting("bound_d", 0.005, "the discriminator's weights start from U(-bound, bound)", BOUND),
         Setting("dropout_input", 0.2, "share of the pixels that the discriminator does not see", number(0, 1)),
         Setting("dropout", 0.5, "share of its hidden values that is dropped", number(0, 1)),
         Setting("lr_g", 0.1, "learning rate of the generator", RATE, shared="lr"),
@@ -115,5 +118,5 @@ RECIPES = (Recipe(
     facts={"shape": (1, 28, 28), "pixel_means": None},
     value_range=(0, 1),
     split="train50k",
-    small={"z_dim": 4, "widths_g": (6, 5), "widths_d": (5, 4), "pieces": 2},
+    small={"z_dim": 4, "widths_g": (6, 5), "widths_d": (5, 4), "pieces": 2, "bound_g": 0.5, "bound_d": 0.5},
 ),)

@@ -80,9 +80,11 @@ def make(settings, facts):
                       settings.bound_d, settings.dropout_input, settings.dropout)
     if settings.n_critic > 1:
         settings.simultaneous = False
-    return assemble.game(G, D, momentum(G, settings, settings.lr_g, settings.n_critic),
+    game = assemble.game(G, D, momentum(G, settings, settings.lr_g, settings.n_critic),
                          momentum(D, settings, settings.lr_d), settings, scale_d=0.5,
                          latent=Latent(settings.z_dim, "uniform"), sample_shape=facts.shape, value_range=(0, 1))
+    game.settling = 500  # steps in which all samples may be the mean image that they begin with
+    return game
 
 
 MOMENTUM = number(0, 1, below=True)

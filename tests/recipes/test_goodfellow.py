@@ -41,6 +41,8 @@ def test_published_sizes_and_first_weights(digits):
     assert [layer.p for _, layer in game.discriminator.named_layers() if isinstance(layer, Dropout)] == [0.2, 0.5, 0.5]
     assert game.latent.kind == "uniform" and game.value_range == (0, 1) and game.simultaneous and game.joint_batch
     assert game.objective.name == "non-saturating" and game.objective.scale_d == 0.5
+    alike = {"step": 300, "sample_std": 0.01}
+    assert not game.warnings(alike) and game.warnings({**alike, "step": 501})  # its first samples are all the mean
     assert (RECIPE.batch_size, RECIPE.epochs, RECIPE.split) == (100, 50, "train50k")
     assert not RECIPE.build().generator.state_dict()["4.bias"].any()  # without data
 

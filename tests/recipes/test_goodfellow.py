@@ -6,7 +6,7 @@ from torch_oracle import torch_module
 
 import scratchgan
 from scratchgan import data, gradcheck, recipes, training
-from scratchgan.cli import datasets
+from scratchgan.cli import datasets, main
 from scratchgan.errors import UserError
 from scratchgan.gradcheck.networks import in_precision
 from scratchgan.layers import Dropout
@@ -55,6 +55,12 @@ def test_rates_and_momenta():
         for epoch, expected in ((1, 0.5), (2, 0.5 + 0.2 / 249), (100, 0.5 + 0.2 * 99 / 249), (250, 0.7), (900, 0.7)):
             for batch in (0, 499):  # the same in all of an epoch
                 assert momentum(500 * (epoch - 1) + batch) == pytest.approx(expected)
+
+
+def test_they_are_told(capsys):
+    main(["recipes", "goodfellow"])
+    told = capsys.readouterr().out
+    assert "Momentum(lr=from 0.1 to 1e-06, momentum=from 0.5 to 0.7" in told and "(default: 1.000004)" in told
 
 
 def test_options_of_the_release():

@@ -39,7 +39,7 @@ from scratchgan.layers import (
     spectral_norm,
 )
 from scratchgan.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.optimizers import SGD, Adam, Momentum, RMSprop
 from scratchgan.system import System
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
@@ -70,6 +70,7 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Maxout",
+    "Momentum",
     "RMSprop",
     "ReLU",
     "Reshape",

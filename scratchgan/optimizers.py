@@ -122,6 +122,25 @@ class SGD(Optimizer):
         theta -= kind(self.lr) * direction
 
 
+class Momentum(Optimizer):
+    """v = momentum v - lr g;  theta += v: classical momentum (Sutskever et al. 2013, eqs. 1 and 2).
+
+    While the rate is constant this is `SGD`, whose b is -v / lr. Where it falls, a past gradient keeps the rate of its
+    own step here; there it gets that of today.
+    """
+
+    def __init__(self, network, lr=1e-3, momentum=0.9, weight_decay=0.0):
+        super().__init__(network, lr, weight_decay, momentum=momentum)
+
+    momentum = property(lambda self: float(self.hyper[1]))
+
+    def update(self, theta, grad):
+        kind, v = theta.dtype.type, self.vector("velocity")
+        v *= kind(self.momentum)
+        v -= kind(self.lr) * grad
+        theta += v
+
+
 class RMSprop(Optimizer):
     """v = alpha v + (1 - alpha) g^2;  theta -= lr g / (sqrt(v) + eps).  (Tieleman and Hinton 2012, lecture 6.5.)
 

@@ -61,10 +61,22 @@ def exponential_decay(initial, factor, floor=0.0):
     return partial(_exponential, initial, factor, floor)
 
 
+def staircase(first, last, stairs, length):
+    """first + (last - first) min(k / stairs, 1),  k = floor(step / length): level for `length` steps at a time."""
+    _require("staircase", first=first, last=last)
+    if not (0 < stairs < math.inf and 0 < length < math.inf):
+        raise ValueError(f"staircase: stairs and length must be finite numbers above 0, not {stairs} and {length}")
+    return partial(_staircase, first, last, stairs, length)
+
+
 def _linear(first, last, start, stop, step):
     if step >= stop:
         return last
     return first if step <= start else first + (last - first) * (step - start) / (stop - start)
+
+
+def _staircase(first, last, stairs, length, step):
+    return _linear(first, last, 0, stairs, step // length)
 
 
 def _cosine(first, last, steps, step):

@@ -5,7 +5,7 @@ import pytest
 
 from scratchgan import backend
 from scratchgan.layers import Linear
-from scratchgan.optimizers import SGD, Adam, RMSprop
+from scratchgan.optimizers import SGD, Adam, Momentum, RMSprop
 from scratchgan.schedules import cosine, linear, value
 
 
@@ -65,6 +65,7 @@ CASES = [
 SCHEDULED = [
     (SGD, {"lr": cosine(0.1, 0.01, 9), "momentum": linear(0.5, 0.9, 8)}),
     (RMSprop, {"lr": cosine(0.1, 0.01, 9)}),
+    (Momentum, {"lr": cosine(0.1, 0.01, 9), "momentum": linear(0.0, 0.9, 8), "weight_decay": 0.1}),
     (Adam, {"lr": linear(0.1, 0.0, 9), "betas": (linear(0.0, 0.5, 9), cosine(0.9, 0.99, 7))}),
 ]
 
@@ -126,6 +127,24 @@ def test_schedules_follow_the_step():
     assert np.abs(got - (start - sum(r * g for r, g in zip(rates, grads)))).max() < 1e-14
     optimizer = SGD(network, lr=0.1, momentum=linear(0.5, 0.7, 20))
     assert (optimizer.lr, optimizer.momentum, optimizer.steps) == (0.1, 0.5, 0)
+
+
+def plain_momentum(theta, grads, lr, momentum):
+    v = 0
+    for step, g in enumerate(grads):
+        v = value(momentum, step) * v - value(lr, step) * g
+        theta = theta + v
+    return theta
+
+
+def test_classical_momentum_keeps_the_rate_of_each_gradient(device):
+    network, grads = network_and_grads(device)
+    start, falling = backend.to_host(network.theta).copy(), {"lr": linear(0.1, 0.0, 6), "momentum": linear(0.5, 0.7, 8)}
+    got = run(Momentum(network, **falling), grads).copy()
+    assert np.abs(got - plain_momentum(start, grads, **falling)).max() < 1e-14
+    network.theta[...] = backend.to_device(start, device)
+    assert np.abs(run(SGD(network, **falling), grads) - got).max() > 0.01
+    assert np.abs(plain_momentum(start, grads, 0.1, 0.9) - plain_sgd(start, grads, 0.1, 0.9)).max() < 1e-14
 
 
 # -- betas that change ---------------------------------------------------------------------------------------------

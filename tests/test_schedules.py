@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scratchgan.schedules import check, cosine, exponential_decay, linear, linear_ramp, over, settled, value
+from scratchgan.schedules import check, cosine, exponential_decay, linear, linear_ramp, over, settled, staircase, value
 
 
 def test_values():
@@ -16,6 +16,8 @@ def test_values():
     assert [ramp(s) for s in (0, 10, 15, 20, 99)] == pytest.approx([0.5, 0.5, 0.6, 0.7, 0.7])
     assert [linear_ramp(1.0, 2.0, 5, 5)(s) for s in (4, 5, 6)] == [1.0, 2.0, 2.0]  # a step
     assert [linear(2.0, 1.0, 4)(s) for s in (0, 1, 2, 4, 9)] == [2.0, 1.75, 1.5, 1.0, 1.0]
+    stairs = staircase(0.5, 0.7, 4, 10)
+    assert [stairs(s) for s in (0, 9, 10, 39, 40, 10**6)] == pytest.approx([0.5, 0.5, 0.55, 0.65, 0.7, 0.7])
     half = cosine(3.0, 1.0, 6)
     assert [half(s) for s in (1, 2, 3, 4)] == pytest.approx([2 + 0.75**0.5, 2.5, 2.0, 1.5])
     assert (value(0.3, 7), value(half, 6)) == (0.3, 1.0)
@@ -34,6 +36,7 @@ def test_ends_are_exact(make):
     (lambda: linear(1, "0", 5), "linear: last must be a finite number, not 0"),
     (lambda: linear(1, 0, -5), "linear: its steps must go from 0 or more to as many or more, not from 0 to -5"),
     (lambda: linear_ramp(1, 0, 3, float("inf")), "linear: its steps must go .*, not from 3 to inf"),
+    (lambda: staircase(1, 0, 0, 5), "staircase: stairs and length must be finite numbers above 0, not 0 and 5"),
     (lambda: exponential_decay(1, 0.0), r"exponential_decay: factor must be above 0, not 0\.0"),
     (lambda: exponential_decay(1, float("inf")), "exponential_decay: factor must be a finite number, not inf"),
     (lambda: check("R1: gamma", -1), "R1: gamma must be a finite number >= 0, not -1"),

@@ -22,7 +22,8 @@ def of_recipe(recipe, name=None, data_dir=None, channels=None, announce=print, b
         raise UserError(f"recipe {recipe.name} learns images, {name} are points of the plane: give other data, or "
                         f"train the recipe {name}")
     wanted = channels if len(recipe.channels) > 1 else recipe.channels[0]  # None: as many as the data have
-    source = data.load(name, data_dir, size=shape[-1], channels=wanted, announce=announce, bars=bars)
+    source = data.load(name, data_dir, size=shape[-1], channels=wanted, announce=announce, bars=bars,
+                       split=recipe.split)
     if channels not in (None, source.sample_shape[0]):
         raise UserError(f"{name} has images of {source.sample_shape[0]} channels: leave --channels out")
     return source
@@ -48,13 +49,20 @@ def of_run(config, name=None, data_dir=None, announce=print, bars=True):
             if name is None:
                 raise UserError(f"the data of the run ({recorded['name']}: {source}) are not where they were: say "
                                 "with --data where they are")
-    return data.load(name, data_dir, size=shape[1], channels=shape[0], announce=announce, bars=bars)
+    return data.load(name, data_dir, size=shape[1], channels=shape[0], announce=announce, bars=bars,
+                     split=split_of_mnist(source))
 
 
 def path_of(source):
     """The path at the beginning of a data set's source, "PATH (what is there)", if it exists."""
     ends = [match.start() for match in re.finditer(r" \(", source)]  # names may have brackets, too
     return next((source[:end] for end in reversed(ends) if Path(source[:end]).exists()), None)
+
+
+def split_of_mnist(source):
+    """Which split a data set is, "MNIST SPLIT set (...)"; of other data the usual one."""
+    match = re.match(r"MNIST (\w+) set \(", source)
+    return match[1] if match else "train"
 
 
 def folder_of_mnist(source):

@@ -4,6 +4,7 @@ import inspect
 from math import prod
 
 from scratchgan.cli.settings import about, by_option
+from scratchgan.schedules import in_words
 from scratchgan.settings import option
 
 EXAMPLES = """\
@@ -102,7 +103,10 @@ def table(owner, rows):
 
 
 def optimizer_in_words(optimizer):
-    """Its class and what it was made with."""
+    """Its class and what it was made with; of a schedule, its first and its last value."""
     names = [name for name in inspect.signature(type(optimizer)).parameters if name != "network"]
-    values = [f"{name}={getattr(optimizer, name)}" for name in names if hasattr(optimizer, name)]
+    values = {name: getattr(optimizer, name) for name in names if hasattr(optimizer, name)}
+    values |= {name: in_words(schedule) for name, schedule in optimizer.schedules.items() if callable(schedule)
+               and name in values}
+    values = [f"{name}={value}" for name, value in values.items()]
     return f"{type(optimizer).__name__}({', '.join(values)})"

@@ -72,7 +72,7 @@ def as_text(value):
         return ",".join(map(as_text, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def given(options):

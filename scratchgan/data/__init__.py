@@ -42,11 +42,12 @@ PATHS = "a folder of images, an IDX file as MNIST's, a .npy or a .npz file"
 PROBE_SECONDS = 4.0  # how long "auto" waits for a mirror to answer
 
 
-def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT, bars=True):
+def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeout=TIMEOUT, bars=True,
+         split="train"):
     """What to train on: a data set, its images uint8 (N, channels, size, size), or a sampler without end.
 
-    name      "mnist" (the training set), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if it is
-              here or can be downloaded, else the digits; "ring8", "grid25", "spiral" (`scratchgan.data.toys`) or
+    name      "mnist" (the training set, or `split`), "digits" (bundled), a path as for `load_path`, or "auto": MNIST if
+              it is here or can be downloaded, else the digits; "ring8", "grid25", "spiral" (`scratchgan.data.toys`) or
               "stacked" (`Stacked`, of MNIST's training set), whose shapes are their own, whatever size and channels
     data_dir  where MNIST is looked for first and downloaded to
     channels  1 (grey), 3 (colour), or None: as the data are, MNIST and the digits grey
@@ -54,6 +55,7 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
               over, and when images are made grey or get the channels of colour; None: nothing is said
     timeout   seconds without an answer after which a mirror is given up
     bars      whether a terminal shows progress bars while images are downloaded or read
+    split     of MNIST, where that is loaded: see `load_mnist`
 
     A file with a name of MNIST's that is not the original is an error, also for "auto".
     """
@@ -71,7 +73,7 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
     if name == "digits":
         return load_digits(size, channels)
     if name == "mnist":
-        return resized(load_mnist("train", data_dir, timeout=timeout, announce=announce, bars=bars), size, channels)
+        return resized(load_mnist(split, data_dir, timeout=timeout, announce=announce, bars=bars), size, channels)
     if not str(name) or not Path(name).expanduser().exists():
         raise UserError(
             f"there is no data set, file or folder {str(name)!r}: give {', '.join(NAMES)}, "

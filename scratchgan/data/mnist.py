@@ -47,6 +47,8 @@ SPLITS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+# Parts of these: the split and which of its examples. The training set as the first GAN paper divided it.
+PARTS = {"train50k": ("train", slice(0, 50_000)), "validation10k": ("train", slice(50_000, 60_000))}
 LARGEST_SET = 1 << 30  # bytes; a file that decompresses to more is not looked at
 SUBFOLDERS = ("mnist", "", "MNIST/raw")  # the last is where torchvision puts them
 
@@ -54,12 +56,14 @@ SUBFOLDERS = ("mnist", "", "MNIST/raw")  # the last is where torchvision puts th
 def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, announce=None, bars=True):
     """The `split` "train" (60,000) or "test" (10,000) of MNIST: images (N, 1, 28, 28), labels 0 to 9.
 
+    "train50k" and "validation10k" are the first 50,000 and the last 10,000 of the training set.
     The files are looked for as `search_folders` says and, if any of the two is missing,
     downloaded where `fetch` says, unless `download` is false.
     """
-    if split not in SPLITS:
-        raise UserError(f"MNIST has the splits {' and '.join(SPLITS)}, not {split!r}")
-    if missing(data_dir, SPLITS[split]):
+    if split not in (*SPLITS, *PARTS):
+        raise UserError(f"MNIST has the splits {', '.join(PARTS)}, {' and '.join(SPLITS)}, not {split!r}")
+    whole, rows = PARTS.get(split, (split, slice(None)))
+    if missing(data_dir, SPLITS[whole]):
         if not download:
             raise UserError(
                 f"MNIST was not found {searched(data_dir)}: `scratchgan data fetch mnist` downloads it, "
@@ -70,8 +74,8 @@ def load_mnist(split="train", data_dir=None, download=True, timeout=TIMEOUT, ann
         except DownloadError as error:
             raise DownloadError(f"MNIST was not found {searched(data_dir)}, and {error}") from error
     found = locate(data_dir)
-    images, labels = (read_verified(found[file], file) for file in SPLITS[split])
-    source = f"MNIST {split} set ({CREDIT}), from {found[SPLITS[split][0]].parent}"
+    images, labels = (read_verified(found[file], file)[rows] for file in SPLITS[whole])
+    source = f"MNIST {split} set ({CREDIT}), from {found[SPLITS[whole][0]].parent}"
     return Dataset.of("mnist", images[:, None], labels.astype(np.int64), source)
 
 

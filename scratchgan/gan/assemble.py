@@ -16,7 +16,7 @@ PARTS = {
     "penalties_g": (generator_penalties.Diversity, generator_penalties.PullAway),
     "unrolled": (unrolled.Unrolled,),
     "updates_d": (updates.Clip,),
-    "updates_g": (updates.Ema,),
+    "updates_g": (updates.GradientScaling, updates.Ema),
 }
 # What every recipe of a game has; where its source has another default: `settings(name=default)`.
 SETTINGS = (objectives.OBJECTIVE, objectives.SMOOTHING, objectives.DRIFT, N_CRITIC, SIMULTANEOUS,

@@ -25,7 +25,7 @@ class Game(ShownGame):
     penalties      further terms of D's loss: `Penalty`s
     penalties_g    further terms of G's loss: `GeneratorPenalty`s
     unrolled       how G looks ahead at D's next steps: an `Unrolled`, or None
-    updates_d, updates_g   what follows an update of a player: `Update`s
+    updates_d, updates_g   what goes with an update of a player: `Update`s
     classes        of a conditional game, whose networks take (z, labels) and (samples, labels): how many classes the
                    labels name, 0 to classes - 1. 0: they take none
     value_range    (low, high) of the samples' values; None for points
@@ -139,6 +139,8 @@ class Game(ShownGame):
         for part in reversed(self.augmentation):
             dx = part.backward(dx, "input")
         dx, of_samples = added(dx, [part.gradient(fake, self.z) for part in self.penalties_g])
+        for part in self.updates["generator"]:
+            part.sees(dx)
         G.zero_grad()
         G.backward(dx, "params")
         metrics = {"loss_g": lambda: sum(of_codes + of_samples, loss())}
@@ -151,7 +153,9 @@ class Game(ShownGame):
         return passes.Scores(of_real, passes.scores(D, fake, labels))
 
     def update(self, player):
-        """One step of the player's optimizer, along the mean gradient of all ranks, and what follows it."""
+        """One step of the player's optimizer, along the mean gradient of all ranks, and what goes with it."""
+        for part in self.updates[player]:
+            part.before(self.networks[player])
         super().update(player)
         for part in self.updates[player]:
             part.after(self.networks[player], self.steps + 1, 1 if player == "discriminator" else self.n_critic)

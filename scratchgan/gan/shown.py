@@ -17,6 +17,7 @@ class ShownGame(Sampling):
     """The part of `Game` that looks at it from outside."""
 
     sampler_name = "generator"
+    settling = SETTLING     # a recipe whose first samples are alike by design may set more
     largest_gradient = 0.0  # norm of G's, over the rows so far
 
     @property
@@ -46,7 +47,7 @@ class ShownGame(Sampling):
             told.append("the discriminator has won: it tells every sample from the data, and the generator's gradient "
                         "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
                         "generator, or the non-saturating loss")
-        if row["step"] > SETTLING and row.get("sample_std", 1) < ALIKE:
+        if row["step"] > self.settling and row.get("sample_std", 1) < ALIKE:
             normalised = any(layer.couples_samples for _, layer in self.generator.named_layers())
             more = "" if normalised else ", or batch normalisation, as the recipe dcgan28 has it"
             told.append("the samples have collapsed: the generator makes nearly the same sample from every z; try "
@@ -62,7 +63,7 @@ class ShownGame(Sampling):
                  "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
                  "penalties in G's loss": map(repr, self.penalties_g),
                  "G's step": map(repr, filter(None, (self.unrolled,))),
-                 **{f"after an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
+                 **{f"with an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
         told = {"objective": f"{objective.name} ({objective.source}){terms}", "noise": repr(self.latent),
                 **{what: words for what, each in parts.items() if (words := ", ".join(each))}}
         if self.n_critic > 1 or self.simultaneous:

@@ -1,4 +1,4 @@
-"""What follows an update of a player: clipping its weights, a moving average of them."""
+"""What goes with an update of a player: scaling its gradient, clipping its weights, a moving average of them."""
 
 import copy
 from types import MappingProxyType
@@ -10,10 +10,11 @@ from scratchgan.backend import array_module
 
 
 class Update:
-    """The base: `after(network, steps, since)` is called after each step of the player's optimizer, `begin(network)`
-    when its weights have been drawn anew.
+    """The base: `after(network, steps, since)` is called after each step of the player's optimizer, `before(network)`
+    before it, `sees(dx)` before G's backward pass, `begin(network)` when its weights have been drawn anew.
 
-    network  the player's network, whose `theta` has just changed
+    network  the player's network; its `grad` is what the optimizer will take, its `theta` what it has just changed
+    dx       dL_G/dG(z), (N, ...)
     steps    D's steps done, the one that is being made included
     since    D's steps since this player's last update: 1, or n_critic for G
 
@@ -31,8 +32,50 @@ class Update:
     def begin(self, network):
         """The network's weights have been drawn, and moved to a device."""
 
+    def sees(self, dx):
+        """The gradient of G's loss on the samples that it has just made."""
+
+    def before(self, network):
+        """The network's gradient is there, its weights have not changed yet."""
+
     def after(self, network, steps, since):
         raise NotImplementedError(f"{type(self).__name__} does not define after")
+
+
+class GradientScaling(Update):
+    """grad <- grad max(1, target / |dL_G/dG(z)|), the L2 norm over the whole batch: small gradients are made larger.
+
+    For the step alone: G's loss stays as it is, and so does the gradient of it that `gradcheck.check_game` checks.
+    Goodfellow et al. 2014, in the released code ("scale_grads", with target 0.1).
+    """
+
+    SETTINGS = (settings.Setting("scale_gradient", 0.0, "G's gradient is multiplied by max(1, this / the norm of that "
+                                 "on its samples); 0: by 1", settings.number(0)),)
+    TINY = 1e-30  # in place of a norm of 0
+
+    @classmethod
+    def of(cls, chosen, network):
+        return cls(chosen.scale_gradient) if chosen.scale_gradient else None
+
+    def __init__(self, target):
+        if not (target > 0 and np.isfinite(target)):
+            raise ValueError(f"GradientScaling: target must be a finite number > 0, not {target}")
+        self.target, self.factor = float(target), 1.0
+
+    def sees(self, dx):
+        xp = array_module(dx)
+        norm = xp.sqrt((dx * dx).sum())
+        self.factor = xp.maximum(1.0, self.target / xp.maximum(norm.real, self.TINY))
+
+    def before(self, network):
+        gradient = network.grad
+        gradient *= self.factor
+
+    def after(self, network, steps, since):
+        """All is done before."""
+
+    def __repr__(self):
+        return f"GradientScaling({self.target})"
 
 
 class Clip(Update):

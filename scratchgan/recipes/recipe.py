@@ -30,6 +30,7 @@ class Recipe:
     steps        the published number of steps, where the source counts these, in place of epochs
     grows        whether the system itself, not only its rates, depends on the share of `decay_steps` that is done
     data         what it learns from where nothing else is asked for: a name for `scratchgan.data.load`
+    split        of MNIST, where that is what it learns from: see `scratchgan.data.load_mnist`
     source       who published it
     small        settings of small networks of the same layers, whose gradients `scratchgan gradcheck` checks in seconds
     """
@@ -47,6 +48,7 @@ class Recipe:
     channels: tuple = (1,)
     value_range: tuple | None = (-1, 1)
     data: str = "auto"
+    split: str = "train"
     grows: bool = False
     small: Mapping = field(default_factory=dict)
 

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scratchgan import recipes
+from scratchgan.cli import datasets
 from scratchgan.data import content_sha256, download, fetch, load_mnist, mnist
 from scratchgan.data.download import DownloadError
 from scratchgan.errors import UserError
@@ -183,6 +185,22 @@ def test_not_found_says_where_it_was_looked_for(tmp_path, tiny):
 def test_unknown_split(tiny):
     with pytest.raises(UserError, match="train and test, not 'validation'"):
         load_mnist("validation")
+
+
+def test_parts_of_the_training_set(tmp_path, tiny, monkeypatch):
+    """A recipe may name the split that it learns from; its runs find it again."""
+    assert [rows for _, rows in mnist.PARTS.values()] == [slice(0, 50_000), slice(50_000, 60_000)]
+    monkeypatch.setattr(mnist, "PARTS", {"train50k": ("train", slice(0, 4)), "validation10k": ("train", slice(4, 6))})
+    tiny.write(tmp_path / "mnist")
+    whole, first, last = (load_mnist(split, tmp_path) for split in ("train", "train50k", "validation10k"))
+    assert (whole.size, first.size, last.size) == (6, 4, 2) and first.name == "mnist"
+    assert np.array_equal(whole.labels, np.concatenate([first.labels, last.labels]))
+    assert np.array_equal(last.images, whole.images[4:])
+    for name in ("auto", "mnist"):
+        found = datasets.of_recipe(recipes.get("goodfellow"), name, tmp_path, announce=None)
+        for again in (datasets.of_run({"data": found.record()}),
+                      datasets.of_run({"data": found.record()}, "mnist", tmp_path)):
+            assert found.size == 4 and again.sha256 == found.sha256
 
 
 def test_the_table_is_of_mnist():

@@ -93,6 +93,6 @@ def test_what_a_game_is_made_of():
     system = recipes.get("mlp").build(widths_g=(8,), widths_d=(8,), objective="hinge", clip=0.1, n_critic=3)
     assert system.about() == {"objective": "hinge (Lim and Ye 2017), D's loss times 0.5",
                               "noise": "Latent(64, 'normal', (64,))",
-                              "after an update of the discriminator": "Clip(0.1)",
+                              "with an update of the discriminator": "Clip(0.1)",
                               "steps": "3 of the discriminator for each one of the generator"}
     assert list(recipes.get("mlp").build().about()) == ["objective", "noise"]

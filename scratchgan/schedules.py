@@ -97,7 +97,7 @@ def _require(name, **numbers):
 
 SHAPES = {"linear": linear, "cosine": cosine}
 SCHEDULE = settings.Setting("schedule", "constant",
-                            "how rates, betas and gamma go from their first value to their last",
+                            "how rates, beta2 and gamma go to their final values, where these are others",
                             settings.choice("constant", *SHAPES))
 DECAY_STEPS = settings.Setting("decay_steps", 0, "steps until then; 0: the steps that the run is first asked for",
                                settings.whole(0))

@@ -135,6 +135,12 @@ class System:
     panels = ()
     phases = (0,)
 
+    @property
+    def smallest_batch(self):
+        """A batch of fewer examples may be too small: a run tries one before it begins."""
+        return 2 if any(layer.couples_samples for network in self.networks.values()
+                        for _, layer in network.named_layers()) else 1
+
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
         it has made. A subclass with arrays beside the networks sets and moves these, too.

@@ -40,6 +40,8 @@ def described(recipe):
     yield f"source: {recipe.source}"
     shapes = shapes_of(system)
     for owner, network in system.networks.items():
+        if (owner, "input") not in shapes:
+            continue  # one that a step does not run, such as a moving average
         yield ""
         rows = [("input", shapes.get((owner, "input"), ()), 0)]
         rows += [(f"{prefix[:-1]} {layer!r}", shapes.get((owner, prefix), ()), size(layer))
@@ -79,7 +81,9 @@ def shapes_of(system):
         return result
     with watched(things_of(system), around):
         examples = random_examples(system, BATCH)
-        system.step(examples, labels_for(system, examples))
+        for step in system.phases:
+            system.load_state_dict({**system.state_dict(), "steps": step})
+            system.step(examples, labels_for(system, examples))
     return shapes
 
 
@@ -88,8 +92,8 @@ def size(layer):
 
 
 def is_container(layer):
-    from scratchgan.layers import Sequential
-    return isinstance(layer, Sequential)
+    """Whether what there is to tell of a layer is told of the layers in it."""
+    return bool(layer.layers) and not layer.params
 
 
 def table(owner, rows):

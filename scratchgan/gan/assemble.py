@@ -59,4 +59,4 @@ def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=
                     updates_d=parts("updates_d", chosen, discriminator),
                     updates_g=parts("updates_g", chosen, generator), **more)
     except ValueError as error:
-        raise UserError(f"These settings do not fit: {error}.") from error
+        raise UserError(f"These settings do not fit, the recipe's own included: {error}.") from error

@@ -3,6 +3,7 @@
 from scratchgan import random, settings
 from scratchgan.backend import array_module, device_of
 from scratchgan.gan.checks import nonnegative
+from scratchgan.gan.latent import whole
 from scratchgan.layers import Layer
 
 
@@ -14,7 +15,7 @@ class Augmentation(Layer):
     """
 
     SETTINGS = ()
-    joins_samples = False  # whether D sees fewer than there are
+    joins = 1  # samples that become one
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -51,7 +52,8 @@ class InstanceNoise(Augmentation):
 
     def __init__(self, sigma, until=0):
         super().__init__()
-        self.sigma, self.until = float(nonnegative(sigma, "InstanceNoise: sigma")), until
+        self.sigma = float(nonnegative(sigma, "InstanceNoise: sigma"))
+        self.until = whole(until, "InstanceNoise: until", 0)
 
     def forward(self, x):
         self.ops(x)
@@ -74,7 +76,6 @@ class Pack(Augmentation):
     """
 
     SETTINGS = (settings.Setting("pack", 1, "samples that the discriminator judges together", settings.whole(1)),)
-    joins_samples = True
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -82,9 +83,7 @@ class Pack(Augmentation):
 
     def __init__(self, m):
         super().__init__()
-        if not (hasattr(m, "__index__") and m >= 1):
-            raise ValueError(f"Pack: m must be a whole number, 1 or more, not {m!r}")
-        self.m = m
+        self.m = self.joins = whole(m, "Pack: m", 1)
 
     def seen_shape(self, shape):
         return self.m * shape[0], *shape[1:]
@@ -92,7 +91,7 @@ class Pack(Augmentation):
     def forward(self, x):
         self.ops(x)
         packs = len(x) // self.m
-        self.expect(packs > 0, x, f"(N, C, ...) with N >= {self.m}, the samples of one pack,")
+        self.expect(packs > 0, x, f"(N, C, ...) with N >= {self.m}, as many as a pack has")
         return self.keep(x[:packs * self.m].reshape(packs, *self.seen_shape(x.shape[1:])), x)
 
     def backward(self, dy, wrt="all"):

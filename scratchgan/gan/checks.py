@@ -1,5 +1,7 @@
 """What a game can be made of and be given: mistakes are told where they are made, not where they hurt."""
 
+from numbers import Real
+
 import numpy as np
 
 from scratchgan import backend
@@ -10,8 +12,8 @@ SLACK = 1e-3  # of the range of values: rounding in somebody's scaling
 
 
 def nonnegative(value, what):
-    """The value, a finite number >= 0 or a schedule of such; `ValueError` for anything else."""
-    if not callable(value) and not (value >= 0 and np.isfinite(value)):
+    """The value, a finite number >= 0; `ValueError` for anything else."""
+    if not isinstance(value, Real) or not 0 <= value < np.inf:
         raise ValueError(f"{what} must be a finite number >= 0, not {value}")
     return value
 
@@ -48,10 +50,14 @@ def check_game(game):
         if part.theta.size or any(layer.buffers for _, layer in part.named_layers()):
             raise ValueError(f"Game: the augmentation {part!r} has parameters or buffers, which would be neither "
                              "trained nor saved")
-        if game.classes and part.joins_samples:
+        if game.classes and part.joins > 1:
             raise ValueError(f"Game: {part!r} joins samples, but in a conditional game each has a label of its own")
     for penalty in (*game.penalties, *game.penalties_g):
         penalty.check(D)
+    for part in game.penalties_g:
+        if game.classes and part.compares_samples:
+            raise ValueError(f"Game: {part!r} compares samples as if they had one label, which those of a conditional "
+                             "game have not: leave it out")
     if game.unrolled:
         game.unrolled.check(game)
 
@@ -87,7 +93,8 @@ def checked_labels(game, n, labels):
                          f"{labels.dtype} of shape {tuple(labels.shape)}")
     if backend.device_of(labels) == "cpu" and labels.size and not 0 <= labels.min() <= labels.max() < game.classes:
         raise ValueError(f"Game: labels must be from 0 to {game.classes - 1}, got {labels.min()} to {labels.max()}")
-    return backend.array_module(labels).broadcast_to(backend.to_device(labels, game.device), (n,))
+    labels = backend.to_device(labels, game.device)
+    return backend.array_module(labels).broadcast_to(labels, (n,))
 
 
 def in_words(values):

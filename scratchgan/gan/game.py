@@ -129,6 +129,7 @@ class Game(ShownGame):
         `scores` of a pass just made are those of a simultaneous step; without, D scores the fakes now.
         """
         G, D, objective = self.generator, self.discriminator, self.objective
+        after = scores is None and not self.unrolled
         if self.unrolled:
             loss, dx, scores = self.unrolled.gradient(self, *self.seen_both(real, fake), labels)
         else:
@@ -144,7 +145,7 @@ class Game(ShownGame):
         G.zero_grad()
         G.backward(dx, "params")
         metrics = {"loss_g": lambda: sum(of_codes + of_samples, loss())}
-        return metrics if scores.joint else {**metrics, "d_fake_after": lambda: objective.says(scores.fake).mean()}
+        return {**metrics, "d_fake_after": lambda: objective.says(scores.fake).mean()} if after else metrics
 
     def scores_now(self, real, fake, labels=None):
         """D's scores in G's turn: of the fakes, and before them of the real samples where the objective pairs them."""

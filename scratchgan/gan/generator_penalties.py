@@ -14,7 +14,8 @@ class GeneratorPenalty:
     """
 
     SETTINGS = ()
-    needs_codes = False  # of D as it is
+    needs_codes = False     # of D as it is
+    compares_samples = False  # whatever their labels
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -41,12 +42,14 @@ def added(dx, terms):
 class Diversity(GeneratorPenalty):
     """P = weight / (ratio + eps),  ratio = mean |G(z1) - G(z2)| / mean |z1 - z2|, means of absolute values.
 
-    The pairs are samples i and i + N/2; of an odd batch the last is in none. dP/dratio = -weight / (ratio + eps)^2.
-    Mao et al. 2019, "Mode seeking generative adversarial networks", eq. 5.
+    The pairs are samples i and i + N/2; of an odd batch the last is in none. dP/dratio = -weight / (ratio + eps)^2. Not
+    for conditional games, where the two of a pair would need one label. Mao et al. 2019, "Mode seeking generative
+    adversarial networks for diverse image synthesis", section 3.2; the reciprocal is that of its released code.
     """
 
     SETTINGS = (settings.Setting("diversity", 0.0, "weight of the mode-seeking term in G's loss; 0: none",
                                  settings.number(0)),)
+    compares_samples = True
 
     @classmethod
     def of(cls, chosen, network=None):
@@ -110,7 +113,8 @@ class PullAway(GeneratorPenalty):
         n = len(c)
         if n < 2:
             raise ValueError("PullAway compares samples: it needs a batch of 2 or more")
-        length = xp.sqrt((c * c).sum(axis=1, keepdims=True))
+        squared = (c * c).sum(axis=1, keepdims=True)
+        length = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))  # a code of zeros is left alone
         u = c / length
         A = u.T @ u
         P = self.weight / (n * (n - 1)) * ((A * A).sum() - n)

@@ -193,9 +193,9 @@ class GrowingGame(Game):
         return (*super().panels, Panel("size of the images (pixels)", {"image_size": "size"}))
 
     def about(self):
-        stages, steps = ", ".join(f"{size}x{size}" for size in self.sizes), self.growth.steps
-        return {**super().about(), "growth": f"images {stages}, each for {steps / self.growth.stages:,.0f} steps, the "
-                                             "first half of which fades it in; each resets the optimizers"}
+        stages = ", ".join(f"{size}x{size}" for size in self.sizes)
+        return {**super().about(), "growth": f"images {stages}, each for as many of the run's steps, the first half of "
+                                             "which fades it in; each resets the optimizers"}
 
     @property
     def phases(self):

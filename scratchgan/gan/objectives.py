@@ -12,6 +12,7 @@ once, in `Objective`. In a paired row the terms act on differences of the scores
 A new objective is a row more in `TABLE`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
@@ -196,6 +197,9 @@ def get(name, scale_d=1.0, smoothing=0.0, drift=0.0):
     """
     if name not in TABLE:
         raise ValueError(f"Unknown objective {name!r}: choose one of {', '.join(TABLE)}")
+    if not (0 <= smoothing < 1 and 0 <= drift < math.inf):
+        raise ValueError(f"Objective {name}: smoothing must be a number from 0 to below 1, drift a finite number >= 0, "
+                         f"not {smoothing} and {drift}")
     row = replace(TABLE[name], scale_d=scale_d)
     if smoothing:
         if row.score != "logit":

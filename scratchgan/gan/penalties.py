@@ -135,7 +135,9 @@ class ZeroCentred(OnGradient):
         return cls(r1, r2) if chosen.r1 or chosen.r2 else None
 
     def __init__(self, r1, r2=0.0):
-        self.r1, self.r2 = (nonnegative(r, f"ZeroCentred: {name}") for r, name in ((r1, "r1"), (r2, "r2")))
+        for name, r in (("r1", r1), ("r2", r2)):
+            schedules.check(f"ZeroCentred: {name}", r)
+        self.r1, self.r2 = r1, r2
 
     def weights(self):
         """(r1, r2) at this step."""

@@ -1,5 +1,7 @@
 """What a run shows and says of a game: charts, warnings."""
 
+import math
+
 import numpy as np
 
 from scratchgan.gan.sampling import Sampling
@@ -17,7 +19,7 @@ class ShownGame(Sampling):
     """The part of `Game` that looks at it from outside."""
 
     sampler_name = "generator"
-    settling = SETTLING     # a recipe whose first samples are alike by design may set more
+    settling = SETTLING  # a recipe whose first samples are alike by design may set more
     largest_gradient = 0.0  # norm of G's, over the rows so far
 
     @property
@@ -70,6 +72,11 @@ class ShownGame(Sampling):
             told["steps"] = (f"{self.n_critic} of the discriminator for each one of the generator"
                              f"{', gradients of both from one state' if self.simultaneous else ''}")
         return told
+
+    @property
+    def smallest_batch(self):
+        judged = max(super().smallest_batch, 2 if self.penalties_g else 1)
+        return judged * math.prod(part.joins for part in self.augmentation)
 
     def notes(self):
         """By which route the penalties on D's gradient are computed."""

@@ -8,6 +8,8 @@ import numpy as np
 from scratchgan import settings
 from scratchgan.derivatives import step_of
 from scratchgan.gan import passes
+from scratchgan.gan.checks import nonnegative
+from scratchgan.gan.latent import whole
 from scratchgan.optimizers import SGD, Adam
 
 
@@ -22,8 +24,8 @@ class Unrolled:
         lambda += d2 loss_d / d theta2 a
         dfake  += d2 loss_d / (d fake d theta) a       both are Im / h of one backward pass at theta_{k-1} + i h a
 
-    D itself, its buffers and its optimizer stay as they are. Metz et al.
-    2017, "Unrolled generative adversarial networks", section 2.4.
+    D itself, its buffers and its optimizer stay as they are; the copy's buffers stand still while it looks ahead. Metz et
+    al. 2017, "Unrolled generative adversarial networks", section 2.4.
     """
 
     SETTINGS = (settings.Setting("unroll", 0, "steps that D looks ahead in G's step; 0: none", settings.whole(0)),
@@ -35,16 +37,18 @@ class Unrolled:
         return cls(chosen.unroll, chosen.unroll_lr) if chosen.unroll else None
 
     def __init__(self, steps, lr=0.0):
-        if not (hasattr(steps, "__index__") and steps >= 1):
-            raise ValueError(f"Unrolled: steps must be a whole number, 1 or more, not {steps!r}")
-        self.steps, self.lr, self.copies = int(steps), float(lr), {}
+        self.steps, self.lr = whole(steps, "Unrolled: steps", 1), float(nonnegative(lr, "Unrolled: lr"))
 
     def check(self, game):
         """`ValueError` where the parts of a game do not go with it."""
         plain = type(game.optimizer_d) is SGD and not game.optimizer_d.schedules["momentum"]
-        if game.optimizer_d.weight_decay or (not self.lr and not (plain or type(game.optimizer_d) is Adam)):
-            raise ValueError("Unrolled: D looks ahead by Adam or plain SGD, without weight decay: give unroll_lr, a "
-                             "rate of plain SGD")
+        if not self.lr and not (plain or type(game.optimizer_d) is Adam):
+            raise ValueError("Unrolled: D looks ahead by Adam or plain SGD: give unroll_lr, a rate of plain SGD")
+        if game.optimizer_d.weight_decay:
+            raise ValueError("Unrolled: the weight decay of D's optimizer is not looked ahead at: leave it out")
+        if game.updates["discriminator"]:
+            raise ValueError(f"Unrolled: what follows D's update ({game.updates['discriminator'][0]!r}) is not looked "
+                             "ahead at: leave it out")
         if game.penalties:
             raise ValueError(f"Unrolled: D's penalties ({game.penalties[0]!r}) are not looked ahead at: leave them out")
         if any(part.needs_codes for part in game.penalties_g):
@@ -90,41 +94,31 @@ class Unrolled:
         return passes.of_loss(net, game.objective, real, fake, labels, game.joint_batch, wrt)[1]
 
     def copied(self, D, dtype):
-        """A twin of a copy of D in this dtype, made once, with the values that D has now."""
-        net = self.copies.get(dtype)
-        if net is None or net.device != D.device or net.theta.shape != D.theta.shape:
-            own = copy.deepcopy(D).to(dtype=dtype.name)
-            net = self.copies[dtype] = own.twin()
-        net.theta[...] = D.theta
-        for (_, mine), (_, its) in zip(net.named_layers(), D.named_layers(), strict=True):
-            mine.training = its.training
-            for name, value in its.buffers.items():
-                mine.buffers[name][...] = value
-        return net
+        """A twin of a copy of D in this dtype: neither D nor its buffers change."""
+        return copy.deepcopy(D).to(dtype=dtype.name).twin()
 
     def rule(self, optimizer, dtype):
         if self.lr or type(optimizer) is SGD:
-            return LookBySGD(self.lr or optimizer.lr)
+            return LookBySGD(optimizer, self.lr)
         return LookByAdam(optimizer, dtype)
-
-    def __deepcopy__(self, memo):
-        return type(self)(self.steps, self.lr)  # copies are made anew
 
     def __repr__(self):
         return f"Unrolled({self.steps}{f', lr={self.lr}' if self.lr else ''})"
 
 
 class LookBySGD:
-    """theta_k = theta_{k-1} - lr g_k;  dg_k = -lr dtheta_k."""
+    """theta_k = theta_{k-1} - lr_k g_k;  dg_k = -lr_k dtheta_k.  lr 0: that of the optimizer."""
 
-    def __init__(self, lr):
-        self.lr = lr
+    def __init__(self, optimizer, lr):
+        self.optimizer, self.lr, self.rates = optimizer, lr, []
 
     def step(self, theta, grad):
-        theta -= theta.real.dtype.type(self.lr) * grad
+        lr = self.lr or self.optimizer.scheduled(self.optimizer.steps + len(self.rates))[0]
+        self.rates.append(theta.real.dtype.type(lr))
+        theta -= self.rates[-1] * grad
 
     def adjoint(self, k, dtheta):
-        return -dtheta.dtype.type(self.lr) * dtheta
+        return -self.rates[k] * dtheta
 
 
 class LookByAdam:

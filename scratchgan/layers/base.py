@@ -33,7 +33,9 @@ class Layer(Network):
     def __init_subclass__(cls, **arguments):
         """A class that changes `forward` has no `tangent` but its own: that of its base belongs to another function."""
         super().__init_subclass__(**arguments)
-        if "forward" in vars(cls) and "tangent" not in vars(cls):
+        def place(name):
+            return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+        if place("forward") < place("tangent"):
             cls.tangent = Layer.tangent
             cls.piecewise_linear = vars(cls).get("piecewise_linear", False)
 

@@ -38,6 +38,6 @@ class AutoencoderEnergy(GivesEnergies, Layer):
         error, _ = self.kept(dy, wrt)
         n, size = len(error), error.size // max(1, len(error))
         dr = (2 / size * dy).reshape(n, *(1,) * (error.ndim - 1)) * error
-        dcodes = self.decoder.backward(dr, "input" if wrt == "input" else "all")
+        dcodes = self.decoder.backward(dr, "all" if wrt == "params" else wrt)
         dx = self.encoder.backward(dcodes, wrt)
         return None if wrt == "params" else dx - dr

@@ -127,6 +127,8 @@ class Network(Parameters):
         A twin never writes buffers. A complex `dtype` gives a twin for complex-step derivatives: real weights,
         complex activations and gradients. With a `grad`, such as this network's, it adds its gradients to that vector.
         """
+        if dtype is not None and grad is not None:
+            raise ValueError(f"{type(self).__name__}: a twin has the dtype of its grad: give one of the two")
         twin = self._shell()
         if grad is None:
             grad = backend.zeros_like(self._theta, self.dtype if dtype is None else backend.dtype(dtype))

@@ -27,8 +27,8 @@ def discriminator(classes, label_dim, inputs, widths, dropout, negative_slope):
 
 def make(settings, facts):
     if facts.classes < 2:
-        raise UserError("Recipe cgan needs examples with labels: give it MNIST, or images in a sub-folder for each "
-                        "class.")
+        raise UserError("Recipe cgan needs examples with labels of two classes or more: give it MNIST, or images in a "
+                        "sub-folder for each class.")
     slope, labels = settings.negative_slope, settings.label_dim
     G = Sequential(Concat(None, Embedding(facts.classes, labels)),
                    *generator(settings.z_dim + labels, settings.widths_g, prod(facts.shape), slope))

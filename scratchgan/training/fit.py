@@ -134,9 +134,8 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     steps, threads = checked("steps", steps), checked("threads", threads)
     source = as_source(data, system.value_range)
     require_fit(system, source)
-    batches = source.batches(chosen["batch_size"], chosen["seed"], chosen["flip"], chosen["drop_last"])
-    if given["drop_last"] is None and refuses_last(system, batches):
-        batches = source.batches(chosen["batch_size"], chosen["seed"], chosen["flip"], True)
+    batches = taken_batches(system, lambda drop_last: source.batches(
+        chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"])
     chosen["drop_last"] = batches.drop_last
     config = {"recipe": record.get("name"), "settings": record.get("settings", {}),
               "weights_seed": record.get("seed"), "facts": record.get("facts", {}), **chosen, "steps": steps,
@@ -156,19 +155,33 @@ def require_fit(system, source):
                         f"{system.classes}: give it data with labels, or build the system for theirs.")
 
 
-def refuses_last(system, batches):
-    """Whether the last batch of an epoch is a single example, and the system does not take that. It stays as it is."""
-    if batches.source.size is None or batches.source.size % batches.batch_size != 1:
-        return False
-    if not any(layer.couples_samples for network in system.networks.values() for _, layer in network.named_layers()):
-        return False
+def taken_batches(system, make, drop_last):
+    """make(drop_last) -> `Batches` that the system takes: without the last, smaller batch of an epoch where it refuses
+    that and `drop_last` is None; `UserError` where it refuses them all the same."""
+    batches = make(bool(drop_last))
+    last = (batches.steps_per_epoch or 1) - 1  # the only one that may be smaller
+    refused = refusal(system, batches, last)
+    if refused and last and drop_last is None:
+        batches = make(True)
+        refused = refusal(system, batches, 0)
+    if refused:
+        raise UserError(f"The system does not take a batch of {refused[0]} examples: {refused[1]}.")
+    return batches
+
+
+def refusal(system, batches, index):
+    """(how many examples, what it says) of a batch that the system does not take, else None; it stays as it is."""
+    batch, labels = batches.batch(index)
+    size = len(batch[0] if isinstance(batch, tuple) else batch)
+    if size >= system.smallest_batch:
+        return None
     before = Snapshot().take(system)
-    batch, labels = batches.batch(batches.steps_per_epoch - 1)
     system.draw_from(0)  # as the first step of the run does again
     try:
         system.step(taken_in(system, batch), labels)
-    except ValueError:
-        return True
+    except ValueError as error:
+        return size, str(error).rstrip(".")
     finally:
         before.restore(system)
-    return False
+    return None
+

@@ -80,7 +80,10 @@ class Run:
                     batch, labels = self.batches.batch(self.step)
                     batch = taken_in(self.system, batch)
                     self.system.draw_from(self.step)
+                    before = {name: optimizer.steps for name, optimizer in self.system.optimizers.items()}
                     self.pending.append(self.system.step(batch, labels))
+                    self.learned = [name for name, optimizer in self.system.optimizers.items()
+                                    if optimizer.steps != before[name]]
                     self.seen += len(batch[0] if isinstance(batch, tuple) else batch)
                     self.step += 1
                     self.tell("on_step")
@@ -100,7 +103,7 @@ class Run:
         self.require_finite()
         now = time.perf_counter()
         row = {"step": self.step, "epoch": self.epoch, **means(self.pending)}
-        row |= {f"grad_norm_{name}": norm(self.system.networks[name].grad) for name in self.system.optimizers
+        row |= {f"grad_norm_{name}": norm(self.system.networks[name].grad) for name in self.learned
                 if name in self.system.networks}
         speed, seconds = self.seen / max(now - self.mark, 1e-9), self.elapsed()
         self.mark, self.seen = now, 0

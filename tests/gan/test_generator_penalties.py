@@ -49,7 +49,18 @@ def test_samples_that_are_all_the_same_give_a_finite_gradient():
     assert np.isfinite(P) and not dfake.any()
 
 
+def test_a_code_of_zeros_is_left_alone():
+    D = AutoencoderEnergy(Sequential(Linear(4, 3), LeakyReLU(0.0)), Linear(3, 4)).initialize(0, "d")
+    D.encoder.layers["0"].params["bias"][...] = -100
+    D.forward(X[0])
+    P, dx = PullAway(1.0).gradient_of_seen(D, joint=False)
+    assert np.isfinite(P) and not dx.any()
+
+
 def test_what_does_not_fit_is_refused():
+    G, D = networks()
+    with pytest.raises(ValueError, match="compares samples as if they had one label"):
+        make(G=G, D=D, penalties_g=(Diversity(0.1),), classes=3)
     with pytest.raises(ValueError, match="the pull-away term needs a discriminator with an encoder"):
         make(penalties_g=(PullAway(0.1),))
     for part in (Diversity, PullAway):
@@ -71,7 +82,7 @@ def test_packs_join_consecutive_samples(device):
     assert y.shape == (2, 6, 2) and np.array_equal(y[1], np.concatenate([x[2], x[3]]))
     dx = backend.to_host(pack.backward(backend.to_device(y, device)))
     assert np.array_equal(dx[:4], x[:4]) and not dx[4].any()
-    with pytest.raises(ValueError, match="N >= 2, the samples of one pack"):
+    with pytest.raises(ValueError, match="N >= 2, as many as a pack has"):
         pack.forward(backend.to_device(x[:1], device))
     with pytest.raises(ValueError, match="m must be a whole number"):
         Pack(0)

@@ -134,3 +134,15 @@ def test_minimax_saturates_where_the_other_does_not():
     sure = np.full((1, 1), -20.0)
     assert abs(Minimax().grad_g(sure)) < 1e-8
     assert abs(NonSaturating().grad_g(sure)) > 0.99
+
+
+def test_label_smoothing_is_one_sided():
+    row, plain = objectives.get("non-saturating", smoothing=0.1), objectives.get("non-saturating")
+    real, fake = np.array([0.3, -1.2]), np.array([0.7, 0.1])
+    p = 1 / (1 + np.exp(-real))
+    target = -(0.9 * np.log(p) + 0.1 * np.log(1 - p)).mean()
+    assert row.loss_d(real, fake) - plain.loss_d(real, fake) == pytest.approx(target - -np.log(p).mean())
+    assert row.loss_g(fake) == plain.loss_g(fake)
+    for wrong in ({"smoothing": 2}, {"smoothing": -1}, {"drift": -1}, {"drift": np.nan}):
+        with pytest.raises(ValueError, match="Objective minimax: smoothing must be"):
+            objectives.get("minimax", **wrong)

@@ -11,6 +11,7 @@ from scratchgan.gan import Game, Latent
 from scratchgan.gan.augmentation import InstanceNoise, Pack
 from scratchgan.gan.penalties import WeightDecay
 from scratchgan.gan.unrolled import Unrolled
+from scratchgan.gan.updates import Clip
 from scratchgan.layers import BatchNorm1d, LeakyReLU, Linear, Sequential
 from scratchgan.optimizers import SGD, Adam, RMSprop
 
@@ -76,5 +77,9 @@ def test_what_does_not_go_with_it_is_refused():
         Unrolled(0)
     G, D = networks()
     for optimizer in (RMSprop(D), SGD(D, 0.1, momentum=0.5), Adam(D, weight_decay=0.1)):
-        with pytest.raises(ValueError, match="looks ahead by Adam or plain SGD, without weight decay"):
+        with pytest.raises(ValueError, match=r"by Adam or plain SGD: give|weight decay of D's optimizer"):
             Game(G, D, "hinge", Adam(G), optimizer, latent=Latent(3), sample_shape=(4,), unrolled=Unrolled(2))
+    with pytest.raises(ValueError, match=r"what follows D's update \(Clip\(0\.1\)\) is not looked ahead at"):
+        make(unrolled=Unrolled(2), updates_d=(Clip(0.1),))
+    with pytest.raises(ValueError, match="lr must be a finite number >= 0, not -1"):
+        Unrolled(2, -1)

@@ -9,6 +9,7 @@ import tiny_recipe
 from tiny_recipe import RECIPE, metrics, weights
 
 from scratchgan import recipes, training
+from scratchgan.data import Dataset
 from scratchgan.data.batches import Batches
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent, NonSaturating
@@ -117,6 +118,14 @@ def test_the_last_batch_can_be_left_out(tmp_path):
         training.fit(RECIPE.build(), data, 8, drop_last=True, batch_size=64)
 
 
+TINY = {"widths_g": (6,), "widths_d": (5,)}
+
+
+def tiny_images(n):
+    images = np.random.default_rng(0).integers(0, 256, (n, 1, 28, 28), np.uint8)
+    return Dataset.of("noise", images, None, "made by a test")
+
+
 def normalising():
     G = Sequential(Linear(4, 8), BatchNorm1d(8), ReLU(), Linear(8, 36), Tanh()).initialize(0, "generator")
     D = Sequential(Linear(36, 1)).initialize(0, "discriminator")
@@ -135,5 +144,27 @@ def test_a_single_example_is_left_out_where_the_networks_refuse_it(tmp_path):
     sizes = Sizes()
     training.fit(RECIPE.build(), tiny_recipe.images(33), 3, callbacks=[sizes])
     assert sizes.sizes == [16, 16, 1]
-    with pytest.raises(ValueError, match="expected more than 1 value"):
+    with pytest.raises(UserError, match=r"does not take a batch of 1 examples: .* expected more than 1 value"):
         training.fit(normalising(), tiny_recipe.images(33), 5, batch_size=16, drop_last=False)
+
+
+def test_packs_and_the_last_batch(tmp_path):
+    """A last batch that is smaller than a pack is left out; where every batch is, that is told, and nothing written."""
+    sizes = Sizes()
+    training.start("mlp", tiny_images(18), tmp_path / "run", {**TINY, "pack": 3}, batch_size=8, steps=4,
+                   callbacks=[sizes], announce=None)
+    assert sizes.sizes == [8] * 4
+    with pytest.raises(UserError, match=r"does not take a batch of 2 examples: Pack: .* N >= 3, as many as a pack has"):
+        training.start("mlp", tiny_images(18), tmp_path / "other", {**TINY, "pack": 3}, batch_size=2, steps=4,
+                       announce=None)
+    assert not (tmp_path / "other").exists()
+
+
+def test_gradient_norms_are_those_of_players_that_learn(tmp_path):
+    settings = {**TINY, "n_critic": 3, "objective": "wasserstein", "clip": 0.1}
+    keep = {"batch_size": 8, "log_every": 1, "checkpoint_every": 4, "announce": None}
+    training.start("mlp", tiny_images(16), tmp_path / "whole", settings, steps=8, **keep)
+    training.start("mlp", tiny_images(16), tmp_path / "run", settings, steps=4, **keep)
+    training.resume(tmp_path / "run", lambda config: tiny_images(16), steps=8, announce=None)
+    rows = [[row["grad_norm_generator"] for row in metrics(tmp_path / name)] for name in ("whole", "run")]
+    assert rows[0] == rows[1] and [bool(norm) for norm in rows[0]] == [False, False, True] * 2 + [False, False]

@@ -114,7 +114,7 @@ def test_a_real_generator_that_ignores_z(data, batch_size):
 @pytest.mark.parametrize(("settling", "said"), [(100, 0), (0, 1)])
 def test_the_first_steps_of_dcgan_are_no_collapse(settling, said, monkeypatch):
     """Its samples are made with running statistics, which are those of no batch yet."""
-    monkeypatch.setattr(shown, "SETTLING", settling)
+    monkeypatch.setattr(shown.ShownGame, "settling", settling)
     lines = []
     game = recipes.get("dcgan28").build(seed=0, ngf=8, ndf=8)
     training.fit(game, load_digits(28), 4, batch_size=4, log_every=1, announce=lines.append)

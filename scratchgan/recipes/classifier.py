@@ -7,8 +7,6 @@ stride 2 make it small and fast: 10,000 images in two seconds on one core. Witho
 
 from functools import cache, partial
 
-from scratchgan import data
-from scratchgan.data import mnist
 from scratchgan.errors import UserError
 from scratchgan.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from scratchgan.optimizers import Adam
@@ -31,9 +29,10 @@ def network(channels, width, features, classes, dropout):
 @cache
 def held_out(name):
     """(images, labels) of the test set that goes with data of this name, if it is on this machine; else None."""
+    from scratchgan.data import mnist  # which imports what a network does not need
     if name != "mnist" or mnist.missing(files=mnist.SPLITS["test"]):
         return None
-    test = data.load_mnist("test", download=False)
+    test = mnist.load_mnist("test", download=False)
     return test.images, test.labels
 
 

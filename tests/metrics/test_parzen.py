@@ -51,7 +51,7 @@ def test_far_points_and_many_numbers_are_no_matter():
     narrow = log_densities(points.astype(np.float32), samples.astype(np.float32), SIGMAS, 100)
     assert np.isfinite(wide).all() and np.abs(wide - narrow).max() < 1e-2
     nearest = ((points[:, None] - samples) ** 2).sum(axis=2).min(axis=1)  # the others do not count at this sigma
-    assert wide[0] == pytest.approx(-nearest / 0.02 - math.log(300) - 392 * math.log(2 * math.pi * 0.01), abs=1e-6)
+    assert wide[0] == pytest.approx(-nearest / 0.02 - math.log(300) - 392 * math.log(2 * math.pi * 0.01), abs=1e-3)
 
 
 def test_one_sample_on_the_point():

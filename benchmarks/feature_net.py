@@ -1,4 +1,4 @@
-"""The feature net of `scratchgan.metrics` out of a run of the recipe `classifier`: its weights, and what is known of them.
+"""The feature net of `scratchgan.metrics` out of a run of the recipe `classifier`: its weights, and how they were made.
 
     scratchgan train classifier --data mnist --seed 0 --device cpu --threads 1 --out runs/classifier
     python benchmarks/feature_net.py runs/classifier

@@ -62,9 +62,18 @@ def jackknife(statistic, *arrays, groups=GROUPS, seed=0):
     groups = min(groups, *map(len, arrays))
     if groups < 2:
         return float("nan")
-    group = [random.permutation(len(x), seed, f"metrics/jackknife/{i}") % groups for i, x in enumerate(arrays)]
-    without = [statistic(*(x[at != i] for x, at in zip(arrays, group))) for i in range(groups)]
-    return float(np.sqrt((groups - 1) * np.var(without)))
+    group = [in_groups(len(x), groups, seed, i) for i, x in enumerate(arrays)]
+    return spread([statistic(*(x[at != i] for x, at in zip(arrays, group))) for i in range(groups)])
+
+
+def in_groups(n, groups, seed, which=0):
+    """The group, 0 to groups - 1, of each of n rows of an array; groups of equal size, or one more."""
+    return random.permutation(n, seed, f"metrics/jackknife/{which}") % groups
+
+
+def spread(without):
+    """The standard error that follows from the values without each of the groups."""
+    return float(np.sqrt((len(without) - 1) * np.var(without)))
 
 
 def standard_error(values):

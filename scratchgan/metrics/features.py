@@ -17,7 +17,7 @@ RECORD = WEIGHTS.with_suffix(".json")
 
 
 def feature_net(device="cpu"):
-    """The net, a `Classifier`: `features(images)` (N, 128) and `probabilities(images)` (N, 10) of images
+    """The net, a `Classifier`: `features(images)` (N, 64) and `probabilities(images)` (N, 10) of images
     (N, 1, 28, 28), uint8 or in [0, 1]. It is one and the same for all callers on a device: leave it as it is.
 
     `UserError` where its files are not those that this package came with.

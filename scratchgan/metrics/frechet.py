@@ -5,10 +5,7 @@ Which features is for the caller to say: figures of different nets, or of differ
 
 import numpy as np
 
-from scratchgan import random
-from scratchgan.metrics.arrays import blocks, jackknife, matrices, standard_error
-
-SUBSET = 1000  # features that are compared at once in the kernel distance
+from scratchgan.metrics.arrays import GROUPS, in_groups, jackknife, matrices, rows_of, spread
 
 
 def frechet(real, fake, seed=0):
@@ -56,33 +53,45 @@ def symmetric(c):
     return (c + c.T) / 2
 
 
-def kernel_distance(real, fake, size=SUBSET, seed=0):
+def kernel_distance(real, fake, seed=0):
     """The squared maximum mean discrepancy with the kernel k(x, y) = (x y / F + 1)^3, by its unbiased estimator
 
-        1/(n(n-1)) sum_{i != j} (k(x_i, x_j) + k(y_i, y_j)) - 2/n^2 sum_ij k(x_i, y_j)
+        1/(n(n-1)) sum_{i != j} k(x_i, x_j) + 1/(m(m-1)) sum_{i != j} k(y_i, y_j) - 2/(nm) sum_ij k(x_i, y_j)
 
-    on subsets of `size` features each that have none in common, drawn at random. {"kernel", "kernel_se"}: the mean over
-    the subsets and its standard error, NaN of a single one. No bias in N; below 0 by chance where the two are alike.
+    {"kernel", "kernel_se"}; the error by a jackknife over a tenth of both sets, NaN of fewer than 3. It has no bias in
+    n and m, and is below 0 by chance where the two are alike. Of all pairs, where published figures are means over
+    random subsets of 1,000: the same on average, and surer.
 
     Source: Binkowski et al. 2018, "Demystifying MMD GANs", section 4 and eq. 4; Gretton et al. 2012, "A kernel
     two-sample test", lemma 6.
     """
-    if size < 2:
-        raise ValueError(f"kernel_distance: size must be 2 or more, not {size}")
     sets = matrices(("real features", "fake features"), real, fake, least=2, dtype=np.float64)
-    n = min(map(len, sets))
-    orders = [random.permutation(len(x), seed, f"metrics/kernel/{i}") for i, x in enumerate(sets)]
-    parts = [part for part in blocks(n, min(size, n)) if part.stop - part.start == min(size, n)]
-    values = [squared_discrepancy(*(x[order[part]] for x, order in zip(sets, orders))) for part in parts]
-    error = standard_error(values) * np.sqrt(len(values) / (len(values) - 1)) if len(values) > 1 else np.nan
-    return {"kernel": float(np.mean(values)), "kernel_se": float(error)}
+    groups = min(GROUPS, *map(len, sets))
+    of = [in_groups(len(x), groups, seed, i) for i, x in enumerate(sets)]
+    x, y = ([each[at == i] for i in range(groups)] for each, at in zip(sets, of))
+    sums, sizes = (sums_within(x), sums_within(y), sums_between(x, y)), [list(map(len, each)) for each in (x, y)]
+
+    def estimate(left_out=None):
+        keep = np.arange(groups) != (-1 if left_out is None else left_out)
+        n, m = (np.array(each)[keep].sum() for each in sizes)
+        xx, yy, xy = (each[np.ix_(keep, keep)].sum() for each in sums)
+        return float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m))
+    error = spread([estimate(i) for i in range(groups)]) if min(map(len, sets)) > 2 else float("nan")
+    return {"kernel": estimate(), "kernel_se": error}
 
 
-def squared_discrepancy(x, y):
-    """The estimator of two sets of equal size."""
-    n = len(x)
-    within = sum(k.sum() - np.trace(k) for k in (cubic(x, x), cubic(y, y)))
-    return float(within / (n * (n - 1)) - 2 * cubic(x, y).mean())
+def sums_between(x, y):
+    """(G, G): the kernel summed over all pairs of the i-th group of x and the j-th of y."""
+    return np.array([[sum(cubic(a[rows], b).sum() for rows in rows_of(a, len(b))) for b in y] for a in x])
+
+
+def sums_within(x):
+    """The same of one set; nothing is paired with itself."""
+    sums = np.zeros((len(x), len(x)))
+    for i, a in enumerate(x):
+        sums[i, i] = sums_between([a], [a])[0, 0] - ((np.einsum("nf,nf->n", a, a) / a.shape[1] + 1) ** 3).sum()
+        sums[i, i + 1:] = sums[i + 1:, i] = sums_between([a], x[i + 1:])[0]
+    return sums
 
 
 def cubic(x, y):

@@ -9,7 +9,7 @@ from scratchgan.layers import Sequential
 from scratchgan.losses import CrossEntropyLoss
 from scratchgan.system import Metrics, Panel, System, scaled
 
-AT_ONCE = 100   # images in one forward pass: their activations stay in the cache
+AT_ONCE = 200  # images in one forward pass: their activations stay in the cache
 MEASURED = 1000  # held-out images that are looked at in each interval of a run
 
 
@@ -18,8 +18,8 @@ class Classifier(System):
 
         loss = -log p_c,  p = softmax(network(x))                    d loss / d scores = p - (1 at c, 0 elsewhere)
 
-    network       images (N, *sample_shape) -> scores (N, classes), a Sequential; what comes before its last layer are
-                  the features
+    network       images (N, *sample_shape) -> scores (N, classes), a Sequential
+    body          how many of its layers make the features: all but the last unless said
     sample_shape  (C, H, W) of one image; its values are from 0 to 1
     classes       how many there are, 2 or more
     shift         in training each image is moved by up to so many pixels along both axes, zeros coming in: a function
@@ -29,11 +29,11 @@ class Classifier(System):
 
     value_range = (0, 1)
     panels = (Panel("cross-entropy (nats)", {"loss": "loss"}),
-              Panel("images taken for what they are", {"accuracy": "in training", "accuracy_held_out": "held out"},
-                    "probability"),
+              Panel("images taken for what they are", {"accuracy": "in training", "accuracy_held_out": "held out"}),
               Panel("norm of the gradient (L2)", {"grad_norm_classifier": "gradient"}, "log"))
 
-    def __init__(self, network, optimizer, *, sample_shape, classes, shift=0, held_out=None, seed=0):
+    def __init__(self, network, optimizer, *, sample_shape, classes, body=None, shift=0, held_out=None,
+                 seed=0):
         if not isinstance(network, Sequential) or len(network) < 2:
             raise TypeError("Classifier: network must be a Sequential of two layers or more, the last giving scores, "
                             f"not {network!r}")
@@ -43,6 +43,7 @@ class Classifier(System):
         self.sample_shape = tuple([whole(n, "Classifier: a size in sample_shape", 1) for n in sample_shape])
         self.classes = whole(classes, "Classifier: classes", 2)
         self.shift, self.seed = whole(shift, "Classifier: shift"), whole(seed, "Classifier: seed")
+        self.body = whole(len(network) - 1 if body is None else body, "Classifier: body", 1)
         self.held_out = held_out
 
     # -- a step ------------------------------------------------------------------------------------------------------
@@ -89,26 +90,25 @@ class Classifier(System):
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
-    def outputs(self, images, network):
-        """float32 (N, ...) on the host: what a part of a twin in eval mode gives, some images after the other."""
-        parts = [backend.to_host(network.forward(self.prepared(images[i:i + AT_ONCE])))
-                 for i in range(0, len(images), AT_ONCE)]
-        return np.concatenate(parts).astype(np.float32, copy=False)
-
     def features(self, images):
-        """What the last layer sees of images (N, *sample_shape), uint8 or in [0, 1]: float32 (N, F), on the host."""
-        return self.outputs(images, self.network.twin().eval()[:-1])
+        """What the body makes of images (N, *sample_shape), uint8 or in [0, 1]; of maps the mean over all positions:
+        float32 (N, F), on the host."""
+        return self.features_and_probabilities(images)[0]
 
     def probabilities(self, images):
         """softmax of the scores: float32 (N, classes), on the host."""
-        return softmax(self.outputs(images, self.network.twin().eval()))
+        return self.features_and_probabilities(images)[1]
 
     def features_and_probabilities(self, images):
-        """Both, by one pass."""
-        features = self.features(images)
-        last = self.network.twin().eval()[-1]
-        scores = last.forward(backend.to_device(features.astype(self.network.dtype, copy=False), self.network.device))
-        return features, softmax(backend.to_host(scores).astype(np.float32, copy=False))
+        """Both, by one pass in eval mode."""
+        network = self.network.twin().eval()
+        body, head, parts = network[:self.body], network[self.body:], []
+        for start in range(0, len(images), AT_ONCE):
+            h = body.forward(self.prepared(images[start:start + AT_ONCE]))
+            features = h.mean(axis=tuple(range(2, h.ndim))) if h.ndim > 2 else h
+            parts.append([backend.to_host(each).astype(np.float32, copy=False) for each in (features, head.forward(h))])
+        features, scores = map(np.concatenate, zip(*parts, strict=True))
+        return features, softmax(scores)
 
     def accuracy(self, images, labels):
         """The share of images whose most probable class is their label."""

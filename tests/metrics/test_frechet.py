@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scratchgan.metrics import arrays
 from scratchgan.metrics.frechet import frechet, kernel_distance, moments, of_gaussians, square_root
 
 
@@ -44,40 +45,44 @@ def test_a_shift_a_scale_and_the_same(rng):
 def test_the_errors_are_those_of_new_draws():
     rng = np.random.default_rng(3)
     draws = [(rng.standard_normal((500, 4)), rng.standard_normal((500, 4)) + 1) for _ in range(40)]
-    for measure, name in ((frechet, "frechet"), (lambda *sets: kernel_distance(*sets, size=50), "kernel")):
+    for measure, name in ((frechet, "frechet"), (kernel_distance, "kernel")):
         found = [measure(*sets) for sets in draws]
         spread = np.std([each[name] for each in found])
         assert 0.7 < np.mean([each[f"{name}_se"] for each in found]) / spread < 1.4, name
 
 
-def test_seeds_and_devices_of_draws_are_told(rng):
+def test_only_the_errors_depend_on_the_seed(rng):
     a, b = rng.standard_normal((2, 60, 3))
     assert frechet(a, b) == frechet(a, b) != frechet(a, b, seed=1)
     assert frechet(a, b)["frechet"] == frechet(a, b, seed=1)["frechet"]
-    assert kernel_distance(a, b, 20) == kernel_distance(a, b, 20) != kernel_distance(a, b, 20, seed=1)
+    one, other = kernel_distance(a, b), kernel_distance(a, b, seed=1)
+    assert one == kernel_distance(a, b) and one["kernel_se"] != other["kernel_se"]
+    assert one["kernel"] == pytest.approx(other["kernel"], abs=1e-12)
 
 
-def test_kernel_distance_of_its_definition(rng):
-    x, y = rng.standard_normal((2, 6, 3))
-    def k(a, b):
-        return (float(a @ b) / 3 + 1) ** 3
-    pairs = [(i, j) for i in range(6) for j in range(6)]
-    expected = (sum(k(x[i], x[j]) + k(y[i], y[j]) for i, j in pairs if i != j) / 30
-                - 2 * sum(k(x[i], y[j]) for i, j in pairs) / 36)
+@pytest.mark.parametrize("n, m", [(2, 2), (6, 9), (25, 31)])
+def test_kernel_distance_of_its_definition(rng, monkeypatch, n, m):
+    monkeypatch.setattr(arrays, "ENTRIES", 7)
+    x, y = rng.standard_normal((n, 3)), rng.standard_normal((m, 3))
+    def mean(a, b, same):
+        values = [(float(u @ v) / 3 + 1) ** 3 for i, u in enumerate(a) for j, v in enumerate(b) if not same or i != j]
+        return sum(values) / len(values)
     found = kernel_distance(x, y)
-    assert found["kernel"] == pytest.approx(expected, abs=1e-12) and np.isnan(found["kernel_se"])
+    assert found["kernel"] == pytest.approx(mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False), abs=1e-12)
+    assert np.isnan(found["kernel_se"]) == (n == 2)
 
 
 def test_kernel_distance_is_unbiased():
-    """Of one distribution its mean is 0 at any size. Of N(0, 1) against N(m, 1) in one dimension E k(x, y) is known:
-    1 + 3 mu nu + 3 (1 + mu^2)(1 + nu^2) + (mu^3 + 3 mu)(nu^3 + 3 nu)."""
-    rng, m = np.random.default_rng(5), 0.5
+    """Of N(0, 1) against N(m, 1) E k(x, y) is known: E (1 + a b)^3 = 1 + 3 mu nu + 3 (1 + mu^2)(1 + nu^2)
+    + (mu^3 + 3 mu)(nu^3 + 3 nu)."""
+    rng = np.random.default_rng(5)
     def mean_of_kernel(mu, nu):
         return 1 + 3 * mu * nu + 3 * (1 + mu**2) * (1 + nu**2) + (mu**3 + 3 * mu) * (nu**3 + 3 * nu)
-    for shift in (0.0, m):
-        found = kernel_distance(rng.standard_normal((20_000, 1)), rng.standard_normal((20_000, 1)) + shift, 20)
+    for shift in (0.0, 0.5):
+        values = [kernel_distance(rng.standard_normal((20, 1)), rng.standard_normal((20, 1)) + shift)["kernel"]
+                  for _ in range(60)]
         expected = mean_of_kernel(0, 0) + mean_of_kernel(shift, shift) - 2 * mean_of_kernel(0, shift)
-        assert abs(found["kernel"] - expected) < 3 * found["kernel_se"]
+        assert abs(np.mean(values) - expected) < 3 * np.std(values) / np.sqrt(60)
 
 
 def test_what_cannot_be_measured_is_named():
@@ -87,5 +92,3 @@ def test_what_cannot_be_measured_is_named():
             measure(x, x[:1])
         with pytest.raises(ValueError, match="real features have 2 numbers each, fake features 1"):
             measure(x, x[:, :1])
-    with pytest.raises(ValueError, match="size must be 2 or more"):
-        kernel_distance(x, x, 1)

@@ -10,7 +10,7 @@ from scratchgan.errors import UserError
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.profiling import labels_for, random_examples
 
-WIDTHS = ("widths", "widths_g", "widths_d", "ngf", "ndf", "width", "codes", "hidden", "features")
+WIDTHS = ("widths", "widths_g", "widths_d", "ngf", "ndf", "width", "codes", "hidden")
 QUIET = {"threads": 1, "announce": lambda line: None}
 
 

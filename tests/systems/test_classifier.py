@@ -13,7 +13,7 @@ from scratchgan.recipes.classifier import held_out
 from scratchgan.systems import Classifier
 from scratchgan.systems.classifier import shifted
 
-TINY = {"width": 3, "features": 7}
+TINY = {"width": 3, "hidden": 7}
 
 
 def build(device="cpu", dtype="float32", **settings):
@@ -91,7 +91,7 @@ def test_shifts_are_as_likely_and_change_with_the_step():
 
 
 def test_it_learns():
-    system, (x, labels) = build(width=8, features=32, dropout=0.1, lr=3e-3), digits(100)
+    system, (x, labels) = build(width=8, hidden=32, dropout=0.1, lr=3e-3), digits(100)
     for _ in range(60):
         metrics = system.step(x, labels)
     assert metrics["loss"] < 0.5 and system.accuracy(x, labels) > 0.9
@@ -103,14 +103,18 @@ def test_it_learns():
 def test_features_and_probabilities_are_of_eval_mode_whatever_is_asked_together(device):
     system, (x, _) = build(device), digits(230)
     p, features = system.probabilities(x), system.features(x)
-    assert p.shape == (230, 10) and features.shape == (230, 7) and p.dtype == features.dtype == np.float32
+    assert p.shape == (230, 10) and features.shape == (230, 6) and p.dtype == features.dtype == np.float32
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5) and features.min() >= 0
     assert np.allclose(p[101:103], system.probabilities(x[101:103]), atol=1e-6)
     pixels = data.load("digits").images[:230]
     assert np.allclose(p, system.probabilities(pixels), atol=1e-5)
     for mine, expected in zip(system.features_and_probabilities(x), (features, p), strict=True):
         assert np.allclose(mine, expected, atol=1e-6)
-    assert system.network.training
+    maps = system.network.twin().eval()[:7].forward(backend.to_device(x[:5], device))
+    assert maps.shape == (5, 6, 3, 3)
+    assert np.allclose(features[:5], backend.to_host(maps).mean(axis=(2, 3)), atol=1e-6) and system.network.training
+    system.body = 11  # the last layer's input
+    assert system.features(x[:5]).shape == (5, 7)
 
 
 def test_it_is_measured_on_held_out_images(monkeypatch):
@@ -125,7 +129,7 @@ def test_it_is_measured_on_held_out_images(monkeypatch):
 
 @pytest.mark.usefixtures("alone")
 def test_commands_know_it(capsys):
-    small = ["--width", "2", "--features", "3", "--device", "cpu"]
+    small = ["--width", "2", "--hidden", "3", "--device", "cpu"]
     assert main(["train", "classifier", "--data", "digits", "--steps", "3", "--batch-size", "4", *small]) == 0
     assert "in training" in capsys.readouterr().out
     assert main(["plot", "runs/classifier"]) == 0

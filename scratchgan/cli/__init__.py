@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from scratchgan.cli import describing, exporting, inspecting, profiling, sampling, training
+from scratchgan.cli import describing, evaluating, exporting, inspecting, profiling, sampling, training
 from scratchgan.cli.options import Parser, Version, flush, leave, tell
 from scratchgan.errors import UserError
 
@@ -28,7 +28,7 @@ def parser():
     parser = Parser(prog="scratchgan", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser, required=False)
-    for group in (training, sampling, exporting, inspecting, describing, profiling):
+    for group in (training, sampling, evaluating, exporting, inspecting, describing, profiling):
         group.add(commands)
     return parser
 

@@ -63,8 +63,8 @@ class Source:
 
     def facts(self):
         """What a recipe may know of the data."""
-        return Facts({"shape": list(self.sample_shape), "classes": self.classes, "size": self.size,
-                      "modes": self.modes})
+        return Facts({"name": self.name, "shape": list(self.sample_shape), "classes": self.classes,
+                      "size": self.size, "modes": self.modes})
 
     def record(self):
         """What config.json says of the data."""
@@ -75,6 +75,7 @@ class Source:
 class Facts(Mapping):
     """Names and values, all as JSON takes them. A function in a value's place is called when it is first read.
 
+    name          what the data are called
     shape         of one example, a list
     classes       of the labels; 0 without
     size          of the data set; None without an end

@@ -24,8 +24,8 @@ class Unrolled:
         lambda += d2 loss_d / d theta2 a
         dfake  += d2 loss_d / (d fake d theta) a       both are Im / h of one backward pass at theta_{k-1} + i h a
 
-    D itself, its buffers and its optimizer stay as they are; the copy's buffers stand still while it looks ahead. Metz et
-    al. 2017, "Unrolled generative adversarial networks", section 2.4.
+    D itself, its buffers and its optimizer stay as they are; the copy's buffers stand still while it looks ahead. Metz
+    et al. 2017, "Unrolled generative adversarial networks", section 2.4.
     """
 
     SETTINGS = (settings.Setting("unroll", 0, "steps that D looks ahead in G's step; 0: none", settings.whole(0)),

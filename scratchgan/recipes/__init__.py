@@ -9,7 +9,8 @@ from scratchgan.errors import UserError
 from scratchgan.recipes.recipe import Recipe
 
 # The files of this folder that have RECIPES, in the order in which they are listed.
-FAMILIES = ("mlp", "goodfellow", "dcgan", "wasserstein", "ebgan", "cgan", "progressive", "r3gan", "vae", "toys")
+FAMILIES = ("mlp", "goodfellow", "dcgan", "wasserstein", "ebgan", "cgan", "progressive", "r3gan", "vae", "classifier",
+            "toys")
 _RECIPES = {recipe.name: recipe for family in FAMILIES
             for recipe in importlib.import_module(f"scratchgan.recipes.{family}").RECIPES}
 

@@ -125,7 +125,7 @@ def test_a_sampler_gives_each_number_its_example_whatever_the_batch():
     assert points.record() == {"name": "points", "source": "points: N(0, 1) in the plane", "size": None, "shape": [2],
                                "sha256": points.sha256}
     assert len(points.sha256) == 64 and points.sha256 != Strokes().sha256
-    assert dict(points.facts()) == {"shape": [2], "classes": 2, "size": None, "modes": None}
+    assert dict(points.facts()) == {"name": "points", "shape": [2], "classes": 2, "size": None, "modes": None}
 
 
 def test_a_pair_is_two_sets_without_a_common_order():
@@ -163,7 +163,7 @@ def test_examples_are_drawn_at_random_and_always_the_same():
 def test_facts_are_computed_when_they_are_asked_for_and_recorded_as_json():
     data = images(6, (3, 4, 4))
     facts = data.facts()
-    assert set(facts) == {"shape", "classes", "size", "modes", "pixel_means"} and len(facts) == 5
+    assert set(facts) == {"name", "shape", "classes", "size", "modes", "pixel_means"} and len(facts) == 6
     assert {name: facts[name] for name in ("shape", "classes", "size")} == {"shape": [3, 4, 4], "classes": 4, "size": 6}
     np.testing.assert_allclose(facts["pixel_means"], (data.images / 255).mean(axis=0), rtol=1e-14)
     again = Facts(json.loads(json.dumps(dict(facts))))

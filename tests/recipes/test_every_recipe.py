@@ -61,7 +61,8 @@ def test_three_steps_killed_and_resumed_to_the_bit(name, tmp_path):
     for optimizer, other in zip(resumed.system.optimizers.values(), whole.system.optimizers.values(), strict=True):
         for key, value in optimizer.state_dict().items():
             assert np.array_equal(value, other.state_dict()[key]), key
-    assert resumed.system.sample(3, seed=1).shape == (3, *recipe.facts["shape"])
+    if resumed.system.makes_samples:
+        assert resumed.system.sample(3, seed=1).shape == (3, *recipe.facts["shape"])
 
 
 def built(recipe, device, dtype, lr):

@@ -1,0 +1,207 @@
+"""`scratchgan evaluate`: figures of samples, beside those of yardsticks."""
+
+import json
+import math
+
+import numpy as np
+
+from scratchgan.cli.options import add_device, path, say, tell, whole
+from scratchgan.cli.sampling import run_of
+from scratchgan.errors import UserError
+
+FEWEST, MOST, USUAL = 100, 50_000, 10_000
+SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
+NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen")
+# How the figures of the table are written; the others are in --json alone.
+FORMATS = {"frechet": ".3f", "kernel": ".5f", "precision": ".3f", "recall": ".3f", "density": ".3f",
+           "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f", "inception": ".3f", "conditional": ".3f",
+           "parzen": ".1f", "modes": "d", "fair": "d", "hq": ".3f"}
+OF_PIXELS = ("parzen",)
+EXAMPLES = f"""\
+examples:
+  scratchgan evaluate runs/dcgan28                            10,000 samples against MNIST's test images
+  scratchgan evaluate runs/mlp --metrics frechet,parzen
+  scratchgan evaluate samples.npy --json > figures.jsonl      a line for the samples and for each yardstick
+  scratchgan evaluate runs/ring8                              points: modes, high quality, KL
+
+measures: {', '.join(NAMES[:5])},
+          {', '.join(NAMES[5:])}
+"""
+
+
+def add(commands):
+    parser = commands.add_parser("evaluate", help="measure samples: scratchgan evaluate runs/dcgan28",
+                                 description="Measure samples of digits against the test images of MNIST, and beside "
+                                             "them training images, noise and ten images again and again. Figures are "
+                                             "told with their standard errors. Those in features name the net by its "
+                                             "SHA-256: those of another net, or of another number of samples, do not "
+                                             "compare.", epilog=EXAMPLES)
+    parser.set_defaults(run=evaluate)
+    parser.add_argument("what", metavar="RUN|FILE", type=path,
+                        help="the folder of a run, or one of its checkpoints; or a .npy or .npz file of images "
+                             "(N, 1, 28, 28), uint8 or in [0, 1] or [-1, 1]")
+    parser.add_argument("--against", choices=("mnist",), default="mnist", help="the real images (default: mnist)")
+    parser.add_argument("--metrics", metavar="NAME,...", help="which, with commas between them (default: all)")
+    parser.add_argument("-n", "--number", type=whole(FEWEST, MOST), metavar="N",
+                        help=f"samples of a run (default: {USUAL:,})")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N",
+                        help="of samples, yardsticks and standard errors (default: 0)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for the samples and for each yardstick")
+    parser.add_argument("--data-dir", type=path, metavar="FOLDER",
+                        help="where MNIST is looked for and downloaded to (default: $SCRATCHGAN_DATA, then the user's "
+                             "cache)")
+    add_device(parser)
+
+
+def evaluate(options):
+    from scratchgan import backend
+    names, device = chosen(options.metrics), backend.device(options.device)
+    images, labels, source = given(options, device)
+    if source is not None:
+        rows, facts, words = of_points(options, images, source)
+    else:
+        rows, facts, words = of_digits(options, names, images, labels, device)
+    if options.json:
+        for name, figures in rows.items():
+            say(json.dumps({"set": name, "of": str(options.what), "n": len(images), "seed": options.seed, **facts,
+                            **{key: plain(value) for key, value in figures.items()}}))
+        return
+    for line in table(rows, facts.get("net")):
+        say(line)
+    say(f"\n{len(images):,} samples of {options.what} against {words}, seed {options.seed}")
+
+
+def chosen(text):
+    """The measures that are asked for."""
+    names = NAMES if text is None else tuple(name.strip() for name in text.split(","))
+    wrong = next((name for name in names if name not in NAMES), None)
+    if wrong is not None:
+        raise UserError(f"--metrics must be of {', '.join(NAMES)}, with commas between them, not {wrong!r}")
+    return names
+
+
+# -- what is measured ----------------------------------------------------------------------------------------------
+
+
+def given(options, device):
+    """(images in [0, 1], labels or None, None) of digits, or (points, None, their source) of a toy set."""
+    from scratchgan import data, plots, training
+    if options.what.is_file() and options.what.suffix.lower() in (".npy", ".npz"):
+        if options.number:
+            raise UserError("-n is for runs: of a file all images are measured; leave it out")
+        return of_file(options.what), None, None
+    if options.what.is_file():
+        raise UserError(f"{options.what} is neither the folder of a run nor a .npy or .npz file of images")
+    system = training.load(options.what, device)
+    if not system.makes_samples:
+        raise UserError(f"{options.what} is a run of a {type(system).__name__}, which makes no samples to measure: "
+                        "give the run of a GAN")
+    n, shape = options.number or USUAL, tuple(system.sample_shape)
+    if shape == (2,):
+        name = training.RunFolder.open(run_of(options.what), lock=False).config["data"]["name"]
+        source = data.TOYS[name]() if name in data.TOYS else None
+        if source is None or not source.modes:
+            raise UserError(f"{options.what} makes points of {name}, which has no modes to count: look at them with "
+                            "scratchgan sample")
+        return system.sample(n, options.seed), None, source
+    if shape != (1, 28, 28):
+        raise UserError(f"{options.what} makes samples of shape {shape}, and MNIST's are (1, 28, 28): give the run of "
+                        "a recipe that makes such, trained on grey images")
+    labels = np.arange(n) % 10 if system.classes == 10 else None  # as the classes take turns
+    return plots.unit(system.sample(n, options.seed), system.value_range), labels, None
+
+
+def of_file(file):
+    """The images of a file, float32 (N, 1, 28, 28) in [0, 1]; `UserError` for what is none."""
+    from scratchgan.data.arrays import read_arrays
+    images, _ = read_arrays(file)
+    if images.ndim < 2 or images.shape[1:] not in ((1, 28, 28), (28, 28), (28, 28, 1), (784,)):
+        raise UserError(f"{file} holds an array of shape {images.shape}: MNIST's images are (N, 1, 28, 28)")
+    if not FEWEST <= len(images) <= MOST:
+        raise UserError(f"{file} holds {len(images):,} images: give {FEWEST} to {MOST:,}, best {USUAL:,}")
+    if images.dtype.kind != "f" and images.dtype != np.uint8:
+        raise UserError(f"{file} holds {images.dtype} images: convert them to uint8, or to floats in [0, 1]")
+    images = images.reshape(-1, 1, 28, 28)
+    if images.dtype == np.uint8:
+        return images / np.float32(255)
+    if not np.isfinite(images).all():
+        raise UserError(f"{file} holds values that are NaN or infinite: remove the images that have them")
+    low, high = float(images.min()), float(images.max())
+    if low < -1 - SLACK or high > 1 + SLACK:
+        raise UserError(f"{file} holds floats from {low:g} to {high:g}: scale them to [0, 1] or [-1, 1], or convert "
+                        "them to uint8")
+    images = images.astype(np.float32)
+    return np.clip((images + 1) / 2 if low < -SLACK else images, 0, 1)
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def of_digits(options, names, images, labels, device):
+    """({set: its figures}, what all have in common, against what) of the samples and the yardsticks."""
+    from scratchgan import data
+    from scratchgan.metrics import evaluation, feature_record
+    announce = None if options.json else tell
+    train, test = (data.load_mnist(split, options.data_dir, announce=announce) for split in ("train", "test"))
+    reference = evaluation.seen("test images", test.images, device=device)
+    validation, rows = evaluation.validation_images(train), {}
+
+    def sets():
+        yield evaluation.seen("samples", images, labels, device)
+        yield from evaluation.yardsticks(train, len(images), options.seed, device)
+    for it in sets():
+        rows[it.name] = evaluation.measured(it, reference, validation, names, options.seed)
+    sha256 = feature_record()["sha256"]
+    return (rows, {"against": "mnist", "against_sha256": test.sha256, "net": sha256},
+            f"the {len(test):,} test images of mnist")
+
+
+def of_points(options, points, source):
+    """The same of points in the plane: a perfect sampler and a smear are the yardsticks."""
+    from scratchgan import random
+    from scratchgan.metrics import of_modes
+    if options.metrics:
+        raise UserError(f"--metrics is for images, and {options.what} makes points, whose modes, high quality and KL "
+                        "are told: leave it out")
+    perfect = source.examples(len(points), options.seed)[0]
+    low, high = perfect.min(axis=0), perfect.max(axis=0)
+    smear = low + (high - low) * random.uniform(perfect.shape, options.seed, "metrics/smear")
+    rows = {name: of_modes(each, **source.modes)
+            for name, each in (("samples", points), ("perfect", perfect), ("smear", smear))}
+    return rows, {"against": source.name}, f"the {len(source.modes['centres'])} modes of {source.name}"
+
+
+def plain(value):
+    """A number as JSON takes it: one that is none is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(rows, net):
+    """A line for each figure, with the net that it was measured with; below how many are taken for each digit."""
+    figures = [name for name in FORMATS if any(name in row for row in rows.values())]
+    cells = [["", *rows, *(["net (SHA-256)"] if net else [])]]
+    for name in figures:
+        last = [] if not net else ["of pixels"] if name in OF_PIXELS else [net[:16]]
+        cells.append([name, *(written(row, name) for row in rows.values()), *last])
+    yield from columns(cells)
+    counts = {name: row["counts"] for name, row in rows.items() if "counts" in row}
+    if counts:
+        yield ""
+        yield from columns([["taken for", *map(str, range(10))],
+                            *([name, *(f"{count:,}" for count in row)] for name, row in counts.items())])
+
+
+def written(row, name):
+    """"12.34 +- 0.05" """
+    if name not in row:
+        return "-"
+    error = row.get(f"{name}_se")
+    return f"{row[name]:{FORMATS[name]}}" + ("" if error is None or math.isnan(error)
+                                             else f" +- {error:{FORMATS[name]}}")
+
+
+def columns(cells):
+    """Rows of text in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *others in cells:
+        yield "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:]))])

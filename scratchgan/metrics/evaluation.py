@@ -1,0 +1,77 @@
+"""All measures of samples of digits at once, and the yardsticks that their figures are read by.
+
+The reference are the 10,000 test images of MNIST. Yardsticks, as many of each as there are samples:
+
+    training images   what a perfect sampler would have; Parzen windows about them: 243 nats
+    noise             U(0, 1) for each pixel
+    collapsed         ten training images, one of each digit, again and again: what sees no variety within a digit
+                      finds them perfect
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scratchgan import random
+from scratchgan.metrics.classes import class_balance, conditional_accuracy, inception_score
+from scratchgan.metrics.coverage import density_coverage, precision_recall
+from scratchgan.metrics.features import feature_net
+from scratchgan.metrics.frechet import frechet, kernel_distance
+from scratchgan.metrics.parzen import parzen
+
+TRAINED, VALIDATION = 50_000, 1000  # training images of the published protocol, and those after them that pick sigma
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images (N, 1, 28, 28) in [0, 1], with what the feature net sees in them, and the digits that they should be."""
+
+    name: str
+    images: np.ndarray = field(repr=False)
+    features: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+
+# name -> function of (what is measured, the reference, validation images, seed), and how its figures are written
+MEASURES = {
+    "frechet": lambda it, real, _, seed: frechet(real.features, it.features, seed),
+    "kernel": lambda it, real, _, seed: kernel_distance(real.features, it.features, seed=seed),
+    "precision-recall": lambda it, real, _, seed: precision_recall(real.features, it.features),
+    "density-coverage": lambda it, real, _, seed: density_coverage(real.features, it.features),
+    "classes": lambda it, real, _, seed: class_balance(it.probabilities, seed),
+    "inception": lambda it, real, _, seed: inception_score(it.probabilities, seed),
+    "conditional": lambda it, real, _, seed: ({} if it.labels is None
+                                              else conditional_accuracy(it.probabilities, it.labels)),
+    "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation),
+}
+
+
+def seen(name, images, labels=None, device="cpu"):
+    """What the feature net sees in images, uint8 or in [0, 1]."""
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    return Seen(name, images, *feature_net(device).features_and_probabilities(images), labels)
+
+
+def yardsticks(train, n, seed=0, device="cpu"):
+    """`Seen`s of n images each, made of MNIST's training set and a seed."""
+    n = min(n, TRAINED)
+    order = random.permutation(TRAINED, seed, "metrics/real")[:n]
+    yield seen("training images", train.images[order], device=device)
+    yield seen("noise", random.uniform((n, 1, 28, 28), seed, "metrics/noise"), device=device)
+    firsts = [int((train.labels == digit).argmax()) for digit in range(10)]
+    yield seen("collapsed", train.images[firsts][np.arange(n) % 10], device=device)
+
+
+def validation_images(train):
+    """The first 1,000 that the published protocol does not train on, in [0, 1]."""
+    return train.images[TRAINED:TRAINED + VALIDATION] / np.float32(255)
+
+
+def measured(it, reference, validation, measures=tuple(MEASURES), seed=0):
+    """{figure: number} of all that these measures find in one `Seen`; "..._se" are standard errors."""
+    found = {}
+    for name in measures:
+        found |= MEASURES[name](it, reference, validation, seed)
+    return found

@@ -4,23 +4,19 @@ from scratchgan import random, settings
 from scratchgan.backend import array_module, device_of
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.latent import whole
+from scratchgan.gan.part import Part
 from scratchgan.layers import Layer
 
 
-class Augmentation(Layer):
+class Augmentation(Part, Layer):
     """The base: a layer without parameters that comes before D, in training only.
 
     `forward(x)` makes what D sees of N samples, `backward(dy, wrt)` the gradient of the last pass; what is random is a
     function of `set_step`, drawn anew in each pass. Like every layer it is checked by `gradcheck.check_layer`.
     """
 
-    SETTINGS = ()
+    kind = "augmentation"
     joins = 1  # samples that become one
-
-    @classmethod
-    def of(cls, chosen, network=None):
-        """The part for these settings, a namespace with the names in SETTINGS; None where they ask for none."""
-        return None
 
     def seen_shape(self, shape):
         """The shape of one sample as D sees it, given a sample's."""

@@ -25,6 +25,12 @@ def check_game(game):
         if getattr(optimizer, "network", None) is not network:
             raise ValueError(f"Game: {name} is not an optimizer of the {player}: make it from that network, such as "
                              f"Adam({player})")
+    parts = {"augmentation": game.augmentation, "penalties": game.penalties, "penalties_g": game.penalties_g,
+             "unrolled": [part for part in (game.unrolled,) if part is not None],
+             "updates": [part for parts in game.updates.values() for part in parts]}
+    for kind, part in ((kind, part) for kind, parts in parts.items() for part in parts):
+        if getattr(part, "kind", None) != kind:
+            raise TypeError(f"Game: {part!r} is no part for {kind}: see scratchgan.gan.assemble for what there is")
     if not isinstance(game.latent, Latent):
         raise TypeError(f"Game: latent must be a Latent, such as Latent(64), not {game.latent!r}")
     if game.value_range is not None and not game.value_range[0] < game.value_range[1]:

@@ -5,7 +5,7 @@ from functools import partial
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
-from scratchgan.gan.generator_penalties import added
+from scratchgan.gan.generator_penalties import with_terms
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metrics, scaled
@@ -136,10 +136,10 @@ class Game(ShownGame):
             scores = scores or self.scores_now(real, fake, labels)
             loss = partial(objective.loss_g, scores.fake, scores.real)
             dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint)
-        dx, of_codes = added(dx, [part.gradient_of_seen(D, scores.joint) for part in self.penalties_g])
+        dx, of_codes = with_terms(dx, [part.gradient_of_seen(D, scores.joint) for part in self.penalties_g])
         for part in reversed(self.augmentation):
             dx = part.backward(dx, "input")
-        dx, of_samples = added(dx, [part.gradient(fake, self.z) for part in self.penalties_g])
+        dx, of_samples = with_terms(dx, [part.gradient(fake, self.z) for part in self.penalties_g])
         for part in self.updates["generator"]:
             part.sees(dx)
         G.zero_grad()

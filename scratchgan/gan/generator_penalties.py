@@ -3,24 +3,20 @@
 from scratchgan import settings
 from scratchgan.backend import array_module
 from scratchgan.gan.checks import nonnegative
+from scratchgan.gan.part import Part
 from scratchgan.layers.energy import AutoencoderEnergy
 
 
-class GeneratorPenalty:
+class GeneratorPenalty(Part):
     """The base: a term P that is added to loss_g, made of the fakes, of the noise they came from, or of D's codes.
 
     After D's pass over the fakes the game asks for `gradient` and for `gradient_of_seen`; a penalty defines one. P is a
     0-d array, analytic, so that `gradcheck.check_game` checks it with loss_g.
     """
 
-    SETTINGS = ()
-    needs_codes = False     # of D as it is
+    kind = "penalties_g"
+    needs_codes = False       # of D as it is
     compares_samples = False  # whatever their labels
-
-    @classmethod
-    def of(cls, chosen, network=None):
-        """The part for these settings, a namespace with the names in SETTINGS; None where they ask for none."""
-        return None
 
     def check(self, D):
         """`ValueError` for a discriminator that the penalty does not fit."""
@@ -34,7 +30,7 @@ class GeneratorPenalty:
         return 0, 0
 
 
-def added(dx, terms):
+def with_terms(dx, terms):
     """(dx and the gradients of the terms, their values), of pairs (P, dP/dx)."""
     return sum((d for _, d in terms), dx), [P for P, _ in terms]
 

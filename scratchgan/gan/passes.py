@@ -86,7 +86,7 @@ def learn(D, objective, real, fake, labels, joint_batch, penalties=()):
     if sharing is None:
         (both, _), terms = of_loss(D, objective, real, fake, labels, joint_batch), []
     else:
-        both, *terms = sharing.learn(D, objective, real, fake, labels)
+        both, *terms = sharing.gradient_with_loss(D, objective, real, fake, labels)
     return both, terms + [each.gradient(D, real, fake, labels) for each in penalties if each is not sharing]
 
 

@@ -12,9 +12,10 @@ from scratchgan.backend import array_module, device_of, empty_like
 from scratchgan.derivatives import gradient_derivative
 from scratchgan.gan import passes
 from scratchgan.gan.checks import nonnegative
+from scratchgan.gan.part import Part
 
 
-class Penalty:
+class Penalty(Part):
     """The base: a term P that is added to loss_d.
 
     `gradient(D, real, fake, labels)` is called after D's own passes, with the samples as D saw them. It adds dP/dtheta
@@ -22,16 +23,11 @@ class Penalty:
     D's caches must stay those of its own passes: a penalty that needs passes makes them on `D.twin()`, whose `grad` it
     adds to D's. What it draws is a function of `set_step`.
 
-    A penalty that can share D's own passes says so by `shares_passes(D)` and defines `learn`.
+    A penalty that can share D's own passes says so by `shares_passes(D)` and defines `gradient_with_loss`.
     """
 
-    SETTINGS = ()
+    kind = "penalties"
     draws = 0, "penalty", 0  # seed, purpose, step
-
-    @classmethod
-    def of(cls, chosen, network=None):
-        """The part for these settings, a namespace with the names in SETTINGS; None where they ask for none."""
-        return None
 
     def check(self, D):
         """`ValueError` for a discriminator that the penalty does not fit."""
@@ -45,9 +41,9 @@ class Penalty:
     def shares_passes(self, D):
         return False
 
-    def learn(self, D, objective, real, fake, labels=None):
+    def gradient_with_loss(self, D, objective, real, fake, labels=None):
         """Adds d(loss_d + P) / dtheta to D's `grad` in passes over both batches; returns their `Scores`, and P."""
-        raise NotImplementedError(f"{type(self).__name__} does not define learn")
+        raise NotImplementedError(f"{type(self).__name__} does not define gradient_with_loss")
 
     def about(self, D):
         """In words, for a person."""
@@ -77,7 +73,7 @@ class WeightDecay(Penalty):
         return f"WeightDecay({self.weight})"
 
 
-class OnGradient(Penalty):
+class InputGradientPenalty(Penalty):
     """The base of penalties on g = dD/dx, for a D that judges each sample by itself."""
 
     def check(self, D):
@@ -114,13 +110,14 @@ class OnGradient(Penalty):
         return twin
 
 
-class ZeroCentred(OnGradient):
+class ZeroCentred(InputGradientPenalty):
     """P = r1 / 2 mean_n |dD/dx|^2 at real x_n + r2 / 2 mean_n |dD/dx|^2 at fake ones.  dP/dg_n = r / N g_n.
 
     The squared norm is over all values of a sample. Either weight may be a schedule. R1: Mescheder et al. 2018,
     "Which training methods for GANs do actually converge?", eq. 9; both: Roth et al. 2017, Huang et al. 2024.
 
-    With a piecewise linear D, whose scores are numbers, P comes with the loss, in the four passes of `learn`.
+    With a piecewise linear D, whose scores are numbers, P comes with the loss, in the four passes of
+    `gradient_with_loss`.
     """
 
     SETTINGS = (settings.Setting("r1", 0.0, "weight / 2 of D's squared gradient at real samples in its loss; 0: none",
@@ -151,7 +148,7 @@ class ZeroCentred(OnGradient):
     def shares_passes(self, D):
         return D.is_piecewise_linear
 
-    def learn(self, D, objective, real, fake, labels=None):
+    def gradient_with_loss(self, D, objective, real, fake, labels=None):
         """One batch of 2N, four passes. With s = D(x), g = dD/dx and c = d loss_d / ds,
 
             D.tangent(c x + r / N g, c) adds  sum_n c_n ds_n/dtheta + r / N (dg_n/dtheta) g_n  to D's `grad`,
@@ -188,7 +185,7 @@ def squares(g, weight):
     return weight / 2 * (g * g).sum(), weight * g
 
 
-class GradientPenalty(OnGradient):
+class GradientPenalty(InputGradientPenalty):
     """P = weight mean_n (|g_n| - 1)^2, g_n = dD/dx at e_n x_n + (1 - e_n) G(z_n), e_n ~ U(0, 1), one for each sample.
 
     dP/dg_n = 2 weight / N (1 - 1 / |g_n|) g_n, taken as 0 where g_n = 0. Gulrajani et al. 2017, "Improved training of

@@ -63,16 +63,16 @@ class PointGame(Game):
         if self.classes or augmentation.seen_shape(self.augmentation, self.sample_shape) != self.sample_shape:
             return picture
         D, k = self.discriminator.twin().eval(), min(ARROWS, len(picture.data))
-        return replace(picture, scores=self.said(D, picture.mesh(MESH)).reshape(MESH, MESH),
+        return replace(picture, scores=self.scores_of(D, picture.mesh(MESH)).reshape(MESH, MESH),
                        scores_range=(0, 1) if self.objective.score == "logit" else None, at=picture.samples[:k],
-                       arrows=self.pull(D, picture.samples[:k], picture.data[:k]))
+                       arrows=self.descent_directions(D, picture.samples[:k], picture.data[:k]))
 
-    def said(self, D, points):
+    def scores_of(self, D, points):
         """What D says of points (N, 2): (N,), on the host."""
         told = self.objective.says(passes.scores(D, self.as_seen(points)))
         return backend.to_host(told).reshape(len(points), -1).mean(axis=1)
 
-    def pull(self, D, samples, real):
+    def descent_directions(self, D, samples, real):
         """-d loss_g / dx (N, 2) at N samples, given as many real points: each moved along it, the loss falls."""
         of_real = passes.scores(D, self.as_seen(real)) if self.objective.paired else None
         of_fake = passes.scores(D, self.as_seen(samples))

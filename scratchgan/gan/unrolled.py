@@ -10,10 +10,11 @@ from scratchgan.derivatives import step_of
 from scratchgan.gan import passes
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.latent import whole
+from scratchgan.gan.part import Part
 from scratchgan.optimizers import SGD, Adam
 
 
-class Unrolled:
+class Unrolled(Part):
     """loss_g(theta_K, G(z)), where D looks K steps ahead on the batch of G's step:  theta_k = theta_{k-1} - u(g_k),
 
     g_k = d loss_d / d theta at theta_{k-1}, u the rule of D's optimizer, from a copy of its state, or with `lr` plain
@@ -28,6 +29,7 @@ class Unrolled:
     et al. 2017, "Unrolled generative adversarial networks", section 2.4.
     """
 
+    kind = "unrolled"
     SETTINGS = (settings.Setting("unroll", 0, "steps that D looks ahead in G's step; 0: none", settings.whole(0)),
                 settings.Setting("unroll_lr", 0.0, "rate of plain SGD for these; 0: by D's own optimizer",
                                  settings.number(0)))

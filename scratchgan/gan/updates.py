@@ -7,9 +7,10 @@ import numpy as np
 
 from scratchgan import settings
 from scratchgan.backend import array_module
+from scratchgan.gan.part import Part
 
 
-class Update:
+class Update(Part):
     """The base: `after(network, steps, since)` is called after each step of the player's optimizer, `before(network)`
     before it, `sees(dx)` before G's backward pass, `begin(network)` when its weights have been drawn anew.
 
@@ -21,13 +22,8 @@ class Update:
     `networks`: name -> network of the part's own, which belongs to the game's state and is saved with it.
     """
 
+    kind = "updates"
     networks = MappingProxyType({})
-    SETTINGS = ()
-
-    @classmethod
-    def of(cls, chosen, network):
-        """The part for these settings, a namespace with the names in SETTINGS, and the player's network; or None."""
-        return None
 
     def begin(self, network):
         """The network's weights have been drawn, and moved to a device."""

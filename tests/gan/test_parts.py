@@ -11,6 +11,7 @@ from scratchgan import backend, gradcheck, recipes
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent, assemble, objectives
 from scratchgan.gan.augmentation import Augmentation, InstanceNoise, seen_shape
+from scratchgan.gan.generator_penalties import Diversity
 from scratchgan.gan.penalties import Penalty, WeightDecay
 from scratchgan.gan.updates import Clip, Ema, Update
 from scratchgan.layers import BatchNorm1d, Dropout, Layer, LeakyReLU, Linear, Sequential, Tanh, spectral_norm
@@ -411,3 +412,10 @@ def test_settings_that_do_not_fit_are_refused():
         assembled(chosen(objective="hinge"), D)
     with pytest.raises(UserError, match="Recipe mlp: objective must be one of non-saturating, minimax, wasserstein"):
         recipes.get("mlp").build(objective="gan")
+
+
+@pytest.mark.parametrize("wrong", [{"penalties": (Diversity(0.1),)}, {"penalties_g": (WeightDecay(0.1),)},
+                                   {"augmentation": ("pack",)}, {"updates_d": (InstanceNoise(0.1),)}, {"unrolled": 3}])
+def test_parts_in_the_wrong_place_are_refused(wrong):
+    with pytest.raises(TypeError, match=rf"is no part for {next(iter(wrong)).removesuffix('_d')}"):
+        make(**wrong)

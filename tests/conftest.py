@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: then more threads are in each other's way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,6 +25,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background; the tests send it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--device") == "cuda" and backend.cuda_problem():
         raise pytest.UsageError(f"--device cuda: {backend.cuda_problem()}")
 

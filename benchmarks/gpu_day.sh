@@ -38,7 +38,7 @@ tests=(tests) workers=()
 if "$python" -c "import xdist" 2>/dev/null; then workers=(-p xdist.plugin -n "$([ -z "$short" ] && echo 8 || echo 2)"); fi
 
 day machine 15
-stage tests 150 env OPENBLAS_NUM_THREADS=2 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$python" -m pytest "${workers[@]}" --device cuda \
+stage tests 200 env OPENBLAS_NUM_THREADS=2 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$python" -m pytest "${workers[@]}" --device cuda \
     -p no:cacheprovider --tb=short --durations=10 -rfE "${tests[@]}"
 day gradients 80
 day training 105

@@ -59,4 +59,11 @@ def game(generator, discriminator, optimizer_g, optimizer_d, chosen, *, scale_d=
                     updates_d=parts("updates_d", chosen, discriminator),
                     updates_g=parts("updates_g", chosen, generator), **more)
     except ValueError as error:
-        raise UserError(f"These settings do not fit, the recipe's own included: {error}.") from error
+        raise UserError(f"These settings do not fit: {error}.{in_effect(chosen)}") from error
+
+
+def in_effect(chosen):
+    """In words, the options that are above what leaves them out, whether the user or the recipe has asked for them."""
+    used = [f"{setting.option} {getattr(chosen, setting.name):g}" for setting in SETTINGS
+            if isinstance(setting.default, int | float) and getattr(chosen, setting.name) > setting.default]
+    return f" In effect, by the recipe or as asked for: {', '.join(used)}." if used else ""

@@ -410,6 +410,8 @@ def test_settings_that_do_not_fit_are_refused():
     assert assembled(chosen(objective="energy-margin"), D).objective.score == "energy"
     with pytest.raises(UserError, match="objective hinge needs a discriminator that gives a score, not an energy"):
         assembled(chosen(objective="hinge"), D)
+    with pytest.raises(UserError, match=r"leave them out\. In effect, .*: --r1 1, --r2 1, --unroll 2, --ema"):
+        recipes.get("r3gan28").build(unroll=2, width=2)
     with pytest.raises(UserError, match="Recipe mlp: objective must be one of non-saturating, minimax, wasserstein"):
         recipes.get("mlp").build(objective="gan")
 

@@ -13,9 +13,10 @@ one core, while the other core is at another run. Published and prototype figure
 import argparse
 import multiprocessing
 import os
-import platform
 import statistics
 import time
+
+from same_bits import processor
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # runs go side by side, one on each core
@@ -43,14 +44,6 @@ def trained(case, seed, steps):
                          log_every=steps, threads=1, announce=lambda line: None)
     seconds = time.perf_counter() - begun
     return {**run.system.measure(), "seconds": seconds}
-
-
-def processor():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main():

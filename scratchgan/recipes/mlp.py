@@ -3,28 +3,20 @@
 Source: the tutorial "build a simple GAN from scratch"; sizes and rates are its own.
 """
 
-from itertools import pairwise
+from functools import partial
 from math import prod
 
 from scratchgan.gan import Latent, assemble
-from scratchgan.layers import LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import LeakyReLU, Sequential, Tanh
 from scratchgan.recipes.recipe import Recipe
-from scratchgan.recipes.usual import adam, adam_settings
+from scratchgan.recipes.usual import adam, adam_settings, perceptron
 from scratchgan.settings import Setting, number, whole, wholes
 
 
-def perceptron(sizes, negative_slope):
-    """Linear layers from one size to the next, LeakyReLU between them."""
-    layers = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [Linear(n_in, n_out), LeakyReLU(negative_slope)]
-    return layers[:-1]
-
-
 def make(settings, facts):
-    slope, seen = settings.negative_slope, assemble.seen_shape(settings, facts.shape)
-    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, prod(facts.shape)), slope), Tanh())
-    D = Sequential(*perceptron((prod(seen), *settings.widths_d, 1), slope))  # ends before the tutorial's Sigmoid
+    activation, seen = partial(LeakyReLU, settings.negative_slope), assemble.seen_shape(settings, facts.shape)
+    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, prod(facts.shape)), activation), Tanh())
+    D = Sequential(*perceptron((prod(seen), *settings.widths_d, 1), activation))  # ends before the tutorial's Sigmoid
     return assemble.game(G, D, *adam(G, D, settings), settings, scale_d=0.5,
                          latent=Latent(settings.z_dim), sample_shape=facts.shape)
 

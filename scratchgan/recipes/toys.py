@@ -6,29 +6,20 @@ are found. The spiral is for looking.
 """
 
 from functools import partial
-from itertools import pairwise
 from math import prod
 
 from scratchgan.gan import Latent, PointGame, assemble
-from scratchgan.layers import LeakyReLU, Linear, ReLU, Sequential
+from scratchgan.layers import LeakyReLU, ReLU, Sequential
 from scratchgan.metrics.modes import MIXTURES
 from scratchgan.recipes.recipe import Recipe
-from scratchgan.recipes.usual import adam, adam_settings
+from scratchgan.recipes.usual import adam, adam_settings, perceptron
 from scratchgan.settings import Setting, number, whole, wholes
-
-
-def perceptron(sizes, activation):
-    """Linear layers from one size to the next, an activation between them."""
-    layers = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [Linear(n_in, n_out), activation()]
-    return Sequential(*layers[:-1])
 
 
 def make(settings, facts):
     seen = prod(assemble.seen_shape(settings, facts.shape))
-    G = perceptron((settings.z_dim, *settings.widths_g, *facts.shape), ReLU)
-    D = perceptron((seen, *settings.widths_d, 1), partial(LeakyReLU, settings.negative_slope))
+    G = Sequential(*perceptron((settings.z_dim, *settings.widths_g, *facts.shape), ReLU))
+    D = Sequential(*perceptron((seen, *settings.widths_d, 1), partial(LeakyReLU, settings.negative_slope)))
     return assemble.game(G, D, *adam(G, D, settings), settings, kind=PointGame, latent=Latent(settings.z_dim),
                          modes=facts.modes, scale=settings.scale)
 

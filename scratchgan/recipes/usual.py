@@ -1,7 +1,9 @@
-"""Settings that many recipes share, and the optimizers that they ask for."""
+"""What many recipes share: settings, the optimizers that they ask for, fully connected layers."""
 
 from dataclasses import replace
+from itertools import pairwise
 
+from scratchgan.layers import Linear
 from scratchgan.optimizers import Adam, RMSprop
 from scratchgan.schedules import DECAY_STEPS, SCHEDULE, over
 from scratchgan.settings import Setting, number
@@ -53,3 +55,11 @@ def rmsprop(G, D, chosen):
 def decayed(chosen, rate, every):
     """The schedule of a rate; a player's optimizer takes a step in `every` steps of the run."""
     return over(chosen, rate, rate * chosen.lr_final, every)
+
+
+def perceptron(sizes, activation):
+    """Linear layers from one size to the next, an activation between them: a list."""
+    layers = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [Linear(n_in, n_out), activation()]
+    return layers[:-1]

@@ -5,30 +5,21 @@ Source: Kingma and Welling 2014, "Auto-encoding variational Bayes", in the versi
 their Sigmoid.
 """
 
-from itertools import pairwise
 from math import prod
 
 from scratchgan.gan import Latent
-from scratchgan.layers import Flatten, Linear, ReLU, Sequential, Unflatten
+from scratchgan.layers import Flatten, ReLU, Sequential, Unflatten
 from scratchgan.optimizers import Adam
 from scratchgan.recipes.recipe import Recipe
-from scratchgan.recipes.usual import BETA, RATE
+from scratchgan.recipes.usual import BETA, RATE, perceptron
 from scratchgan.settings import Setting, number, whole, wholes
 from scratchgan.systems import VAE
 
 
-def perceptron(*sizes):
-    """Linear layers from one size to the next, ReLU between them."""
-    layers = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [Linear(n_in, n_out), ReLU()]
-    return layers[:-1]
-
-
 def make(settings, facts):
     pixels, z_dim, widths = prod(facts.shape), settings.z_dim, settings.widths
-    encoder = Sequential(Flatten(), *perceptron(pixels, *widths, 2 * z_dim))
-    decoder = Sequential(*perceptron(z_dim, *reversed(widths), pixels), Unflatten(1, facts.shape))
+    encoder = Sequential(Flatten(), *perceptron((pixels, *widths, 2 * z_dim), ReLU))
+    decoder = Sequential(*perceptron((z_dim, *reversed(widths), pixels), ReLU), Unflatten(1, facts.shape))
     adams = [Adam(network, settings.lr, (settings.beta1, settings.beta2), settings.eps)
              for network in (encoder, decoder)]
     return VAE(encoder, decoder, *adams, latent=Latent(z_dim), sample_shape=facts.shape)

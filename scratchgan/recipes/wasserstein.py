@@ -13,9 +13,8 @@ from math import prod
 from scratchgan.gan import Latent, assemble
 from scratchgan.layers import BatchNorm1d, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.recipes import dcgan
-from scratchgan.recipes.mlp import perceptron
 from scratchgan.recipes.recipe import Recipe
-from scratchgan.recipes.usual import adam, adam_settings, rmsprop, rmsprop_settings
+from scratchgan.recipes.usual import adam, adam_settings, perceptron, rmsprop, rmsprop_settings
 from scratchgan.settings import Setting, number, whole, wholes
 
 
@@ -30,7 +29,7 @@ def generator(inputs, widths, outputs, negative_slope):
 def make(settings, facts, optimizers):
     slope, seen = settings.negative_slope, assemble.seen_shape(settings, facts.shape)
     G = Sequential(*generator(settings.z_dim, settings.widths_g, prod(facts.shape), slope))
-    D = Sequential(*perceptron((prod(seen), *settings.widths_d, 1), slope))
+    D = Sequential(*perceptron((prod(seen), *settings.widths_d, 1), partial(LeakyReLU, slope)))
     return assemble.game(G, D, *optimizers(G, D, settings), settings, latent=Latent(settings.z_dim),
                          sample_shape=facts.shape)
 

@@ -18,6 +18,7 @@ from scratchgan.gradcheck.report import Report
 
 BATCH = 4  # batch normalisation of 2 samples gives 1 and -1, and no gradient to speak of
 SMALL = 2000  # parameters: up to so many every entry is tried
+OF_RECIPES = {"directions": 4, "entries": 12}  # fewer than of a network of one's own: their layers are checked alone
 
 
 def _recipes():
@@ -107,11 +108,11 @@ def phase_checks(recipe, step, words, seed):
     labels = labels_for(system, examples)
     given, name = inputs(stepping, examples, labels), recipe.name
     found = [partial(check_network, system.networks[part], x[:BATCH], name=f"{name}: {part}{words}",
-                     zero=system.unused(part)) for part, x in given.items()]
+                     zero=system.unused(part), **OF_RECIPES) for part, x in given.items()]
     if isinstance(system, Game):
-        found.append(partial(check_game, system, examples, labels, name=f"{name}: game{words}"))
+        found.append(partial(check_game, system, examples, labels, name=f"{name}: game{words}", **OF_RECIPES))
     elif type(system).gradient is not System.gradient:
-        found.append(partial(check_system, system, examples, labels, name=f"{name}: system{words}"))
+        found.append(partial(check_system, system, examples, labels, name=f"{name}: system{words}", **OF_RECIPES))
     return found
 
 

@@ -1,137 +1,16 @@
-"""Layers as a user writes them, right and wrong, for the tests of the gradient checker.
+"""Layers as a user writes them, wrong, for the tests of the gradient checker.
 
 `BROKEN` maps a name to (layer, input shape, what the report must name, words in the failing check): the checker
 must blame exactly these tensors or properties, and none besides.
 """
 
 import numpy as np
+from broken_tangents import TANGENTS
+from right_layers import BatchNorm, CentredSquare, Dense, Gain, Square
 
 from scratchgan import backend
 from scratchgan.backend import array_module
-from scratchgan.layers import Layer, LeakyReLU, Linear, Sequential, Tanh
-
-
-class Dense(Layer):
-    """y = x W^T + b, in the simplest style: caches as attributes, gradients added with +=."""
-
-    def __init__(self, n_in=3, n_out=2):
-        super().__init__()
-        rng = np.random.default_rng(1)
-        self.add_parameter("weight", rng.standard_normal((n_out, n_in)).astype(np.float32))
-        self.add_parameter("bias", rng.standard_normal(n_out).astype(np.float32))
-
-    def forward(self, x):
-        self.x = x
-        return x @ self.params["weight"].T + self.params["bias"]
-
-    def backward(self, dy, wrt="all"):
-        if wrt != "input":
-            self.add_gradients(dy)
-        return None if wrt == "params" else dy @ self.params["weight"]
-
-    def add_gradients(self, dy):
-        self.grads["weight"] += dy.T @ self.x
-        self.grads["bias"] += dy.sum(axis=0)
-
-
-class Square(Layer):
-    """y = x^2, without parameters."""
-
-    def forward(self, x):
-        self.x = x
-        return x * x
-
-    def backward(self, dy, wrt="all"):
-        return None if wrt == "params" else 2 * self.x * dy
-
-
-class Gain(Layer):
-    """y = g x with one gain for everything."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_parameter("gain", np.array([1.5], np.float32))
-
-    def forward(self, x):
-        self.x = x
-        return self.params["gain"] * x
-
-    def backward(self, dy, wrt="all"):
-        if wrt != "input":
-            self.grads["gain"] += (dy * self.x).sum()
-        return None if wrt == "params" else self.params["gain"] * dy
-
-
-class BatchNorm(Layer):
-    """y = (x - mean) / sqrt(var + eps) weight + bias over the batch, with running means for eval mode."""
-
-    input_shape = (5, 3)
-
-    def __init__(self, features=3, eps=1e-5, backward_eps=None, count=0, mean_term=1.0):
-        super().__init__()
-        self.eps, self.backward_eps = eps, eps if backward_eps is None else backward_eps
-        self.count, self.mean_term = count, mean_term  # count: what is added to N in the backward pass
-        self.add_parameter("weight", np.linspace(0.5, 1.5, features).astype(np.float32))
-        self.add_parameter("bias", np.linspace(-1, 1, features).astype(np.float32))
-        self.buffers["running_mean"] = np.zeros(features, np.float32)
-        self.buffers["running_var"] = np.ones(features, np.float32)
-
-    def statistics(self, x):
-        if not self.training:
-            return self.buffers["running_mean"], self.buffers["running_var"]
-        mean = x.mean(axis=0)
-        var = ((x - mean) ** 2).mean(axis=0)
-        if not self.is_twin:
-            n = len(x)
-            self.buffers["running_mean"] = 0.9 * self.buffers["running_mean"] + 0.1 * mean
-            self.buffers["running_var"] = 0.9 * self.buffers["running_var"] + 0.1 * var * n / (n - 1)
-        return mean, var
-
-    def forward(self, x):
-        mean, var = self.statistics(x)
-        self.var, self.centred = var, x - mean
-        return self.centred / (var + self.eps) ** 0.5 * self.params["weight"] + self.params["bias"]
-
-    def backward(self, dy, wrt="all"):
-        scale = (self.var + self.backward_eps) ** -0.5
-        normal = self.centred * scale
-        if wrt != "input":
-            self.grads["weight"] += (dy * self.centred / (self.var + self.eps) ** 0.5).sum(axis=0)
-            self.grads["bias"] += dy.sum(axis=0)
-        if wrt == "params":
-            return None
-        g = dy * self.params["weight"]
-        if not self.training:
-            return g * scale
-        n = len(dy) + self.count
-        return scale * (g - self.mean_term * g.sum(axis=0) / n - normal * (g * normal).sum(axis=0) / n)
-
-
-class CentredSquare(Layer):
-    """y = d^2, d = x g + b less its mean over the batch, so that b counts for nothing."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_parameter("gain", np.array([0.5, 1.5, 2.5], np.float32))
-        self.add_parameter("bias", np.array([1.0, 2.0, 3.0], np.float32))
-
-    def forward(self, x):
-        if len(x) < 2:
-            raise ValueError("a mean over one sample says nothing")
-        z = x * self.params["gain"] + self.params["bias"]
-        self.x, self.d = x, z - z.mean(axis=0)
-        return self.d * self.d
-
-    def backward(self, dy, wrt="all"):
-        dd = 2 * dy * self.d
-        dz = dd - dd.mean(axis=0)
-        if wrt != "input":
-            self.grads["gain"] += (dz * self.x).sum(axis=0)
-            self.grads["bias"] += self.bias_gradient(dz, dd)
-        return None if wrt == "params" else dz * self.params["gain"]
-
-    def bias_gradient(self, dz, dd):
-        return dz.sum(axis=0)
+from scratchgan.layers import Layer, Linear
 
 
 class NotCentred(CentredSquare):
@@ -453,63 +332,6 @@ class RealOnly(Square):
         return super().forward(x)
 
 
-class FlippedTangent(Linear):
-    def tangent(self, z, c=None):
-        return -super().tangent(z, c)
-
-
-class FlippedTangentGradient(Linear):
-    """dW -= dy^T z."""
-
-    def tangent(self, z, c=None):
-        super().tangent(-z, c)
-        return z @ self.params["weight"].T + (0 if c is None else c[:, None] * self.params["bias"])
-
-
-class NoBiasTangent(Linear):
-    def tangent(self, z, c=None):
-        return super().tangent(z)
-
-
-class NoBiasTangentGradient(Linear):
-    def tangent(self, z, c=None):
-        y = super().tangent(z)
-        return y if c is None else y + c[:, None] * self.params["bias"]
-
-
-class OwnMask(LeakyReLU):
-    """Its tangent takes the branches of z."""
-
-    def tangent(self, z, c=None):
-        return self.ops().leaky_relu(z, self.negative_slope)
-
-
-class LearnsInTangentPass(Linear):
-    def backward(self, dy, wrt="all"):
-        return super().backward(dy, "all") if wrt == "tangent" else super().backward(dy, wrt)
-
-    def tangent(self, z, c=None):
-        vars(self)["_cotangent"] = np.ones((len(z), self.out_features), z.dtype)  # else it complains
-        return super().tangent(z, c)
-
-
-class SpoilsMask(LeakyReLU):
-    """Its tangent is a forward pass like any other."""
-
-    def tangent(self, z, c=None):
-        y = super().tangent(z, c)
-        self.forward(z)
-        return y
-
-
-class NotLinear(Tanh):
-    piecewise_linear = True
-
-
-class NoTangent(Square):
-    piecewise_linear = True
-
-
 CORRECT = {
     "Dense": (Dense, (4, 3)),
     "Square": (Square, (2, 3)),
@@ -558,15 +380,6 @@ BROKEN = {
     "decays its weight": (DecaysWeight, (4, 3), {"weight", "x"}, "mutates parameters"),
     "own generator": (Noisy, (2, 3), {"y"}, "the same each time"),
     "hidden child": (HiddenChild, (4, 3), {"the pass"}, "forward and backward"),
-    "tangent's sign": (lambda: FlippedTangent(3, 2), (4, 3), {"tangent"}, "adjoint"),
-    "tangent's sign in dW": (lambda: FlippedTangentGradient(3, 2), (4, 3), {"weight"}, "complex step of backward"),
-    "tangent without bias": (lambda: NoBiasTangent(3, 2), (4, 3), {"tangent", "bias"}, "tangent of c x is c y"),
-    "tangent without db": (lambda: NoBiasTangentGradient(3, 2), (4, 3), {"bias"}, "backward of c dy"),
-    "tangent with its own mask": (lambda: OwnMask(0.2), (4, 3), {"tangent"}, "adjoint"),
-    "tangent holds no dy": (lambda: LearnsInTangentPass(3, 2), (4, 3), {"weight", "bias"}, 'wrt="tangent"'),
-    "tangent forgets the pass": (lambda: SpoilsMask(0.2), (4, 3), {"tangent", "x"}, "backward after tangent"),
-    "no tangent": (NoTangent, (4, 3), {"tangent"}, "defined"),
-    "tangent of what is not linear": (lambda: Sequential(Linear(3, 4), NotLinear(), Linear(4, 2)), (4, 3),
-                                      {"tangent", "0.weight", "0.bias", "2.weight"}, "complex step of backward"),
     "writes buffers": (WritesBuffers, (2, 3), {"passes"}, "buffer in a twin"),
+    **TANGENTS,
 }

@@ -8,14 +8,16 @@ D = sigmoid(s), the two losses that the first GAN paper gives G (Goodfellow et a
 
 and G's samples get slope x ds/dx: for each sample the two gradients have one direction, and D / (1 - D) is the ratio of
 their norms. Here an untrained generator of the recipe `mlp` is held fixed while its D learns to tell its samples from
-the bundled digits; after each step both gradients are taken at the same 256 samples.
+the bundled digits; before each step both gradients are taken at the same 128 samples.
 
-    python examples/saturating.py               # 10 seconds
-    python examples/saturating.py --short       # fewer steps, seconds
+    python examples/saturating.py               # 3 seconds
+    python examples/saturating.py --short       # fewer steps: 1 second
 
 Writes saturating.png. On the left the norm of the minimax gradient falls with D(G(z)), while the other one grows. On
-the right the reason: each dot is a sample at some step, on the two slopes. Fails unless the minimax gradient falls to a
-hundredth while the other one does not fall, and each sample's ratio is D / (1 - D) to rounding.
+the right the reason: each dot is a sample at some step, its gradients divided by ds/dx, on the slopes of the formulas.
+
+Fails unless the minimax gradient falls to a hundredth of what it was while the other one grows, and the ratio of each
+sample's norms is D / (1 - D) to rounding.
 """
 
 import argparse
@@ -28,7 +30,8 @@ from scratchgan import data
 from scratchgan.gan import Minimax, NonSaturating, passes
 from scratchgan.kernels import sigmoid
 
-BATCH = 256
+BATCH = 128
+FALL = 100     # times by which the minimax gradient has to fall
 
 
 def norms(dx):
@@ -37,21 +40,75 @@ def norms(dx):
 
 
 def measure(D, fake):
-    """D(G(z)), and the norms of the two losses' gradients, of each sample: three arrays (N,)."""
+    """Of each sample: the score s, |ds/dx|, and |d(its loss)/dx| for the two losses. (4, N)."""
     scores = passes.scores(D, fake)
-    def gradient(objective):  # G's loss is a mean over the batch: N times it is the sum of the samples' own losses
-        return len(fake) * passes.fake_gradient(D, objective.grad_g(scores), joint=False)
-    return sigmoid(np.float64(scores))[:, 0], norms(gradient(Minimax())), norms(gradient(NonSaturating()))
+
+    def gradient(dscores):
+        return norms(passes.fake_gradient(D, dscores, joint=False))
+
+    n = len(fake)  # G's loss is a mean over the batch: times n it is the sum of the samples' own losses
+    return np.array([scores[:, 0], gradient(np.ones_like(scores)),
+                     gradient(n * Minimax().grad_g(scores)), gradient(n * NonSaturating().grad_g(scores))])
 
 
 def train(steps, seed=0):
-    """What `measure` gives before each of D's steps and after the last: (steps + 1, 3, N)."""
-    game, batches = scratchgan.recipes.get("mlp").build(seed), data.load("digits").batches(BATCH, seed)
+    """What `measure` gives before each of D's steps and after the last: (4, steps + 1, N)."""
+    game, batches = scratchgan.recipes.get("mlp").build(seed, lr_d=1e-3), data.load("digits").batches(BATCH, seed)
     watched, measured = game.made(BATCH, purpose="watched"), []
     for step in range(steps):
         measured.append(measure(game.discriminator, watched))
         real, _ = game.prepared(batches.batch(step)[0])
         game.discriminator_gradient(real, game.made(len(real)))
-        game.update("discriminator")
+        game.update("discriminator")                          # D learns, and it is never G's turn
         game.steps += 1
-    return np.array([*measured, measure(game.discriminator, watched)])
+    return np.stack([*measured, measure(game.discriminator, watched)], axis=1)
+
+
+def picture(s, ds, minimax, other, path):
+    """All (steps + 1, N), as `measure` gives them."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    line = np.linspace(s.min(), 3, 200)
+    for name, values, slope, color in (("non-saturating: 1 - D", other, 1 - sigmoid(line), "tab:blue"),
+                                       ("minimax: D", minimax, sigmoid(line), "tab:orange")):
+        left.semilogy(values.mean(axis=1), color=color, linewidth=2, label=f"gradient, {name.split(':')[0]}")
+        right.plot(line, slope, color=color, alpha=0.35, linewidth=6, label=name)
+        right.plot(s[::2, :4].ravel(), (values / ds)[::2, :4].ravel(), ".", color=color, markersize=4)
+    left.semilogy(sigmoid(s).mean(axis=1), "k--", linewidth=1, label="D(G(z))")
+    left.set(xlabel="steps of D, while G stays as it is", ylabel="norm at a sample of G, mean",
+             title="As D wins, one of the two gradients is lost")
+    left.legend(loc="center right")
+    right.set(xlabel="s: D's score of a sample, D = sigmoid(s)", ylabel="size of the loss's slope in s",
+              title="The reason: where D is sure, s is far below 0")
+    right.legend(loc="center left")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    print(f"Wrote {path}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--short", action="store_true", help="60 steps of D, not 120")
+    args = parser.parse_args()
+
+    s, ds, minimax, other = train(60 if args.short else 120)
+    print(f"{'D steps':>7} {'D(G(z))':>9} {'minimax':>9} {'non-saturating':>15}")
+    for step in (0, 5, 10, 20, 40, len(s) - 1):
+        print(f"{step:>7} {sigmoid(s[step]).mean():>9.5f} {minimax[step].mean():>9.5f} {other[step].mean():>15.5f}")
+    picture(s, ds, minimax, other, args.out / "saturating.png")
+
+    odds = sigmoid(s) / sigmoid(-s)
+    off = np.abs(minimax / other / odds - 1).max()
+    fall, rise = minimax[0].mean() / minimax[-1].mean(), other[-1].mean() / other[0].mean()
+    print(f"\nThe ratio of the two norms is D / (1 - D) to {off:.0e}, at {s.size:,} samples.\n"
+          f"The minimax gradient has fallen {fall:.0f} times, the other one has grown {rise:.0f} times.")
+    if not (off < 1e-5 and fall > FALL and rise > 1):
+        raise SystemExit(f"Expected: the ratio to 1e-5, a fall of {FALL} times or more, a rise.")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ held fixed: G(z) = (1 + d/2) z - d with z ~ N(0, 1), so that both densities and 
 goes to 0. A D of two hidden layers learns from samples alone, fresh ones in each step; V and JSD are then integrated
 over a fine grid.
 
-    python examples/optimal_discriminator.py               # 10 seconds
+    python examples/optimal_discriminator.py               # 7 seconds
     python examples/optimal_discriminator.py --short       # three distances, fewer steps: 2 seconds
 
 Writes optimal_discriminator.png. On the left D lies on D*; it falls again on the right, where the wider p_g is above

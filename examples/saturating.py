@@ -1,14 +1,14 @@
 """Why G does not minimise log(1 - D(G(z))), although its game with D is defined so.
 
-Early in training D tells samples from images without an effort, and G needs gradients most. Of a score s, with
+Early in training D tells samples from images without effort, just when G has most to learn. Of a score s, with
 D = sigmoid(s), the two losses that the first GAN paper gives G (Goodfellow et al. 2014, section 3) have the slopes
 
     minimax, saturating    d/ds  log(1 - sigmoid(s)) = -D          goes to 0 where D is sure of a fake
     non-saturating         d/ds -log sigmoid(s)      = -(1 - D)    goes to -1 there
 
-and G's samples get slope x ds/dx: for each sample the two gradients have one direction, and D / (1 - D) is the ratio of
-their norms. Here an untrained generator of the recipe `mlp` is held fixed while its D learns to tell its samples from
-the bundled digits; before each step both gradients are taken at the same 128 samples.
+and a sample x of G gets slope times ds/dx: the two gradients have one direction, and D / (1 - D) is the ratio of their
+norms. Here an untrained generator of the recipe `mlp` is held fixed while its D learns to tell its samples from the
+bundled digits; before each step both gradients are taken at the same 128 samples.
 
     python examples/saturating.py               # 3 seconds
     python examples/saturating.py --short       # fewer steps: 1 second
@@ -107,7 +107,8 @@ def main():
     print(f"\nThe ratio of the two norms is D / (1 - D) to {off:.0e}, at {s.size:,} samples.\n"
           f"The minimax gradient has fallen {fall:.0f} times, the other one has grown {rise:.0f} times.")
     if not (off < 1e-5 and fall > FALL and rise > 1):
-        raise SystemExit(f"Expected: the ratio to 1e-5, a fall of {FALL} times or more, a rise.")
+        raise SystemExit("Theory and training disagree: expected are a ratio that is right to 1e-5, a minimax gradient "
+                         f"that falls {FALL} times or more, and another one that grows.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where real and fake samples have nothing in common, a perfect D leaves G without a gradient, a critic does not.
 
 "Learning parallel lines" (Arjovsky, Chintala and Bottou 2017, example 1): real samples (0, u) and fake ones (theta, u)
-in the plane, with u ~ U(0, 1). However near the lines are, a D can tell them apart without a fault:
+in the plane, with u ~ U(0, 1). However near the lines are, a D can tell them apart without fault:
 
     JSD = log 2 for any theta but 0     W = |theta|, the earth mover's distance
 
@@ -121,7 +121,8 @@ def main():
         print(f"{theta:>5} {jsd:>7.4f} {most:>14.3f} {last:>8.1e} {norms['non-saturating'][-1]:>21.1f} "
               f"{critic:>13.3f} {k:>6.3f}")
         if not (last < most / FALL and abs(jsd - np.log(2)) < OFF_JSD and abs(critic / k - 1) < OFF_K):
-            faults.append(f"theta = {theta}: expected a fall of {FALL} times, JSD log 2, the critic's gradient {k:.3f}")
+            faults.append(f"theta = {theta}: the minimax gradient has fallen {most / last:.0f} times (expected: {FALL} "
+                          f"or more), JSD is {jsd:.4f} (log 2), the critic's gradient {critic:.3f} ({k:.3f})")
         curves[theta] = norms
         if theta == 1:
             shown = D, C

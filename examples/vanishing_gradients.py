@@ -7,9 +7,9 @@ in the plane, with u ~ U(0, 1). However near the lines are, a D can tell them ap
 
 so that the first says nothing of the way to go, and theorem 2.4 of Arjovsky and Bottou 2017 ("Towards principled
 methods for training generative adversarial networks") bounds the gradient of E log(1 - D(G(z))) by how far D is from
-perfect. Its figure 2 is made here: G stays as it is, D learns, and before each step the norm of the gradient at G's
-samples is taken. A critic C with a gradient penalty (Gulrajani et al. 2017) gets the same samples and network. For
-C = -k x its loss, -k theta + 10 (k - 1)^2, is least at k = 1 + theta / 20: about 1 at any distance.
+perfect. This is its figure 2, for two lines: G stays as it is, D learns, and before each step the norm of the gradient
+at G's samples is taken. A critic C with a gradient penalty (Gulrajani et al. 2017) gets the same samples and network.
+For C = -k x its loss, -k theta + 10 (k - 1)^2, is least at k = 1 + theta / 20: about 1 at any distance.
 
     python examples/vanishing_gradients.py               # 6 seconds
     python examples/vanishing_gradients.py --short       # two distances, fewer steps: 3 seconds

@@ -265,14 +265,14 @@ def draw(axes, x, rows, metrics):
         y = column(rows, name)
         if not np.isfinite(y).any():
             continue
+        errors = column(rows, f"{name}_se")
         if len(y) >= SMOOTH_FROM:
             axes.plot(x, y, color=colour, alpha=0.22, linewidth=0.7)
             y = running_mean(y, max(5, len(y) // 60))
+        elif np.isfinite(errors).any():
+            axes.errorbar(x, y, np.nan_to_num(errors), color=colour, linestyle="none", marker=".", elinewidth=1)
         marker = "o" if np.isfinite(y).sum() == 1 else None  # a line through one point is nothing
         axes.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=label, marker=marker)
-        errors = column(rows, f"{name}_se")
-        if np.isfinite(errors).any():
-            axes.errorbar(x, y, np.nan_to_num(errors), color=colour, linestyle="none", marker=".", elinewidth=1)
     axes.grid(color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)

@@ -26,12 +26,12 @@ USUAL, SAMPLES, SEED = ("frechet", "precision-recall", "classes", "conditional")
 EVERY, NUMBER = whole(1), whole(100, 50_000)
 DIGITS, SHAPE = ("mnist", "digits"), (1, 28, 28)
 PANELS = (
-    Panel("Frechet distance to MNIST's test images", {"frechet": "Frechet distance"}, "log"),
-    Panel("kernel distance to MNIST's test images", {"kernel": "kernel distance"}),
-    Panel("shares", {"precision": "precision", "recall": "recall", "coverage": "coverage", "density": "density",
-                     "sure": "surely a digit", "conditional": "of the class asked for",
-                     "rarest": "the rarest digit (fair: .1)"}),
-    Panel("KL of the digits to uniform (nats)", {"kl": "KL"}),
+    Panel("Frechet distance", {"frechet": "to MNIST's test images"}),
+    Panel("kernel distance", {"kernel": "to MNIST's test images"}),
+    Panel("share", {"precision": "precision", "recall": "recall", "density": "density", "coverage": "coverage",
+                    "sure": "surely a digit", "rarest": "the rarest digit (fair: .1)",
+                    "conditional": "of the class asked for"}),
+    Panel("KL (nats)", {"kl": "of the digits to uniform"}),
     Panel("Inception-style score", {"inception": "score"}),
     Panel("Parzen log-likelihood (nats)", {"parzen": "log-likelihood"}))
 
@@ -77,7 +77,7 @@ class Evaluation:
                             "have other measures evaluated.")
         self.every, self.samples, self.data_dir = int(every), int(samples), data_dir
         self.measures, self.best_by = tuple(measures), best_by or choice[0]
-        self._seen = None
+        self.reference = None  # the test images, with what the feature net sees in them
 
     @classmethod
     def of(cls, config, data_dir=None):
@@ -109,11 +109,13 @@ class Evaluation:
             raise UserError("A checkpoint cannot be the best by 'conditional' here, since the system is not "
                             "conditional: choose another figure.")
         try:
-            self.test = data.load_mnist("test", self.data_dir, announce=announce)
-            train = data.load_mnist("train", self.data_dir, announce=announce) if "parzen" in self.measures else None
-        except UserError as error:
-            raise UserError(f"Evaluations need MNIST's test images, and {error}") from error
-        self.validation = train and evaluation.validation_images(train)
+            self.test = data.load_mnist("test", self.data_dir, announce=announce, bars=False)
+            self.validation = None if "parzen" not in self.measures else evaluation.validation_images(
+                data.load_mnist("train", self.data_dir, announce=announce, bars=False))
+        except data.DownloadError as error:
+            raise UserError(f"Evaluations need MNIST, which was not found {data.mnist.searched(self.data_dir)} and "
+                            "could not be downloaded: `scratchgan data fetch mnist` gets it, --data-dir names the "
+                            f"folder that holds it; or {without}.") from error
 
     def row(self, system):
         """{"n", "seed", "against", "against_sha256", "net", figures and their errors} of the system as it is: figures
@@ -125,23 +127,24 @@ class Evaluation:
     def figures(self, system):
         """{figure: number}"""
         device = next(iter(system.networks.values())).device
-        self._seen = self._seen or evaluation.seen("test images", self.test.images, device=device)
+        self.reference = self.reference or evaluation.seen("test images", self.test.images, device=device)
         images = unit(system.sample(self.samples, SEED), system.value_range)
         if not np.isfinite(images).all():
             return {}
         labels = np.arange(self.samples) % 10 if system.classes == 10 else None  # as the classes take turns
-        return evaluation.measured(evaluation.seen("samples", images, labels, device), self._seen, self.validation,
-                                   self.measures, SEED)
+        return evaluation.measured(evaluation.seen("samples", images, labels, device), self.reference,
+                                   self.validation, self.measures, SEED)
 
     def best(self, rows):
         """The row that is the best, the first of several; None if none has the figure."""
-        rows = [row for row in rows if row.get(self.best_by) is not None]
+        rows = [row for row in rows if isinstance(row.get(self.best_by), int | float)]
         sign = 1 if self.best_by in LOWER else -1
         return min(rows, key=lambda row: sign * row[self.best_by], default=None)
 
     def words(self):
         """"evaluated every 500 steps: ..." """
-        return (f"evaluated every {self.every:,} steps against MNIST's test images: {', '.join(self.measures)} of "
+        every = "step" if self.every == 1 else f"{self.every:,} steps"
+        return (f"evaluated every {every} against MNIST's test images: {', '.join(self.measures)} of "
                 f"{self.samples:,} samples; the checkpoint that is the best by {self.best_by} is kept")
 
 

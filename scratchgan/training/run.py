@@ -144,6 +144,7 @@ class Run:
             self.evaluations.append(row)
             if self.folder:
                 self.folder.write_evaluations(self.evaluations)
+                self.prune()
             self.tell("on_evaluation", row)
 
     @property
@@ -165,8 +166,12 @@ class Run:
             return
         self.folder.sync_metrics()
         checkpoints.save(self.folder.checkpoints, self.system, self.step, self.pending, self.elapsed())
-        checkpoints.prune(self.folder.checkpoints, self.config["keep"], self.best and self.best["step"])
+        self.prune()
         self.saved = self.step
+
+    def prune(self):
+        """Keep the newest checkpoints, and the best."""
+        checkpoints.prune(self.folder.checkpoints, self.config["keep"], self.best and self.best["step"])
 
     @contextmanager
     def untimed(self):

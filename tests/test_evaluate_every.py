@@ -24,6 +24,14 @@ def small_mnist(monkeypatch):
     monkeypatch.setattr(evaluation, "TRAINED", 300)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """[the evaluations in each picture of curves], which are not drawn."""
+    found = []
+    monkeypatch.setattr(plots, "save_curves", lambda *arguments: found.append(arguments[-1]))
+    return found
+
+
 def train(capsys, *arguments):
     return call(capsys, "train", *arguments, "--data", "digits", "--device", "cpu", "--threads", "1")
 
@@ -32,7 +40,7 @@ def rows_of(folder):
     return [json.loads(line) for line in Path(folder, "evaluations.jsonl").read_text().splitlines()]
 
 
-def test_a_run_is_evaluated_as_the_command_evaluates_it(small_mnist, capsys):
+def test_a_run_is_evaluated_as_the_command_evaluates_it(small_mnist, drawn, capsys):
     out = train(capsys, "cgan", "--widths-g", "8,8,8,8", "--widths-d", "8,8,8", "--steps", "5", "--evaluate-every", "2",
                 "--batch-size", "8", "--best-by", "recall", *FEW)
     rows = rows_of("runs/cgan")
@@ -45,6 +53,7 @@ def test_a_run_is_evaluated_as_the_command_evaluates_it(small_mnist, capsys):
     assert "runs/cgan/checkpoints/step-00000002" in lines[-1]  # no sample is any good, so the first is the best
     assert lines[-1].startswith("the best by recall, 0 +- 0 at step 2")
     assert lines[-1] == call(capsys, "plot", "runs/cgan").splitlines()[-1]
+    assert drawn == [rows, rows]
     command = call(capsys, "evaluate", "runs/cgan/checkpoints/step-00000004", "-n", "100", "--json", "--device", "cpu",
                    "--metrics", "frechet,precision-recall,classes,conditional")
     samples = json.loads(command.splitlines()[0])
@@ -68,7 +77,7 @@ def test_it_changes_no_bit_of_the_training(small_mnist, device):
     assert [row["step"] for row in rows_of(folders[1])] == [2, 4]
 
 
-def test_a_resumed_run_goes_on_with_it(small_mnist, capsys):
+def test_a_resumed_run_goes_on_with_it(small_mnist, drawn, capsys):
     train(capsys, "mlp", "--widths-g", "8", "--widths-d", "8", "--steps", "4", "--evaluate-every", "2", "--evaluate",
           "parzen, frechet", *FEW)
     first = rows_of("runs/mlp")
@@ -78,7 +87,7 @@ def test_a_resumed_run_goes_on_with_it(small_mnist, capsys):
     assert rows_of("runs/mlp")[:2] == first and len(rows_of("runs/mlp")) == 3
 
 
-def test_samples_that_are_no_numbers_end_no_training(small_mnist, monkeypatch, capsys):
+def test_samples_that_are_no_numbers_end_no_training(small_mnist, drawn, monkeypatch, capsys):
     from scratchgan.gan import Game
     monkeypatch.setattr(Game, "sample", lambda self, n, seed=0: np.full((n, 1, 28, 28), np.nan, np.float32))
     out = train(capsys, "mlp", "--widths-g", "8", "--widths-d", "8", "--steps", "2", "--evaluate-every", "1", *FEW)

@@ -70,11 +70,11 @@ class Evaluation:
                 raise UserError(f"Evaluation: {name} must be {kind.words}, not {value!r}.")
         wrong = next((name for name in measures if name not in FIGURES), None)
         if wrong is not None or not measures:
-            raise UserError(f"There is no measure {wrong or ''!r} of samples: choose of {', '.join(FIGURES)}.")
+            raise UserError(f"There is no measure {wrong or ''!r} of samples: choose among {', '.join(FIGURES)}.")
         choice = figures_of(measures)
         if best_by not in (None, *choice):
-            raise UserError(f"A checkpoint cannot be the best by {best_by!r} here: choose of {', '.join(choice)}, or "
-                            "have other measures evaluated.")
+            raise UserError(f"A checkpoint cannot be the best by {best_by!r} here: choose among {', '.join(choice)}, "
+                            "or have other measures evaluated.")
         self.every, self.samples, self.data_dir = int(every), int(samples), data_dir
         self.measures, self.best_by = tuple(measures), best_by or choice[0]
         self.reference = None  # the test images, with what the feature net sees in them
@@ -95,7 +95,7 @@ class Evaluation:
         without = "train without evaluations"
         if not system.makes_samples:
             raise UserError(f"A {type(system).__name__} makes no samples that could be evaluated: {without}.")
-        shape = tuple(system.sample_shape)
+        shape = tuple(system.sample_shape or ())
         if shape == (2,) and source.modes:
             raise UserError(f"Samples of {source.name} are measured in every row of metrics.csv (modes, high quality, "
                             f"KL): {without}.")

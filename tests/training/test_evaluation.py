@@ -139,8 +139,8 @@ def test_every_measure_and_its_figures_are_known(rng):
     assert set(evaluation.LOWER) < set(evaluation.figures_of(FIGURES))
     for values, words in (({"every": 0}, "every must be a whole number, 1 or more, not 0"),
                           ({"every": 1, "samples": 99}, "samples must be a whole number, from 100 to 50,000"),
-                          ({"every": 1, "measures": ["beauty"]}, "no measure 'beauty' of samples: choose of frechet"),
+                          ({"every": 1, "measures": ["beauty"]}, "no measure 'beauty' of samples: choose among"),
                           ({"every": 1, "measures": []}, "no measure ''"),
-                          ({"every": 1, "best_by": "density"}, "the best by 'density' here: choose of frechet, prec")):
+                          ({"every": 1, "best_by": "density"}, "the best by 'density' here: choose among frechet")):
         with pytest.raises(UserError, match=words):
             Evaluation(**values)

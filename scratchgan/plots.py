@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scratchgan.files import replacing
-from scratchgan.system import Grid, Panel, Points
+from scratchgan.system import Grid, Panel, Points, unit
+from scratchgan.training.evaluation import PANELS
 from scratchgan.training.folder import OWN_COLUMNS
 
 BACKGROUND = 96  # between the images: neither the black nor the white of a digit, so that each is seen to its border
@@ -37,12 +38,6 @@ def to_pixels(images, value_range=(-1, 1)):
     """Float to uint8 0..255, rounded; what lies outside the range is clipped, what is no number is black. Bytes are
     pixels already."""
     return np.rint(unit(np.nan_to_num(images, nan=value_range[0]), value_range) * 255).astype(np.uint8)
-
-
-def unit(images, value_range=(-1, 1)):
-    """From a value range to [0, 1]; what lies outside is clipped. Bytes are from 0 to 255."""
-    low, high = (0, 255) if images.dtype == np.uint8 else value_range
-    return (np.clip(images, low, high) - low) / (high - low)
 
 
 def drawn(picture, value_range=(-1, 1)):
@@ -208,26 +203,29 @@ def fewer_greys(frame):
     return out
 
 
-def curves(rows, panels=(), steps_per_epoch=None, title=None):
-    """The course of a run as a matplotlib figure: a chart for each of `charts(rows, panels)`, one above the other.
+def curves(rows, panels=(), steps_per_epoch=None, title=None, evaluations=()):
+    """The course of a run as a matplotlib figure: a chart for each of `charts(rows, panels)`, one above the other, and
+    below them those of its evaluations.
 
     rows             one mapping for each logged step, of numbers by the names of metrics.csv; what a row lacks or
                      what is not finite leaves a gap
     panels           `System.panels`
     steps_per_epoch  turns steps into epochs; without it the axis counts steps
+    evaluations      rows of evaluations.jsonl
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = charts(rows, panels)
+    measured = set().union(*evaluations)
+    panels = [*((panel, rows) for panel in charts(rows, panels)),
+              *((panel, evaluations) for panel in PANELS if not measured.isdisjoint(panel.metrics))]
     figure = Figure(figsize=(9, 0.5 + 3 * max(1, len(panels))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
     if title:
         figure.suptitle(title, fontsize=12)
-    x = column(rows, "step") / (steps_per_epoch or 1)
-    for each, panel in zip(axes, panels):
-        draw(each, x, rows, panel.metrics)
+    for each, (panel, rows) in zip(axes, panels):
+        draw(each, column(rows, "step") / (steps_per_epoch or 1), rows, panel.metrics)
         each.set_ylabel(panel.title)
         if panel.scale == "probability":
             each.axhline(0.5, color="0.45", linewidth=0.8, linestyle=":")
@@ -261,14 +259,18 @@ def column(rows, name):
 
 
 def draw(axes, x, rows, metrics):
-    """A line for each of {metric: label}; long ones as the running mean, the values pale behind it."""
+    """A line for each of {metric: label}; long ones as the running mean, the values pale behind it. Standard errors
+    are bars."""
     for (name, label), (colour, style) in zip(metrics.items(), cycle(LINES)):
         y = column(rows, name)
         if not np.isfinite(y).any():
             continue
+        errors = column(rows, f"{name}_se")
         if len(y) >= SMOOTH_FROM:
             axes.plot(x, y, color=colour, alpha=0.22, linewidth=0.7)
             y = running_mean(y, max(5, len(y) // 60))
+        elif np.isfinite(errors).any():
+            axes.errorbar(x, y, np.nan_to_num(errors), color=colour, linestyle="none", marker=".", elinewidth=1)
         marker = "o" if np.isfinite(y).sum() == 1 else None  # a line through one point is nothing
         axes.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=label, marker=marker)
     axes.grid(color="0.9", linewidth=0.7)
@@ -288,9 +290,9 @@ def running_mean(y, width):
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def save_curves(path, rows, panels=(), steps_per_epoch=None, title=None):
+def save_curves(path, rows, panels=(), steps_per_epoch=None, title=None, evaluations=()):
     """Draw `curves` into a file of the format that its ending names: png (1080 pixels wide), svg or pdf."""
-    save_figure(path, curves(rows, panels, steps_per_epoch, title))
+    save_figure(path, curves(rows, panels, steps_per_epoch, title, evaluations))
 
 
 def save_figure(path, figure):

@@ -48,6 +48,12 @@ def scaled(batch, value_range=(-1, 1)):
     return x
 
 
+def unit(images, value_range=(-1, 1)):
+    """From a value range to [0, 1]; what lies outside is clipped. Bytes are from 0 to 255."""
+    low, high = (0, 255) if images.dtype == np.uint8 else value_range
+    return (np.clip(images, low, high) - low) / (high - low)
+
+
 @dataclass(frozen=True)
 class Panel:
     """A chart: its title, what its legend calls each metric, and its scale ("linear", "log" or "probability")."""

@@ -319,7 +319,7 @@ def test_the_bar_shows_losses_speed_and_epoch(monkeypatch):
     system.panels = (Panel("loss", {"loss_d": "D's loss", "loss_g": "G's loss"}),)
     shown = {"name": "x", "size": 640, "shape": [1, 2, 2], "source": "here"}
     run = types.SimpleNamespace(step=0, steps=100, epochs=lambda step: step / 10, folder=None, system=system,
-                                finished=False, announce=None,
+                                finished=False, announce=None, evaluation=None,
                                 config={"recipe": "mlp", "data": shown, "threads": None, "device": "cpu",
                                         "batch_size": 64, "seed": 0})
     progress.on_start(run)

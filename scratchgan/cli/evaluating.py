@@ -55,6 +55,7 @@ def add(commands):
 
 def evaluate(options):
     from scratchgan import backend
+    from scratchgan.training.evaluation import plain
     names, device = chosen(options.metrics), backend.device(options.device)
     images, labels, source = given(options, device)
     if source is not None:
@@ -169,11 +170,6 @@ def of_points(options, points, source):
     rows = {name: of_modes(each, **source.modes)
             for name, each in (("samples", points), ("perfect", perfect), ("smear", smear))}
     return rows, {"against": source.name}, f"the {len(source.modes['centres'])} modes of {source.name}"
-
-
-def plain(value):
-    """A number as JSON takes it: one that is none is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(rows, net):

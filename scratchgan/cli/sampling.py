@@ -258,5 +258,9 @@ def plot(options):
     if not rows:
         raise UserError(f"{folder.metrics} has no rows yet: wait until the training has logged one")
     panels, per_epoch = training.panels_of(folder), training.steps_per_epoch(folder.config)
-    plots.save_curves(out, rows, panels, per_epoch, report.title(folder.config))
+    plots.save_curves(out, rows, panels, per_epoch, report.title(folder.config), folder.evaluations())
     print(f"drew {report.counted(len(rows), 'row')} of metrics, up to step {rows[-1]['step']:,}, to {out}")
+    evaluation = training.Evaluation.of(folder.config)
+    best = evaluation and evaluation.best(folder.evaluations())
+    if best:
+        print(report.best_words(folder, evaluation, best))

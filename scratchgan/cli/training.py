@@ -9,9 +9,10 @@ from scratchgan.cli.settings import add_recipe, given, settings_of
 from scratchgan.errors import UserError
 from scratchgan.settings import option
 
+EVALUATE = ("evaluate", "best_by", "evaluate_samples")  # what --evaluate-every may be given with
 # What belongs to a run from its first step on, besides the settings of its recipe.
 FIXED = ("out", "seed", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep", "flip", "drop_last",
-         "channels")
+         "channels", "evaluate_every", *EVALUATE)
 
 EXAMPLES = """\
 examples:
@@ -67,6 +68,19 @@ def add(commands):
                        help="between checkpoints (default: 1000)")
     files.add_argument("--keep", type=whole(1), metavar="N", help="how many checkpoints to keep (default: 3)")
 
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--evaluate-every", type=whole(1), metavar="STEPS",
+                          help="between measures of the samples, of recipes that make digits, against MNIST's test "
+                               "images; the best checkpoint is kept besides the newest (default: never)")
+    measured.add_argument("--evaluate", metavar="NAME,...",
+                          help="which, as in `scratchgan evaluate --metrics` (default: "
+                               "frechet,precision-recall,classes,conditional)")
+    measured.add_argument("--evaluate-samples", type=whole(100, 50_000), metavar="N",
+                          help="of how many samples (default: 10,000)")
+    measured.add_argument("--best-by", metavar="FIGURE",
+                          help="which figure tells the best checkpoint, such as recall (default: frechet, or the first "
+                               "that is measured)")
+
     shown = parser.add_argument_group("what is shown").add_mutually_exclusive_group()
     shown.add_argument("--preview", action="store_true", help="draw each picture on the terminal, too")
     shown.add_argument("--quiet", action="store_true", help="nothing but errors")
@@ -116,6 +130,7 @@ def start(options, say, callbacks):
     wanted = options.out or Path("runs", recipe.name)
     out = options.out or free_name(wanted, say)
     check_free(out)  # what can be refused is refused before the data are loaded
+    evaluation = evaluation_of(options)
     device = backend.device(options.device or "auto")
 
     source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
@@ -130,7 +145,8 @@ def start(options, say, callbacks):
         batch_size=batch_size, steps=steps, log_every=options.log_every or report.default_log_every(steps),
         sample_every=options.sample_every or report.default_sample_every(steps, per_epoch),
         checkpoint_every=options.checkpoint_every, keep=options.keep, flip=options.flip, drop_last=options.drop_last,
-        threads=options.threads, callbacks=callbacks, announce=say)
+        threads=options.threads, callbacks=callbacks, announce=say,
+        evaluation=evaluation)
     while True:
         try:
             return begin(out)
@@ -138,6 +154,19 @@ def start(options, say, callbacks):
             if options.out:
                 raise
             out = free_name(wanted, say)  # another run has taken the name while the data were loaded
+
+
+def evaluation_of(options):
+    """The `Evaluation` that is asked for; None without."""
+    from scratchgan import training
+    given = {name: getattr(options, name) for name in EVALUATE if getattr(options, name) is not None}
+    if not options.evaluate_every:
+        if given:
+            raise UserError(f"{option(next(iter(given)))} is for --evaluate-every: give that, too, or leave it out")
+        return None
+    measures = {"measures": [name.strip() for name in given.pop("evaluate").split(",")]} if "evaluate" in given else {}
+    samples = {"samples": given.pop("evaluate_samples")} if "evaluate_samples" in given else {}
+    return training.Evaluation(options.evaluate_every, data_dir=options.data_dir, **measures, **samples, **given)
 
 
 def free_name(path, say=silent):
@@ -173,4 +202,5 @@ def resume(options, say, callbacks):
     def find(config):
         return datasets.of_run(config, name, options.data_dir, say, bars=not options.quiet)
     return runs.resume(options.resume, find, device=options.device, steps=steps, threads=options.threads,
-                       callbacks=callbacks, announce=say)
+                       callbacks=callbacks, announce=say,
+                       data_dir=options.data_dir or datasets.folder_of_mnist(config["data"]["source"]))

@@ -9,6 +9,7 @@
 from scratchgan.system import System
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import steps_per_epoch
+from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.fit import default_steps, fit, load, resume, start
 from scratchgan.training.folder import RunFolder
 from scratchgan.training.reopening import panels_of
@@ -16,5 +17,5 @@ from scratchgan.training.run import Run
 from scratchgan.training.stopping import Diverged, Stopped
 from scratchgan.training.watch import Watch
 
-__all__ = ["Callback", "Diverged", "Run", "RunFolder", "Stopped", "System", "Watch", "default_steps", "fit", "load",
-           "panels_of", "resume", "start", "steps_per_epoch"]
+__all__ = ["Callback", "Diverged", "Evaluation", "Run", "RunFolder", "Stopped", "System", "Watch", "default_steps",
+           "fit", "load", "panels_of", "resume", "start", "steps_per_epoch"]

@@ -5,8 +5,9 @@ class Callback:
     """The base of progress bars, picture grids and the like: override what is needed.
 
     `run` is a `Run`: `.system`, `.batches`, `.folder` (a `RunFolder`, or None if nothing is written), `.step`
-    (steps done), `.steps` (when the run will be over), `.epoch` (epochs done), `.config`, `.history` (the rows so
-    far), `.finished`, and `.announce(line)`, which prints a line; a progress bar may put its own function there.
+    (steps done), `.steps` (when the run will be over), `.epoch` (epochs done), `.config`, `.history` (the rows so far),
+    `.evaluations` (those of the samples, if these are measured), `.finished`, and `.announce(line)`, which prints a
+    line; a progress bar may put its own function there.
 
     A callback must not change the system. `system.sample` does not: its noise has a purpose of its own.
     """
@@ -19,6 +20,9 @@ class Callback:
 
     def on_log(self, run, row):
         """After an interval: `row` is the new row of metrics.csv, {"step": 600, "loss_d": 0.61, ...}."""
+
+    def on_evaluation(self, run, row):
+        """After samples were measured: `row` is the new line of evaluations.jsonl, {"step": 600, "frechet": 3, ...}."""
 
     def on_checkpoint(self, run, path):
         """After a checkpoint was written to the folder `path`."""

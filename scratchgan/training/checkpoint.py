@@ -126,10 +126,10 @@ def kinds(system):
     return {name: type(optimizer).__name__ for name, optimizer in system.optimizers.items()}
 
 
-def prune(folder, keep):
-    """Remove all but the newest `keep` checkpoints."""
+def prune(folder, keep, spared=None):
+    """Remove all but the newest `keep` checkpoints and the one of the step `spared`."""
     with writing("to", folder):
-        for _, path in found(folder)[:-keep]:
+        for path in [path for step, path in found(folder)[:-keep] if step != spared]:
             away = path.with_name(f".{path.name}.old")  # renamed first, so that none is ever half there
             os.rename(path, away)
             shutil.rmtree(away)

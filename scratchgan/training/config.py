@@ -4,6 +4,7 @@ import numbers
 
 from scratchgan.errors import UserError
 from scratchgan.settings import FLAG, Kind, Setting, whole
+from scratchgan.training.evaluation import RECORD
 
 FORMAT = 1  # of config.json and of state.json
 STEPS = whole(1)
@@ -39,8 +40,9 @@ REQUIRED = {
     "log_every": STEPS, "checkpoint_every": STEPS, "keep": STEPS, "flip": FLAG, "data": TABLE, "device": TEXT,
     "dtype": TEXT, "threads": optional(STEPS), "versions": TABLE, "blas": TEXT}
 # What came later, or is not in every run; and what a run has that lacks it, where that is something.
-LATER = {"sample_every": STEPS, "weights_seed": optional(SEED), "facts": TABLE, "panels": PANELS, "drop_last": FLAG}
-DEFAULTS = {"sample_every": 1000, "drop_last": False}
+LATER = {"sample_every": STEPS, "weights_seed": optional(SEED), "facts": TABLE, "panels": PANELS, "drop_last": FLAG,
+         "evaluation": RECORD}
+DEFAULTS = {"sample_every": 1000, "drop_last": False, "evaluation": None}
 DATA = {"name": TEXT, "source": TEXT, "sha256": TEXT, "size": optional(STEPS), "shape": SIZES}
 
 

@@ -9,6 +9,7 @@ from scratchgan.system import System
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training import reopening
 from scratchgan.training.config import DEFAULTS, checked
+from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
 from scratchgan.training.run import Run, taken_in
@@ -17,7 +18,7 @@ from scratchgan.training.snapshot import Snapshot
 
 def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=None, flip=None, drop_last=None,
         log_every=None, sample_every=None, checkpoint_every=None, keep=None, threads=None, resume=False,
-        announce=print):
+        announce=print, evaluation=None):
     """Train `system` on `data` up to step `steps`; returns the history, a list with a dict per log interval.
 
     system            a `System`, such as a `Game`
@@ -37,30 +38,32 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
                       then, data and settings must be those of the run (what is None is taken from it), and the
                       rest of the run has the same bits as if it had never been interrupted
     announce          is called with each line that a person should see; None: nothing is said
+    evaluation        an `Evaluation`: samples are measured at intervals, and the best checkpoint is kept, too
 
     Raises `Stopped` after Ctrl-C, SIGTERM or SIGHUP, `Diverged` when a number is not finite, `UserError` for mistakes.
     """
     given = {"batch_size": batch_size, "seed": seed, "flip": flip, "drop_last": drop_last, "log_every": log_every,
-             "sample_every": sample_every, "checkpoint_every": checkpoint_every, "keep": keep}
+             "sample_every": sample_every, "checkpoint_every": checkpoint_every, "keep": keep,
+             "evaluation": evaluation and evaluation.record()}
     if not isinstance(system, System):
         raise TypeError(f"fit: expected a System (a Game, or a class derived from scratchgan.System), "
                         f"got {type(system).__name__}")
     if not resume:
-        return begin(system, data, steps, out, callbacks, given, threads, announce).train().history
+        return begin(system, data, steps, out, callbacks, given, threads, announce, evaluation).train().history
     if out is None:
         raise UserError("Nothing to resume: give the folder of the run as out.")
     folder = RunFolder.open(out)
     try:
         run = reopening.reopen(folder, lambda config: as_source(data, system.value_range), lambda config: system,
-                               steps, threads, callbacks, announce, given)
-        return run.history if run.finished else run.train().history
+                               steps, threads, callbacks, announce, given, evaluation or Evaluation.of(folder.config))
+        return run.history if run.batches is None else run.train().history
     finally:
         folder.close()
 
 
 def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", batch_size=None, steps=None,
           log_every=None, sample_every=None, checkpoint_every=None, keep=None, flip=None, drop_last=None, threads=None,
-          callbacks=(), announce=print):
+          callbacks=(), announce=print, evaluation=None):
     """Build the recipe with `settings` (name -> value) over its own, train it as `fit` does; returns the `Run`.
 
     `steps` by default: the recipe's, or its epochs, at least its `min_steps`. Schedules without `decay_steps` go over
@@ -72,13 +75,14 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
     data = as_source(data, recipe.value_range)
     given = {"batch_size": recipe.examples(settings) if batch_size is None else batch_size, "seed": seed, "flip": flip,
              "drop_last": drop_last, "log_every": log_every, "sample_every": sample_every,
-             "checkpoint_every": checkpoint_every, "keep": keep}
+             "checkpoint_every": checkpoint_every, "keep": keep,
+             "evaluation": evaluation and evaluation.record()}
     if steps is None:
         steps = default_steps(recipe, data.steps_per_epoch(checked("batch_size", given["batch_size"]),
                                                            bool(drop_last)))
     steps = checked("steps", steps)
     system = recipe.build(seed, device, recipe.learn(data), steps=steps, **(settings or {}))
-    return begin(system, data, steps, out, callbacks, given, threads, announce).train()
+    return begin(system, data, steps, out, callbacks, given, threads, announce, evaluation).train()
 
 
 def default_steps(recipe, steps_per_epoch):
@@ -86,13 +90,15 @@ def default_steps(recipe, steps_per_epoch):
     return recipe.default_steps(steps_per_epoch)
 
 
-def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print):
+def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print,
+           data_dir=None):
     """Go on with the run of a recipe in the folder `path`, to the bit as if it had never stopped; returns the `Run`.
 
     data_loader  config -> the data of the run; their SHA-256 is compared
     device       "cpu", "cuda" or "auto"; the run's by default
     steps        a new total, to make the run longer; the run's by default
     threads      as for `fit`; the run's by default
+    data_dir     where MNIST is looked for first, if the run has evaluations
 
     All else comes from config.json. A run that has no steps left says so and is returned as it is, its `batches`
     None and its data not loaded.
@@ -101,8 +107,9 @@ def resume(path, data_loader, *, device=None, steps=None, threads=None, callback
     try:
         def build(config):
             return rebuild(folder, config, config["device"] if device is None else device)
-        run = reopening.reopen(folder, data_loader, build, steps, threads, callbacks, announce, {})
-        return run if run.finished else run.train()
+        run = reopening.reopen(folder, data_loader, build, steps, threads, callbacks, announce, {},
+                               Evaluation.of(folder.config, data_dir))
+        return run if run.batches is None else run.train()
     finally:
         folder.close()
 
@@ -123,7 +130,7 @@ def load(path, device="cpu", announce=print):
     return system
 
 
-def begin(system, data, steps, out, callbacks, given, threads, announce):
+def begin(system, data, steps, out, callbacks, given, threads, announce, evaluation=None):
     """A new `Run` at step 0, its folder made."""
     announce, record = speaker(announce), system.record or {}
     usual = {"batch_size": 64, "seed": 0, "flip": False, "log_every": 100, "checkpoint_every": 1000, "keep": 3,
@@ -134,6 +141,8 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
     steps, threads = checked("steps", steps), checked("threads", threads)
     source = as_source(data, system.value_range)
     require_fit(system, source)
+    if evaluation:
+        evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(
         chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"])
     chosen["drop_last"] = batches.drop_last
@@ -141,7 +150,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce):
               "weights_seed": record.get("seed"), "facts": record.get("facts", {}), **chosen, "steps": steps,
               "data": source.record(), **circumstances(system, threads)}
     folder = None if out is None else RunFolder.create(out, config)
-    return Run(system, batches, config, folder, watched(callbacks), announce)
+    return Run(system, batches, config, folder, watched(callbacks), announce, evaluation)
 
 
 def require_fit(system, source):

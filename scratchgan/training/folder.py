@@ -2,6 +2,7 @@
 
     RUN/config.json                    what was trained, how, on which data, with which versions
     RUN/metrics.csv                    a row per log interval
+    RUN/evaluations.jsonl              a line per evaluation, where there are any, see `evaluation`
     RUN/samples/step-00000600.png      pictures, written by callbacks
     RUN/checkpoints/step-00000600/     see `checkpoint`
 """
@@ -20,6 +21,7 @@ from scratchgan.training.checkpoint import entries
 from scratchgan.training.config import FORMAT, check
 
 CONFIG, METRICS, SAMPLES, CHECKPOINTS = "config.json", "metrics.csv", "samples", "checkpoints"
+EVALUATIONS = "evaluations.jsonl"
 OWN_COLUMNS = "step", "epoch", "images_per_second", "seconds"  # of metrics.csv, which every run has
 
 
@@ -34,13 +36,13 @@ class RunFolder:
             recipe), "weights_seed", "seed" (of the order of the data), "batch_size", "steps", "log_every",
             "sample_every", "checkpoint_every", "keep", "flip", "drop_last", "facts" (of the data, that the recipe
             learned), "panels" (the charts), "data" {"name", "source", "sha256", "size", "shape"}, "device", "dtype",
-            "threads" (of the BLAS), "versions", "blas"; see `config`
+            "threads" (of the BLAS), "versions", "blas", "evaluation" (`Evaluation.record`, or None); see `config`
     """
 
     def __init__(self, path, config):
         self.path, self.config = Path(path), config
         self.samples, self.checkpoints = self.path / SAMPLES, self.path / CHECKPOINTS
-        self.metrics = self.path / METRICS
+        self.metrics, self.evaluated = self.path / METRICS, self.path / EVALUATIONS
         self._lock = None
 
     @classmethod
@@ -190,6 +192,31 @@ class RunFolder:
         rows = [row for row in self.rows() if row["step"] <= step and row["step"] % log_every == 0]
         if self.metrics.exists():
             self.write_metrics(rows)
+        return rows
+
+    # -- evaluations.jsonl -----------------------------------------------------------------------------------
+
+    def write_evaluations(self, rows):
+        with writing("the evaluations to", self.evaluated):
+            replace_file(self.evaluated, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def evaluations(self):
+        """The rows of evaluations.jsonl up to the first that is not whole; `UserError` if it cannot be read."""
+        try:
+            lines = self.evaluated.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"Cannot read {self.evaluated}: {reason(error)}.") from error
+        rows = []
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                break
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                break
+            rows.append(row)
         return rows
 
 

@@ -13,8 +13,9 @@ from scratchgan.training.run import Run
 from scratchgan.training.watch import Watch
 
 
-def reopen(folder, load_data, build, steps, threads, callbacks, announce, given):
-    """The `Run` of a folder at its newest whole checkpoint, its metrics cut back to it."""
+def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
+           evaluation=None):
+    """The `Run` of a folder at its newest whole checkpoint, its metrics and evaluations cut back to it."""
     config, announce = folder.config, speaker(announce)
     for name, value in given.items():
         if value is not None and value != config[name]:
@@ -26,12 +27,13 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     checkpoint, damaged = checkpoints.newest(folder.checkpoints, announce)
     system = build(config)
     require_same_system(folder, system)
-    run = Run(system, None, config, folder, watched(callbacks), announce)
+    run = Run(system, None, config, folder, watched(callbacks), announce, evaluation)
     if checkpoint is not None:
         checkpoints.restore(checkpoint, system)
         run.step = run.saved = checkpoint.step
         run.pending, run.seconds = checkpoint.state["pending"], checkpoint.state["seconds"]
-    if run.finished:
+    run.evaluations = [row for row in folder.evaluations() if row["step"] <= run.step]
+    if run.finished and not run.must_evaluate:
         run.history = folder.rows()
         announce(f"The run in {folder.path} is finished: {run.step} steps are done; to go on, ask for more steps.")
         return run
@@ -40,6 +42,8 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     if source.sha256 != recorded["sha256"]:
         raise UserError(f"The data are not those of the run: {source.name} has SHA-256 {source.sha256}, the run in "
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
+    if evaluation:
+        evaluation.prepare(system, source, announce)
     folder.rows()  # refused before anything is changed, where they cannot be read
     now = circumstances(system, threads)
     tell_changes({name: config.get(name) for name in now}, now, announce)
@@ -49,9 +53,11 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given)
     folder.clean()
     checkpoints.clean(folder.checkpoints)
     checkpoints.set_aside(damaged)
-    run.history = folder.cut(run.step, config["log_every"])
+    if folder.evaluated.exists():
+        folder.write_evaluations(run.evaluations)
+    run.history = folder.rows() if run.finished else folder.cut(run.step, config["log_every"])
     expected = run.step // config["log_every"]
-    if len(run.history) != expected:
+    if len(run.history) != expected and not run.finished:
         announce(f"{folder.metrics} holds {len(run.history)} of {expected} rows up to step {run.step}: the others "
                  "are lost.")
     if checkpoint is None:

@@ -28,14 +28,17 @@ class Run:
     folder                   a `RunFolder`, or None
     history                  the rows of metrics.csv as dicts
     measured                 the names in the newest row that `System.measure` gave
+    evaluation               an `Evaluation`, or None
+    evaluations              the rows of evaluations.jsonl as dicts
     announce                 called with a line that the person should see
     """
 
-    def __init__(self, system, batches, config, folder=None, callbacks=(), announce=print):
+    def __init__(self, system, batches, config, folder=None, callbacks=(), announce=print, evaluation=None):
         self.system, self.batches, self.config, self.folder = system, batches, config, folder
         self.callbacks, self.announce = list(callbacks), announce
         self.step, self.steps = 0, config["steps"]
         self.history, self.measured = [], ()
+        self.evaluation, self.evaluations = evaluation, []
         self.pending = []      # the metrics of the steps since the last log interval ended
         self.saved = None      # the step of the newest checkpoint
         self.seconds = 0.0     # spent before this process
@@ -76,6 +79,7 @@ class Run:
                 self.tell("on_start")
                 if self.saved is None:
                     self.checkpoint()
+                self.evaluate()  # where a killed process did not get to it
                 while not self.finished:
                     batch, labels = self.batches.batch(self.step)
                     batch = taken_in(self.system, batch)
@@ -89,10 +93,11 @@ class Run:
                     self.tell("on_step")
                     if self.step % log_every == 0 or self.finished:
                         self.log()
-                    if self.step % checkpoint_every == 0 or self.finished or interrupts.asked:
+                    if self.step % checkpoint_every == 0 or self.finished or interrupts.asked or self.must_evaluate:
                         self.checkpoint()
                     if interrupts.asked and not self.finished:
                         raise Stopped(self.how_to_continue(), interrupts.asked)
+                    self.evaluate()
             finally:
                 if not interrupts.aborted:
                     self.tell("on_end")
@@ -120,6 +125,33 @@ class Run:
                 self.folder.append(row)
             self.tell("on_log", row)
 
+    @property
+    def must_evaluate(self):
+        """Whether this is a step to evaluate, and it has not been done."""
+        return (self.evaluation is not None and self.step > 0
+                and (self.step % self.evaluation.every == 0 or self.finished)
+                and all(row["step"] != self.step for row in self.evaluations))
+
+    def evaluate(self):
+        """Measure the samples if it is time: the row goes to evaluations.jsonl and to the callbacks.
+
+        This step has its checkpoint already, so that there is one wherever there is a row.
+        """
+        if not self.must_evaluate:
+            return
+        with self.untimed():
+            row = {"step": self.step, "epoch": self.epoch, **self.evaluation.row(self.system)}
+            self.evaluations.append(row)
+            if self.folder:
+                self.folder.write_evaluations(self.evaluations)
+                self.prune()
+            self.tell("on_evaluation", row)
+
+    @property
+    def best(self):
+        """The row of `evaluations` whose checkpoint is kept; None without."""
+        return self.evaluation and self.evaluation.best(self.evaluations)
+
     def checkpoint(self):
         """Save the state, so that `resume` goes on from here with the same bits."""
         if not self.folder:
@@ -134,8 +166,12 @@ class Run:
             return
         self.folder.sync_metrics()
         checkpoints.save(self.folder.checkpoints, self.system, self.step, self.pending, self.elapsed())
-        checkpoints.prune(self.folder.checkpoints, self.config["keep"])
+        self.prune()
         self.saved = self.step
+
+    def prune(self):
+        """Keep the newest checkpoints, and the best."""
+        checkpoints.prune(self.folder.checkpoints, self.config["keep"], self.best and self.best["step"])
 
     @contextmanager
     def untimed(self):

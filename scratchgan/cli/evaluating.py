@@ -61,6 +61,9 @@ def evaluate(options):
     from scratchgan import backend
     names, device = chosen(options.metrics), backend.device(options.device)
     images, labels, source = given(options, device)
+    if options.against and images.shape[1:] != SHAPES[options.against]:
+        raise UserError(f"--against {options.against} is for samples of shape {SHAPES[options.against]}, and those of "
+                        f"{options.what} have {tuple(images.shape[1:])}: leave it out")
     if source is not None:
         rows, facts, words = of_points(options, images, source)
     elif images.shape[1:] == SHAPES["stacked"]:
@@ -92,7 +95,7 @@ def chosen(text):
 def given(options, device):
     """(images in [0, 1], labels or None, None) of digits, or (points, None, their source) of a toy set."""
     from scratchgan import data, plots, training
-    if options.what.is_file() and options.what.suffix.lower() in (".npy", ".npz"):
+    if options.what.suffix.lower() in (".npy", ".npz") and not options.what.is_dir():
         if options.number:
             raise UserError("-n is for runs: of a file all images are measured; leave it out")
         return of_file(options.what), None, None
@@ -132,7 +135,8 @@ def of_file(file):
         raise UserError(f"{file} holds an array of shape {images.shape}: MNIST's images are (N, 1, 28, 28), those of "
                         "stacked digits (N, 3, 28, 28)")
     if not FEWEST <= len(images) <= MOST:
-        raise UserError(f"{file} holds {len(images):,} images: give {FEWEST} to {MOST:,}, best {USUAL:,}")
+        best = STACKED if 3 in images.shape[1:] else USUAL
+        raise UserError(f"{file} holds {len(images):,} images: give {FEWEST} to {MOST:,}, best {best:,}")
     if images.dtype.kind != "f" and images.dtype != np.uint8:
         raise UserError(f"{file} holds {images.dtype} images: convert them to uint8, or to floats in [0, 1]")
     images = images.transpose(0, 3, 1, 2) if images.shape[1:] == (28, 28, 3) else images.reshape(
@@ -183,7 +187,7 @@ def of_stacked(options, images, device):
     judged |= stacked.yardsticks(test, len(images), options.seed, device)
     rows = {name: stacked.of_stacked(p, options.seed) for name, p in judged.items()}
     return (rows, {"against": "stacked", "against_sha256": test.sha256, "net": feature_record()["sha256"]},
-            f"the 1,000 modes of stacked MNIST, of which three random test images as channels are a perfect sample")
+            "the 1,000 modes of stacked MNIST (perfect: three random test images as channels)")
 
 
 def of_points(options, points, source):

@@ -5,7 +5,7 @@
 
 over M samples y_j of D numbers in [0, 1]. By the published protocol M = 10,000; sigma is the best of 10 values from .1
 to 1, evenly spaced in their logarithms, on 1,000 validation images; told is the mean over the 10,000 test images, with
-its standard error.
+its standard error. That is the error of the test images alone: what another draw of the samples changes is not in it.
 
 Source: Breuleux, Bengio and Vincent 2011, "Quickly generating representative samples from an RBM-derived process";
 Goodfellow et al. 2014, "Generative adversarial nets", section 5 and table 1 (MNIST: 225 +- 2), as released.

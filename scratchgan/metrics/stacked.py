@@ -25,7 +25,6 @@ from scratchgan.metrics.arrays import blocks, jackknife, standard_error
 from scratchgan.metrics.classes import SURE, kl_to_uniform, probabilities
 from scratchgan.metrics.features import feature_net
 
-USUAL = 26_000
 PART = 1000  # images that are made and judged at once
 
 

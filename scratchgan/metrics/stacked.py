@@ -25,7 +25,7 @@ from scratchgan.metrics.arrays import blocks, jackknife, standard_error
 from scratchgan.metrics.classes import SURE, kl_to_uniform, probabilities
 from scratchgan.metrics.features import feature_net
 
-PART = 1000  # images that are made and judged at once
+PART = 4000  # images that are made and judged at once
 
 
 def of_stacked(p, seed=0):

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from command_line import call, fails
+from command_line import call
 
-from scratchgan import data, training
-from scratchgan.cli import evaluating, main
+from scratchgan import data, recipes, training
+from scratchgan.cli import evaluating
 from scratchgan.metrics import evaluation, feature_record
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -91,59 +91,29 @@ def test_points_of_a_toy_set(capsys):
     assert "the 8 modes of ring8" in call(capsys, "evaluate", "runs/ring8", "--device", "cpu")
 
 
-def test_what_cannot_be_measured_is_told_in_a_sentence(capsys, tmp_path):
-    good = np.zeros((100, 1, 28, 28), np.float32)
-    def image(value):
-        other = good.copy()
-        other[3, 0, 4, 5] = value
-        return other
-    files = {
-        "shape": (np.zeros((100, 1, 32, 32)), "(100, 1, 32, 32): MNIST's images are (N, 1, 28, 28)"),
-        "colour": (np.zeros((100, 3, 28, 28)), "MNIST's images are (N, 1, 28, 28)"),
-        "number": (np.zeros(()), "holds an array of shape ()"),
-        "empty": (good[:0], "holds 0 images: give 100 to 50,000"),
-        "few": (good[:99], "holds 99 images: give 100 to 50,000"),
-        "nan": (image(np.nan), "values that are NaN or infinite"),
-        "infinite": (image(np.inf), "values that are NaN or infinite"),
-        "range": (image(255), "floats from 0 to 255: scale them"),
-        "negative": (image(-2), "floats from -2 to 0: scale them"),
-        "whole": (good.astype(np.int64), "holds int64 images"),
-        "complex": (good.astype(complex), "holds complex128 images"),
-        "text": (np.full((100, 28, 28), "a"), "holds <U1 images"),
-    }
-    for name, (array, words) in files.items():
-        np.save(f"{name}.npy", array)
-        fails(f"evaluate {name}.npy", capsys, tmp_path, words)
-    np.save("good.npy", good)
-    with open("foreign.npy", "wb") as file:
-        file.write(b"no array")
-    with open("objects.npy", "wb") as file:
-        np.save(file, np.array([{}]), allow_pickle=True)
-    np.savez("names.npz", a=good, b=good)
-    with open("notes.txt", "w") as file:
-        file.write("no run")
-    for arguments, words in (
-            ("foreign.npy", "not a NumPy file of plain numbers"), ("objects.npy", "not a NumPy file of plain numbers"),
-            ("names.npz", "holds a, b: call the images one of"),
-            ("notes.txt", "neither the folder of a run nor a .npy or .npz file"),
-            ("nowhere", "nowhere"), ("", "evaluate --help"), ("good.npy -n 200", "-n is for runs"),
-            ("good.npy --metrics frechet,beauty", "not 'beauty'"), ("good.npy --metrics=", "not ''"),
-            ("good.npy --seed -1", "--seed must be"), ("runs -n 5", "must be a whole number, from 100 to 50,000"),
-            ("good.npy --against cifar", "--against")):
-        fails(f"evaluate {arguments}", capsys, tmp_path, words)
-    assert main(["evaluate", "good.npy"]) == 2
-    assert "error: MNIST was not found" in capsys.readouterr().err.splitlines()[-1]
+def test_images_of_three_digits(small_mnist, capsys):
+    images = small_mnist.images[np.arange(300).reshape(100, 3), 0]  # (100, 3, 28, 28)
+    np.save("three.npy", images)
+    np.save("last.npy", images.transpose(0, 2, 3, 1) / np.float32(127.5) - 1)
+    rows = rows_of(call(capsys, "evaluate", "three.npy", "--json", "--device", "cpu"))
+    assert list(rows) == ["samples", "perfect", "noise", "collapsed"]
+    for row in rows.values():
+        assert row["net"] == feature_record()["sha256"] and (row["n"], row["against"]) == (100, "stacked")
+        assert {"modes_se", "kl_se", "sure_se"} <= row.keys()
+    assert rows["samples"]["modes"] > 70 < rows["perfect"]["modes"] and rows["collapsed"]["modes"] <= 10
+    assert rows["collapsed"]["kl"] > rows["perfect"]["kl"] + 1
+    other = rows_of(call(capsys, "evaluate", "last.npy", "--json", "--device", "cpu", "--against", "stacked"))
+    assert other["samples"] == rows["samples"] | {"of": "last.npy"}
 
 
-def test_runs_that_cannot_be_measured_are_told(capsys, tmp_path):
-    start("classifier", {"width": 2, "hidden": 2})
-    start("spiral", {}, data.load("spiral"))
-    colour = data.Dataset.of("colour", np.zeros((8, 3, 28, 28), np.uint8), None, "made by a test")
-    start("vae", {"widths": (5,)}, colour)
-    start("ring8", {}, data.load("ring8"))
-    for arguments, words in (("runs/classifier", "a run of a Classifier, which makes no samples"),
-                             ("runs/spiral", "points of spiral, which has no modes"),
-                             ("runs/vae", "samples of shape (3, 28, 28)"),
-                             ("runs/ring8 --metrics frechet", "--metrics is for images")):
-        fails(f"evaluate {arguments}", capsys, tmp_path, words)
-    assert main(["evaluate", "--help"]) == 0
+def test_a_run_of_stacked_as_a_table(small_mnist, capsys):
+    start("stacked", recipes.get("stacked").small, data.Stacked(small_mnist))
+    out = call(capsys, "evaluate", "runs/stacked", "-n", "100", "--device", "cpu")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:lines.index("")]] == ["modes", "kl", "sure"]
+    assert all(line.count("+-") == 4 and line.endswith(feature_record()["sha256"][:16]) for line in lines[1:4])
+    assert lines[-1].startswith("100 samples of runs/stacked against the 1,000 modes of stacked MNIST")
+
+
+def test_help(capsys):
+    assert "26,000" in call(capsys, "evaluate", "--help")

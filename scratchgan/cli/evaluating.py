@@ -9,19 +9,22 @@ from scratchgan.cli.options import add_device, path, say, tell, whole
 from scratchgan.cli.sampling import run_of
 from scratchgan.errors import UserError
 
-FEWEST, MOST, USUAL = 100, 50_000, 10_000
+FEWEST, MOST, USUAL, STACKED = 100, 50_000, 10_000, 26_000
+SHAPES = {"mnist": (1, 28, 28), "stacked": (3, 28, 28)}
+PART = 1000  # images that are scaled at once
 SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
 NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen")
 # How the figures of the table are written; the others are in --json alone.
-FORMATS = {"frechet": ".3f", "kernel": ".5f", "precision": ".3f", "recall": ".3f", "density": ".3f",
-           "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f", "inception": ".3f", "conditional": ".3f",
-           "parzen": ".1f", "modes": "d", "fair": "d", "hq": ".3f"}
+FORMATS = {"modes": ".0f", "fair": "d", "hq": ".3f", "frechet": ".3f", "kernel": ".5f", "precision": ".3f",
+           "recall": ".3f", "density": ".3f", "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f",
+           "inception": ".3f", "conditional": ".3f", "parzen": ".1f"}
 OF_PIXELS = ("parzen",)
 EXAMPLES = f"""\
 examples:
   scratchgan evaluate runs/dcgan28                            10,000 samples against MNIST's test images
   scratchgan evaluate runs/mlp --metrics frechet,parzen
   scratchgan evaluate samples.npy --json > figures.jsonl      a line for the samples and for each yardstick
+  scratchgan evaluate runs/stacked                            26,000 samples: modes of 1,000, KL, sure share
   scratchgan evaluate runs/ring8                              points: modes, high quality, KL
 
 measures: {', '.join(NAMES[:5])},
@@ -39,11 +42,12 @@ def add(commands):
     parser.set_defaults(run=evaluate)
     parser.add_argument("what", metavar="RUN|FILE", type=path,
                         help="the folder of a run, or one of its checkpoints; or a .npy or .npz file of images "
-                             "(N, 1, 28, 28), uint8 or in [0, 1] or [-1, 1]")
-    parser.add_argument("--against", choices=("mnist",), default="mnist", help="the real images (default: mnist)")
+                             "(N, 1, 28, 28), or (N, 3, 28, 28) of stacked digits, uint8 or in [0, 1] or [-1, 1]")
+    parser.add_argument("--against", choices=tuple(SHAPES),
+                        help="the real images (default: mnist, or stacked, of images of three channels)")
     parser.add_argument("--metrics", metavar="NAME,...", help="which, with commas between them (default: all)")
     parser.add_argument("-n", "--number", type=whole(FEWEST, MOST), metavar="N",
-                        help=f"samples of a run (default: {USUAL:,})")
+                        help=f"samples of a run (default: {USUAL:,}; of stacked digits {STACKED:,})")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N",
                         help="of samples, yardsticks and standard errors (default: 0)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for the samples and for each yardstick")
@@ -58,8 +62,13 @@ def evaluate(options):
     from scratchgan.training.evaluation import plain
     names, device = chosen(options.metrics), backend.device(options.device)
     images, labels, source = given(options, device)
+    if options.against and images.shape[1:] != SHAPES[options.against]:
+        raise UserError(f"--against {options.against} is for samples of shape {SHAPES[options.against]}, and those of "
+                        f"{options.what} have {tuple(images.shape[1:])}: leave it out")
     if source is not None:
         rows, facts, words = of_points(options, images, source)
+    elif images.shape[1:] == SHAPES["stacked"]:
+        rows, facts, words = of_stacked(options, images, device)
     else:
         rows, facts, words = of_digits(options, names, images, labels, device)
     if options.json:
@@ -87,7 +96,7 @@ def chosen(text):
 def given(options, device):
     """(images in [0, 1], labels or None, None) of digits, or (points, None, their source) of a toy set."""
     from scratchgan import data, plots, training
-    if options.what.is_file() and options.what.suffix.lower() in (".npy", ".npz"):
+    if options.what.suffix.lower() in (".npy", ".npz") and not options.what.is_dir():
         if options.number:
             raise UserError("-n is for runs: of a file all images are measured; leave it out")
         return of_file(options.what), None, None
@@ -98,31 +107,41 @@ def given(options, device):
         raise UserError(f"{options.what} is a run of a {type(system).__name__}, which makes no samples to measure: "
                         "give the run of a GAN")
     n, shape = options.number or USUAL, tuple(system.sample_shape)
+    name = training.RunFolder.open(run_of(options.what), lock=False).config["data"]["name"]
     if shape == (2,):
-        name = training.RunFolder.open(run_of(options.what), lock=False).config["data"]["name"]
         source = data.TOYS[name]() if name in data.TOYS else None
         if source is None or not source.modes:
             raise UserError(f"{options.what} makes points of {name}, which has no modes to count: look at them with "
                             "scratchgan sample")
         return system.sample(n, options.seed), None, source
-    if shape != (1, 28, 28):
-        raise UserError(f"{options.what} makes samples of shape {shape}, and MNIST's are (1, 28, 28): give the run of "
-                        "a recipe that makes such, trained on grey images")
+    if shape == SHAPES["stacked"] and name == "stacked":
+        n = options.number or STACKED
+    elif shape != SHAPES["mnist"]:
+        raise UserError(f"{options.what} makes samples of shape {shape} of {name}, and MNIST's are (1, 28, 28): give "
+                        "the run of a recipe that makes such, trained on grey images, or of stacked")
     labels = np.arange(n) % 10 if system.classes == 10 else None  # as the classes take turns
-    return plots.unit(system.sample(n, options.seed), system.value_range), labels, None
+    images = system.sample(n, options.seed)
+    if not np.isfinite(images).all():
+        raise UserError(f"{options.what} makes samples that are NaN or infinite: give an earlier checkpoint of the run")
+    for start in range(0, n, PART):
+        images[start:start + PART] = plots.unit(images[start:start + PART], system.value_range)
+    return images, labels, None
 
 
 def of_file(file):
-    """The images of a file, float32 (N, 1, 28, 28) in [0, 1]; `UserError` for what is none."""
+    """The images of a file, float32 (N, 1 or 3, 28, 28) in [0, 1]; `UserError` for what is none."""
     from scratchgan.data.arrays import read_arrays
     images, _ = read_arrays(file)
-    if images.ndim < 2 or images.shape[1:] not in ((1, 28, 28), (28, 28), (28, 28, 1), (784,)):
-        raise UserError(f"{file} holds an array of shape {images.shape}: MNIST's images are (N, 1, 28, 28)")
+    if images.ndim < 2 or images.shape[1:] not in (*SHAPES.values(), (28, 28), (28, 28, 1), (28, 28, 3), (784,)):
+        raise UserError(f"{file} holds an array of shape {images.shape}: MNIST's images are (N, 1, 28, 28), those of "
+                        "stacked digits (N, 3, 28, 28)")
     if not FEWEST <= len(images) <= MOST:
-        raise UserError(f"{file} holds {len(images):,} images: give {FEWEST} to {MOST:,}, best {USUAL:,}")
+        best = STACKED if 3 in images.shape[1:] else USUAL
+        raise UserError(f"{file} holds {len(images):,} images: give {FEWEST} to {MOST:,}, best {best:,}")
     if images.dtype.kind != "f" and images.dtype != np.uint8:
         raise UserError(f"{file} holds {images.dtype} images: convert them to uint8, or to floats in [0, 1]")
-    images = images.reshape(-1, 1, 28, 28)
+    images = images.transpose(0, 3, 1, 2) if images.shape[1:] == (28, 28, 3) else images.reshape(
+        -1, images.size // len(images) // 784, 28, 28)
     if images.dtype == np.uint8:
         return images / np.float32(255)
     if not np.isfinite(images).all():
@@ -155,6 +174,21 @@ def of_digits(options, names, images, labels, device):
     sha256 = feature_record()["sha256"]
     return (rows, {"against": "mnist", "against_sha256": test.sha256, "net": sha256},
             f"the {len(test):,} test images of mnist")
+
+
+def of_stacked(options, images, device):
+    """The same of stacked MNIST: three random test images, noise and ten images again and again are the yardsticks."""
+    from scratchgan import data
+    from scratchgan.metrics import feature_record, stacked
+    if options.metrics:
+        raise UserError(f"--metrics is for images of one digit, and those of {options.what} are of three, whose modes, "
+                        "KL and sure share are told: leave it out")
+    test = data.load_mnist("test", options.data_dir, announce=None if options.json else tell)
+    judged = {"samples": stacked.judged(images, device)}
+    judged |= stacked.yardsticks(test, len(images), options.seed, device)
+    rows = {name: stacked.of_stacked(p, options.seed) for name, p in judged.items()}
+    return (rows, {"against": "stacked", "against_sha256": test.sha256, "net": feature_record()["sha256"]},
+            "the 1,000 modes of stacked MNIST (perfect: three random test images as channels)")
 
 
 def of_points(options, points, source):

@@ -50,10 +50,10 @@ def read_arrays(path):
                 if images is None and len(keys) == 1:
                     images, labels = keys[0], None
                 if images is not None:
-                    return loaded[images], None if labels is None else loaded[labels]
+                    return tuple(None if key is None else array_of(loaded, key) for key in (images, labels))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, KeyError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         why = " ".join(str(error).split())
         if "pickle" in why:  # what NumPy makes of anything that it does not know, with advice that nobody should take
             why = "it holds no array, or one of Python's objects"
@@ -64,6 +64,14 @@ def read_arrays(path):
         f"{path} holds {', '.join(keys) or 'nothing'}: call the images one of {', '.join(IMAGE_KEYS)}, "
         f"and the labels one of {', '.join(LABEL_KEYS)}"
     )
+
+
+def array_of(loaded, key):
+    """An array of an open .npz file; `ValueError` for a member that is none, of which NumPy gives the bytes."""
+    array = loaded[key]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{key} is no array")
+    return array
 
 
 def to_nchw(images, path):

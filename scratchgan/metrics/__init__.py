@@ -10,6 +10,7 @@ from scratchgan.metrics.features import feature_net, feature_record
 from scratchgan.metrics.frechet import frechet, kernel_distance
 from scratchgan.metrics.modes import of_modes
 from scratchgan.metrics.parzen import parzen
+from scratchgan.metrics.stacked import of_stacked
 
 __all__ = [
     "class_balance",
@@ -21,6 +22,7 @@ __all__ = [
     "inception_score",
     "kernel_distance",
     "of_modes",
+    "of_stacked",
     "parzen",
     "precision_recall",
 ]

@@ -19,8 +19,8 @@ def class_balance(p, seed=0):
         rarest   the smallest share
         sure     the share of samples whose class is given more than .9
 
-    With "kl_se" (by a jackknife), "rarest_se" and "sure_se" (of shares). kl misses what no class is made for: noise
-    has one, too, and only `sure` tells it.
+    With "kl_se" (by a jackknife), "rarest_se" and "sure_se" (of shares). None of them tells whether samples are digits
+    at all: the feature net, which knows nothing else, is sure of most noise (and takes all of it for an 8).
 
     Source: Srivastava et al. 2017, "VEEGAN", section 4.1 (KL of the classes of stacked MNIST).
     """

@@ -36,6 +36,14 @@ def test_the_protocol(rng):
     assert found["parzen_se"] == pytest.approx(values.std() / math.sqrt(30), abs=1e-12)
 
 
+def test_the_error_of_a_draw_is_that_of_new_draws():
+    rng = np.random.default_rng(6)
+    test, validation = rng.uniform(size=(50, 3)), rng.uniform(size=(50, 3))
+    found = [parzen(rng.uniform(size=(100, 3)), test, validation, [0.3]) for _ in range(60)]
+    assert 0.7 < np.mean([each["parzen_draw_se"] for each in found]) / np.std([each["parzen"] for each in found]) < 1.4
+    assert np.isnan(parzen(test[:1], test, validation)["parzen_draw_se"])
+
+
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_blocks_change_nothing_but_rounding(rng, block):
     points, samples = rng.uniform(size=(20, 30)), rng.uniform(size=(65, 30))

@@ -1,0 +1,49 @@
+"""All measures at once: what their figures do not depend on."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scratchgan import data
+from scratchgan.metrics import evaluation
+from scratchgan.systems import classifier
+
+
+@pytest.fixture
+def digits(monkeypatch):
+    """The bundled digits in MNIST's place: a function of rows that gives them as a data set; 900 to train on."""
+    all_of = data.load("digits", size=28)
+    monkeypatch.setattr(evaluation, "TRAINED", 800)
+    return lambda start, stop: data.Dataset.of("digits", all_of.images[start:stop], all_of.labels[start:stop], "a test")
+
+
+def test_the_batches_in_which_features_are_made_change_nothing(digits, monkeypatch):
+    samples, test, validation = digits(0, 70), digits(900, 980), evaluation.validation_images(digits(0, 900))
+    found = []
+    for size in (200, 64, 7):
+        monkeypatch.setattr(classifier, "AT_ONCE", size)
+        reference = evaluation.seen("test images", test.images)
+        found.append(evaluation.measured(evaluation.seen("samples", samples.images, samples.labels), reference,
+                                         validation))
+    first, *others = found
+    counts = first.pop("counts")
+    assert {"frechet", "kernel", "recall", "coverage", "inception", "conditional", "parzen"} <= set(first)
+    for other in others:
+        assert other.pop("counts") == counts and other == pytest.approx(first, rel=1e-4, abs=1e-6)
+
+
+def test_other_seeds_agree_within_the_standard_errors(digits):
+    """Of other training images and other noise; a share of 0 or 1 has no error, and is the same. The published error
+    of Parzen windows is that over the test images, which stay."""
+    train, reference = digits(0, 900), evaluation.seen("test images", digits(900, 1100).images)
+    validation, compared = evaluation.validation_images(train), 0
+    one, other = ({it.name: evaluation.measured(it, reference, validation, seed=seed)
+                   for it in evaluation.yardsticks(train, 200, seed)} for seed in (0, 1))
+    for name in ("training images", "noise"):
+        for figure in (key for key in one[name] if f"{key}_se" in one[name]):
+            error = "parzen_draw_se" if figure == "parzen" else f"{figure}_se"
+            values, errors = ([row[name][key] for row in (one, other)] for key in (figure, error))
+            assert abs(np.subtract(*values)) <= 3 * math.hypot(*errors), (name, figure, values, errors)
+            compared += 1
+    assert compared > 20 and one["training images"]["frechet"] != other["training images"]["frechet"]

@@ -36,9 +36,8 @@ from scratchgan.gan.unrolled import Unrolled
 from scratchgan.layers import Linear
 from scratchgan.optimizers import SGD
 
-SLOPE, STEP, GAMMA, LOOKS = 0.5, 0.1, 0.5, 5             # s, h, gamma, K
+SLOPE, STEP, GAMMA, LOOKS, NEAR, BOUND = 0.5, 0.1, 0.5, 5, (1e-4, 0), 0.01      # s, h, gamma, K
 SCHEMES = {"simultaneous": "#D55E00", "alternating": "0.45", f"unrolled {LOOKS}": "#0072B2"}
-NEAR, BOUND = (1e-4, 0), 0.01
 
 
 class One(Latent):
@@ -51,11 +50,10 @@ class One(Latent):
 def orbit(scheme, gamma, h, steps, start=NEAR):
     """(theta, psi) before each step and after the last: (steps + 1, 2), in float64."""
     G, D = (Linear(1, 1, bias=False).to(dtype="float64") for _ in range(2))
-    optimizers, more = (SGD(G, h), SGD(D, h)), {"latent": One(1), "sample_shape": (1,), "value_range": None}
-    R1 = [ZeroCentred(r1=gamma)] if gamma else []
-    game = Game(G, D, "minimax", *optimizers, simultaneous=scheme == "simultaneous", penalties=R1, **more)
+    both, more = (G, D, "minimax", SGD(G, h), SGD(D, h)), {"latent": One(1), "sample_shape": (1,), "value_range": None}
+    game = Game(*both, simultaneous=scheme == "simultaneous", penalties=[ZeroCentred(r1=gamma)], **more)
     # A game does not look ahead at a D with penalties: D's turn is of this game, G's of another with the same networks.
-    ahead = Game(G, D, "minimax", *optimizers, unrolled=Unrolled(LOOKS), **more)
+    ahead = Game(*both, unrolled=Unrolled(LOOKS), **more)
     G.theta[:], D.theta[:] = start
     real, path = np.zeros((1, 1)), [start]
     for _ in range(steps):
@@ -81,22 +79,20 @@ def operator(scheme, gamma, h, s=SLOPE):
 
 
 def flow(gamma):
-    """The two eigenvalues of J: -gamma / 2 +- sqrt(gamma^2 / 4 - s^2)."""
-    root = np.sqrt(np.square(gamma) / 4 - SLOPE**2 + 0j)
-    return np.array([-gamma / 2 - root, -gamma / 2 + root])
+    """The two eigenvalues of J."""
+    return -gamma / 2 + np.multiply.outer([-1, 1], np.sqrt(np.square(gamma) / 4 - SLOPE**2 + 0j))
 
 
 def rates(mu, time):
-    """log(mu) / time of two eigenvalues, in the order of `flow`."""
+    """log(mu) / time of two eigenvalues, in the order of `flow`; `time` is that of a step."""
     return np.array(sorted(np.log(np.asarray(mu, complex)) / time, key=lambda z: (round(z.imag, 6), z.real)))
 
 
-def measured(theta, h, stride=1):
+def measured(theta, time):
     """The two rates in a series of theta alone. Whatever M is, theta_{t+2} = a theta_{t+1} - b theta_t with a its trace
     and b its determinant: least squares finds a and b, and mu^2 - a mu + b = 0 the eigenvalues (Prony's method)."""
-    theta = theta[::stride]
     a, b = np.linalg.lstsq(np.stack([theta[1:-1], -theta[:-2]], axis=1), theta[2:], rcond=None)[0]
-    return rates(np.roots([1, -a, b]), h * stride)
+    return rates(np.roots([1, -a, b]), time)
 
 
 def error(found, exact):
@@ -114,9 +110,9 @@ def picture(gammas, slow, steps, path):
         for scheme, colour in SCHEMES.items():
             plane.plot(*orbit(scheme, gamma, STEP, steps, (1, 0)).T, color=colour, linewidth=1.3, label=scheme)
         plane.plot(1, 0, "ko", 0, 0, "k+")
-        plane.set(xlabel="generator: theta", ylabel="discriminator: psi", title=f"R1 of weight {gamma}" if gamma else "no R1")
+        plane.set(xlabel="generator: theta", ylabel="discriminator: psi", title=f"gamma = {gamma}")
         plane.set_aspect("equal", "datalim")
-    planes[1].legend(loc="upper right", title="from (1, 0) in steps of 0.1")
+    planes[1].legend(loc="upper right", title=f"from (1, 0) in steps of {STEP}")
     fine = np.linspace(0, gammas[-1], 500)
     for part, name, colour in ((np.real, "growth", "#0072B2"), (np.imag, "angle", "#D55E00")):
         right.plot(fine, part(flow(fine)).T, color=colour, linewidth=1, label=[f"{name}: formula", None])
@@ -125,6 +121,7 @@ def picture(gammas, slow, steps, path):
     right.legend(loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
+    print(f"Wrote {path}")
 
 
 def main():
@@ -142,13 +139,12 @@ def main():
         print(f"{scheme:<14}{gamma:>6}" + "".join(f"{z[1]:>20.5f}" for z in (flow(gamma), exact, found))
               + f"{errors[-1]:>10.1e}")
     gammas, h = np.linspace(0, 2.4, 6 if args.short else 21), 0.002
-    slow = np.array([measured(orbit("simultaneous", gamma, h, 500)[:, 0], h, stride=50) for gamma in gammas])
+    slow = np.array([measured(orbit("simultaneous", gamma, h, 500)[::50, 0], 50 * h) for gamma in gammas])
     off = max(error(found, flow(gamma)) for gamma, found in zip(gammas, slow))
     print(f"{len(gammas)} values of gamma, h = {h}, measured against infinitely small: error at most {off:.1e}")
     picture(gammas, slow, 60 if args.short else 500, args.out / "dirac_gan.png")
     if not np.max([*errors, off]) <= BOUND:
         raise SystemExit(f"A measured rate is off its eigenvalue by {np.max([*errors, off]):.1%}, bound {BOUND:.0%}.")
-    print(f"All within {BOUND:.0%}. Wrote {args.out / 'dirac_gan.png'}")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ that they are apart, not how far, and has no slope along which they would come n
 
     python examples/earth_mover.py          # half a minute
 
-Fails where an estimate is off by more than 5%, or one at lambda = 10 off the formula by more than 1%. Writes earth_mover.png: estimates against true distances (left), their
-errors, with those at lambda = 10 (middle), two critics beside the best ones (right).
+Fails where an estimate is off by more than 5%, or at lambda = 10 off that formula by more than 1%. Writes
+earth_mover.png: estimates against true distances (left), their errors (middle), two critics and the best ones (right).
 """
 
 import argparse

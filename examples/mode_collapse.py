@@ -1,24 +1,26 @@
-"""Mode collapse, and three cures of it, side by side on a ring of 8 Gaussians.
+"""Mode collapse, and three cures of it, on a ring of 8 Gaussians.
 
-A generator may make a few of the modes of the data, or one, and run from one to the next as the discriminator catches
-up: its loss asks for samples that D takes for real, not for all that there are. What helps is to have D, or G, see more:
+A generator may make one mode of the data and run to the next as soon as the discriminator has caught up: its loss asks
+for samples that D takes for real, not for all that there are. What helps is that D, or G, sees more:
 
     plain         the non-saturating GAN (Goodfellow et al. 2014)
-    pairs         D judges two samples at once, and two fakes that are alike give it away (Lin et al. 2018, "PacGAN")
-    unrolled      G's loss is that of D five of its steps later: going where D is wrong just now gains nothing, as D
-                  will have learned it (Metz et al. 2017)
-    relativistic  D says which of a real and a fake sample is the real one, so that every real one counts, with
-                  penalties on its slope at both, R1 and R2 (Huang et al. 2024); samples by the moving average of G
+    pairs         D judges two samples at once: two fakes that are alike give each other away (Lin et al. 2018, "PacGAN")
+    unrolled      G's loss is that of five of D's steps later: a place that D has not learned yet is worth nothing to G
+                  if it will have learned it by then (Metz et al. 2017)
+    relativistic  D tells which of a real and a fake sample is which, so that every real one counts, with penalties on
+                  its slope at both, R1 and R2 (Huang et al. 2024); samples are by the moving average of G (EMA)
 
-For each: modes with a sample within 3 sigma (of 8), the share of samples within 3 sigma of a mode (high quality; .989
-of a perfect sampler), and KL(samples || data) over the modes in nats: see `scratchgan.metrics.modes`.
+Figures, of 10,000 samples (`scratchgan.metrics.modes`): modes that hold one within 3 sigma, "fair" a fifth of their
+share; hq, the share of samples within 3 sigma of a mode (of a perfect sampler .989); KL(samples || data) in nats over
+modes and the rest. Modes alone mislead, as a smear round the ring hits them all.
 
-    python examples/mode_collapse.py          # a minute; 40 seconds of it unrolled
+    python examples/mode_collapse.py          # a minute, half of it for the unrolled one
     python examples/mode_collapse.py --seed 3
 
-Fails unless the plain one misses modes and each cure covers all 8. That depends on the seed, 1 here: plain covers all 8
-for some, and for seed 0 the relativistic one never spreads. `benchmarks/modes.py` has the statistics over seeds and
-longer runs, of which these are a half and less. Writes mode_collapse.png: data grey, samples in colour.
+Fails unless the plain one holds 2 modes at most, and each cure all 8, 6 of them fairly. Other seeds may end otherwise,
+and so may other rounding: of the first two, seed 1 was chosen, as with seed 0 the relativistic one never spreads;
+there are seeds of which the plain one finds all modes. `benchmarks/modes.py` trains longer, over several seeds.
+Writes mode_collapse.png, a row each. Look along the first: it is always one clump, and never in the same place.
 """
 
 import argparse
@@ -82,8 +84,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of weights, noise and data (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"))
-    parser.add_argument("--short", action="store_true", help="a twentieth of the steps, when all that can be checked is "
-                        "that samples have come nearer to the modes than those of new weights")
+    parser.add_argument("--short", action="store_true", help="a twentieth of the steps, after which it is only checked "
+                        "that samples are nearer to the modes than those of new weights")
     args = parser.parse_args()
 
     rows, wrong = [], []
@@ -95,15 +97,15 @@ def main():
         rows.append((case, steps, snapshots, found))
         print(f"{case:<14}{steps:>6}{found['modes']:>7}{found['fair']:>6}{found['hq']:>8.3f}{found['kl']:>7.2f}"
               f"{time.process_time() - begun:>9.1f}", flush=True)
-        new = recipes.get("ring8").build(args.seed).sample(1000, seed=1)
-        if args.short and not distance(snapshots[-1]) < distance(new) / 2:
-            wrong.append(f"{case}: samples are {distance(snapshots[-1]):.2f} from the modes, {distance(new):.2f} before "
-                         "training.")
-        elif not args.short and (found["modes"] == 8) == (case == "plain"):
-            wrong.append(f"{case} covers {found['modes']} modes of 8.")
+        if args.short:
+            new = recipes.get("ring8").build(args.seed, **settings)
+            right = distance(snapshots[-1]) < distance(new.sample(1000, seed=1))
+        else:
+            right = found["modes"] <= 2 if case == "plain" else found["modes"] == 8 and found["fair"] >= 6
+        wrong += [] if right else [case]
     picture(rows, args.out / "mode_collapse.png")
     if wrong:
-        raise SystemExit(f"Not as expected of seed {args.seed}. " + " ".join(wrong))
+        raise SystemExit(f"Not as the text above has it, seed {args.seed}: {', '.join(wrong)}.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """The Dirac GAN, the smallest there is: does training spiral out, circle, or arrive?
 
 The data are one point, 0; G makes one point, theta; the logit of D is psi x (Mescheder et al. 2018, "Which training
-methods for GANs do actually converge?", section 2). Small steps near the solution (0, 0) follow dtheta/dt = s psi,
-dpsi/dt = -s theta - gamma psi, with s = f'(0) = 1/2 the slope of the logistic loss at 0 and gamma the weight of R1,
-here gamma / 2 psi^2 (section 3.3):
+methods for GANs do actually converge?", section 2). With R1, gamma / 2 psi^2 (section 3), small steps near the solution
+(0, 0) follow dtheta/dt = s psi, dpsi/dt = -s theta - gamma psi, where s = f'(0) = 1/2 is the slope of the logistic loss:
 
     J = [0  s; -s  -gamma],  eigenvalues -gamma / 2 +- sqrt(gamma^2 / 4 - s^2):  without R1 +- i s, a circle for ever
 
@@ -52,7 +51,8 @@ def orbit(scheme, gamma, h, steps, start=NEAR):
     G, D = (Linear(1, 1, bias=False).to(dtype="float64") for _ in range(2))
     both, more = (G, D, "minimax", SGD(G, h), SGD(D, h)), {"latent": One(1), "sample_shape": (1,), "value_range": None}
     game = Game(*both, simultaneous=scheme == "simultaneous", penalties=[ZeroCentred(r1=gamma)], **more)
-    # A game does not look ahead at a D with penalties: D's turn is of this game, G's of another with the same networks.
+    # No game looks ahead at a D with penalties: D's turn is this one's, G's another's of the same networks, whose looks
+    # are without R1.
     ahead = Game(*both, unrolled=Unrolled(LOOKS), **more)
     G.theta[:], D.theta[:] = start
     real, path = np.zeros((1, 1)), [start]
@@ -121,7 +121,6 @@ def picture(gammas, slow, steps, path):
     right.legend(loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-    print(f"Wrote {path}")
 
 
 def main():
@@ -136,7 +135,7 @@ def main():
         exact = rates(np.linalg.eigvals(operator(scheme, gamma, STEP)), STEP)
         found = measured(orbit(scheme, gamma, STEP, 50 if args.short else 200)[:, 0], STEP)
         errors.append(error(found, exact))
-        print(f"{scheme:<14}{gamma:>6}" + "".join(f"{z[1]:>20.5f}" for z in (flow(gamma), exact, found))
+        print(f"{scheme:<14}{gamma:>6}" + "".join(f"{z[1].round(5) + 0:>20.5f}" for z in (flow(gamma), exact, found))
               + f"{errors[-1]:>10.1e}")
     gammas, h = np.linspace(0, 2.4, 6 if args.short else 21), 0.002
     slow = np.array([measured(orbit("simultaneous", gamma, h, 500)[::50, 0], 50 * h) for gamma in gammas])

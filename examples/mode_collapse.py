@@ -4,7 +4,7 @@ A generator may make one mode of the data and run to the next as soon as the dis
 for samples that D takes for real, not for all that there are. What helps is that D, or G, sees more:
 
     plain         the non-saturating GAN (Goodfellow et al. 2014)
-    pairs         D judges two samples at once: two fakes that are alike give each other away (Lin et al. 2018, "PacGAN")
+    pairs         D judges two samples at once: fakes that are all alike give each other away (Lin et al. 2018, PacGAN)
     unrolled      G's loss is that of five of D's steps later: a place that D has not learned yet is worth nothing to G
                   if it will have learned it by then (Metz et al. 2017)
     relativistic  D tells which of a real and a fake sample is which, so that every real one counts, with penalties on

@@ -2,7 +2,7 @@
 
 The data are one point, 0; G makes one point, theta; the logit of D is psi x (Mescheder et al. 2018, "Which training
 methods for GANs do actually converge?", section 2). With R1, gamma / 2 psi^2 (section 3), small steps near the solution
-(0, 0) follow dtheta/dt = s psi, dpsi/dt = -s theta - gamma psi, where s = f'(0) = 1/2 is the slope of the logistic loss:
+(0, 0) follow dtheta/dt = s psi, dpsi/dt = -s theta - gamma psi, with s = f'(0) = 1/2, the slope of the logistic loss:
 
     J = [0  s; -s  -gamma],  eigenvalues -gamma / 2 +- sqrt(gamma^2 / 4 - s^2):  without R1 +- i s, a circle for ever
 
@@ -51,8 +51,7 @@ def orbit(scheme, gamma, h, steps, start=NEAR):
     G, D = (Linear(1, 1, bias=False).to(dtype="float64") for _ in range(2))
     both, more = (G, D, "minimax", SGD(G, h), SGD(D, h)), {"latent": One(1), "sample_shape": (1,), "value_range": None}
     game = Game(*both, simultaneous=scheme == "simultaneous", penalties=[ZeroCentred(r1=gamma)], **more)
-    # No game looks ahead at a D with penalties: D's turn is this one's, G's another's of the same networks, whose looks
-    # are without R1.
+    # A game does not look ahead at penalties of D: G's turn is that of another one, of the same networks, without R1.
     ahead = Game(*both, unrolled=Unrolled(LOOKS), **more)
     G.theta[:], D.theta[:] = start
     real, path = np.zeros((1, 1)), [start]
@@ -121,6 +120,7 @@ def picture(gammas, slow, steps, path):
     right.legend(loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
+    print(f"Wrote {path}")
 
 
 def main():

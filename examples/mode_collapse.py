@@ -17,9 +17,11 @@ modes and the rest. Modes alone mislead, as a smear round the ring hits them all
     python examples/mode_collapse.py          # a minute, half of it for the unrolled one
     python examples/mode_collapse.py --seed 3
 
-Fails unless the plain one holds 2 modes at most, and each cure all 8, 6 of them fairly. Other seeds may end otherwise,
-and so may other rounding: of the first two, seed 1 was chosen, as with seed 0 the relativistic one never spreads;
-there are seeds of which the plain one finds all modes. `benchmarks/modes.py` trains longer, over several seeds.
+Fails unless the plain one holds 2 modes at most, and each cure all 8, 6 of them fairly. So it was for seeds 0 to 3;
+others may end otherwise, and so may other rounding. Nor is it the same for longer runs, whose rates fall more slowly:
+see the statistics of `benchmarks/modes.py`, where in 10,000 steps the plain one finds all modes for 2 seeds of 6, and
+the relativistic one of seed 0 never spreads.
+
 Writes mode_collapse.png, a row each. Look along the first: it is always one clump, and never in the same place.
 """
 
@@ -37,7 +39,7 @@ PENALISED = {"objective": "relativistic", "r1": 0.1, "r2": 0.1, "gamma_final": 0
 CASES = {  # settings of the recipe `ring8`, steps
     "plain": ({}, 5000),
     "pairs": ({"pack": 2}, 5000),
-    "unrolled": ({"unroll": 5}, 2000),
+    "unrolled": ({"unroll": 5}, 3000),
     "relativistic": (PENALISED, 5000)}
 
 
@@ -82,7 +84,7 @@ def picture(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, help="of weights, noise and data (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, noise and data (default 0)")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"))
     parser.add_argument("--short", action="store_true", help="a twentieth of the steps, after which it is only checked "
                         "that samples are nearer to the modes than those of new weights")

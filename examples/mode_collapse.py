@@ -76,7 +76,7 @@ def picture(rows, path):
                       title=f"{steps * quarter // 4:,} steps")
         planes[0].set_ylabel(case, fontsize=13)
         planes[-1].set_title(f"{steps:,} steps: {found['modes']} of 8,\nhq {found['hq']:.2f}, KL {found['kl']:.2f}")
-    axes[0, 0].legend(loc="center", markerscale=2)
+    axes[-1, -1].legend(loc="center", markerscale=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
     print(f"Wrote {path}")
@@ -86,14 +86,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and data (default 0)")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"))
-    parser.add_argument("--short", action="store_true", help="a twentieth of the steps, after which it is only checked "
+    parser.add_argument("--short", action="store_true", help="a tenth of the steps, after which it is only checked "
                         "that samples are nearer to the modes than those of new weights")
     args = parser.parse_args()
 
     rows, wrong = [], []
     print(f"{'':<14}{'steps':>6}{'modes':>7}{'fair':>6}{'hq':>8}{'KL':>7}{'seconds':>9}")
     for case, (settings, steps) in CASES.items():
-        begun, steps = time.process_time(), steps // 20 if args.short else steps
+        begun, steps = time.process_time(), steps // 10 if args.short else steps
         game, snapshots = trained(settings, steps, args.seed)
         found = game.measure()
         rows.append((case, steps, snapshots, found))

@@ -1,0 +1,224 @@
+"""The gallery: every recipe trained at a budget fixed beforehand, its pictures, and its row of figures.
+
+    python benchmarks/gallery.py                    # all: about six hours on 2 cores; goes on where it was stopped
+    python benchmarks/gallery.py --only cgan,vae
+    python benchmarks/gallery.py --short --out /tmp/short --docs /tmp/docs     # some steps of each: does it run?
+    python benchmarks/gallery.py --times            # how long each takes on this machine, from some steps of each
+
+Each entry is a command, `scratchgan train ARGUMENTS`, so that anybody can repeat it: its run lies in OUT/NAME. What is
+there is resumed, to the same bits. Then the run is measured (`scratchgan evaluate`, seed 0), its pictures are copied to
+DOCS/gallery, its figures to DOCS/gallery/figures.jsonl, and the tables of DOCS/gallery.md are written anew from that
+file. Of a run that diverges the entry tells so.
+
+A time is steps times the median time of a step, measured alone on the machine (--times): the runs themselves may have
+shared it.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRATCHGAN = [sys.executable, "-m", "scratchgan"]
+
+PENALISED = "--objective relativistic --beta1 0 --beta2 0.9 --beta2-final 0.99 --ema 200"
+# name: the arguments of `scratchgan train`
+DIGITS = {
+    "mlp": "mlp --data mnist --epochs 101",
+    "goodfellow": "goodfellow --data mnist --epochs 50",
+    "dcgan28": "dcgan28 --data mnist --epochs 10",
+    "lsgan": "lsgan --data mnist --epochs 10",
+    "wgan": "wgan --data mnist --epochs 100",
+    "wgan-gp": "wgan-gp --data mnist --epochs 60",
+    "wgan-gp28": "wgan-gp28 --data mnist --epochs 12",
+    "ebgan": "ebgan --data mnist --epochs 2",
+    "cgan": "cgan --data mnist --epochs 40",
+    "progressive": "progressive --data mnist --epochs 15",
+    "r3gan28": "r3gan28 --data mnist --steps 20000",
+    "vae": "vae --data mnist --epochs 20",
+}
+POINTS = {
+    "ring8": "ring8",
+    "ring8-pairs": "ring8 --pack 2",
+    "ring8-relativistic": f"ring8 --r1 0.1 --r2 0.1 --gamma-final 0.02 {PENALISED}",
+    "grid25": "grid25",
+    "grid25-pairs": "grid25 --pack 2",
+    "grid25-relativistic": f"grid25 --r1 0.05 --r2 0.05 --gamma-final 0.025 {PENALISED}",
+    "spiral": "spiral",
+}
+STACKED = {
+    "stacked": "stacked --steps 16000",
+    "stacked-long": "stacked --steps 64000",
+}
+ABLATION = {
+    f"ablation-{objective}-{name}": f"stacked --steps 5500 --objective {objective} --r1 {r1} --r2 {r2}"
+    for objective in ("relativistic", "non-saturating")
+    for name, r1, r2 in (("r1-r2", 1, 1), ("r1", 1, 0), ("none", 0, 0))
+}
+OTHERS = {
+    "dcgan64": "dcgan64 --data mnist --epochs 1",
+}
+ENTRIES = {**POINTS, **DIGITS, **STACKED, **ABLATION, **OTHERS}
+
+SHORT = 40         # steps of --short
+TIMED = 8          # seconds of steps for a time
+# Figures of the tables: (heading, name in the lines of `scratchgan evaluate --json`, how it is written)
+COLUMNS = {
+    "digits": (DIGITS, (("Frechet", "frechet", ".2f"), ("precision", "precision", ".3f"), ("recall", "recall", ".3f"),
+                        ("Parzen, nats", "parzen", ".0f"), ("surer than .9", "sure", ".1%"),
+                        ("rarest digit", "rarest", ".1%"))),
+    "points": (POINTS, (("modes", "modes", "d"), ("high quality", "hq", ".3f"), ("KL", "kl", ".3f"))),
+    "stacked": (STACKED | ABLATION, (("modes", "modes", "d"), ("KL", "kl", ".3f"), ("surer than .9", "sure", ".1%"))),
+}
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+def scratchgan(*arguments):
+    """The lines that a command prints; CalledProcessError if it fails."""
+    return subprocess.run([*SCRATCHGAN, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def train(command, run, short):
+    """Begins the run, goes on with it, or does nothing if it is complete. Whether it came to its end."""
+    if run.exists():
+        arguments = ["train", "--resume", run]
+    else:
+        arguments = ["train", *command.split(), "--seed", 0, "--out", run]
+        if short:
+            arguments = [*re.sub(r" --(epochs|steps) \d+", "", " ".join(map(str, arguments))).split(), "--steps", SHORT]
+    try:
+        scratchgan(*arguments, "--quiet")
+    except subprocess.CalledProcessError as error:
+        if error.returncode != 1:  # 1 is a run that diverged, which is a result
+            raise
+        return False
+    return True
+
+
+def measured(run, seed=0):
+    """{set: figures}: of the samples and the yardsticks."""
+    lines = scratchgan("evaluate", run, "--json", "--seed", seed).splitlines()
+    return {row["set"]: row for row in map(json.loads, lines)}
+
+
+def copy_pictures(run, target):
+    """The newest samples, the curves, and of points the animation."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    newest = max((run / "samples").glob("*.png"))
+    shutil.copy(newest, target.with_suffix(".png"))
+    shutil.copy(run / "curves.png", target.with_name(f"{target.name}-curves.png"))
+    if target.name in POINTS:
+        shutil.copy(run / "training.gif", target.with_suffix(".gif"))
+
+
+def make(name, options):
+    """Trains, measures and keeps one entry."""
+    run = options.out / name
+    print(f"{name}: scratchgan train {ENTRIES[name]} --seed 0", flush=True)
+    finished = train(ENTRIES[name], run, options.short)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    row = {"entry": name, "command": f"scratchgan train {ENTRIES[name]} --seed 0", "steps": config["steps"],
+           "finished": finished, "versions": config["versions"]}
+    if finished and name not in ("spiral", *OTHERS):
+        row["sets"] = measured(run)
+    copy_pictures(run, options.docs / "gallery" / name)
+    keep(options.docs, row)
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def kept(docs):
+    """{entry: its row} of the file of figures."""
+    path = docs / "gallery" / "figures.jsonl"
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
+    return {row["entry"]: row for row in rows}
+
+
+def keep(docs, row):
+    """Adds to the row of this entry, or begins it, and writes the tables of the page anew."""
+    rows = kept(docs)
+    rows[row["entry"]] = rows.get(row["entry"], {}) | row
+    lines = [json.dumps(rows[name]) + "\n" for name in ENTRIES if name in rows]
+    (docs / "gallery" / "figures.jsonl").write_text("".join(lines), encoding="utf-8")
+    page = docs / "gallery.md"
+    if page.exists():
+        text = page.read_text(encoding="utf-8")
+        for kind in COLUMNS:
+            before, begin, rest = text.partition(f"<!-- {kind} -->\n")
+            _, end, after = rest.partition("<!-- end -->")
+            text = before + begin + (table(kind, rows) if begin else "") + end + after
+        page.write_text(text, encoding="utf-8")
+
+
+def table(kind, rows):
+    """A table in Markdown: a row for each entry of the kind, then the yardsticks of the last of them."""
+    entries, columns = COLUMNS[kind]
+    lines = ["| | " + " | ".join(heading for heading, _, _ in columns) + " | steps | minutes |",
+             "|---|" + "---:|" * (len(columns) + 2)]
+    sets = {}
+    for name in entries:
+        if name not in rows:
+            continue
+        row = rows[name]
+        sets = row.get("sets", sets)
+        figures = written(row["sets"]["samples"], columns) if "sets" in row else ["diverged" for _ in columns]
+        minutes = f"{row['minutes']:.1f}" if "minutes" in row else ""
+        lines.append(f"| `{name}` | " + " | ".join([*figures, f"{row['steps']:,}", minutes]) + " |")
+    lines += [f"| {name} | " + " | ".join([*written(figures, columns), "", ""]) + " |"
+              for name, figures in sets.items() if name != "samples"]
+    return "\n".join(lines) + "\n"
+
+
+def written(figures, columns):
+    return ["" if figures.get(name) is None else f"{figures[name]:{form}}" for _, name, form in columns]
+
+
+# -- times ---------------------------------------------------------------------------------------------------------
+
+
+def time_of_a_step(run):
+    """The median of some seconds of steps of the system in this folder, on what it was trained on."""
+    from scratchgan import training
+    from scratchgan.profiling import labels_for, random_examples
+    system, config = training.load(run), json.loads((run / "config.json").read_text(encoding="utf-8"))
+    examples = random_examples(system, config["batch_size"], 0)
+    labels, times, begun = labels_for(system, examples), [], time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < TIMED:
+        started = time.perf_counter()
+        system.step(examples, labels)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(ENTRIES)}")
+    parser.add_argument("--short", action="store_true", help=f"{SHORT} steps of each")
+    parser.add_argument("--times", action="store_true", help="how long those that were made take here")
+    parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="where the runs lie")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where pictures and figures go")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(ENTRIES)
+    unknown = [name for name in names if name not in ENTRIES]
+    if unknown:
+        parser.error(f"unknown entry {unknown[0]!r}: choose from {', '.join(ENTRIES)}")
+    for name in names:
+        if not options.times:
+            make(name, options)
+        elif name in kept(options.docs):
+            minutes = kept(options.docs)[name]["steps"] * time_of_a_step(options.out / name) / 60
+            keep(options.docs, {"entry": name, "minutes": minutes})
+            print(f"{name:<30} {minutes:6.1f} min")
+
+
+if __name__ == "__main__":
+    main()

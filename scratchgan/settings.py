@@ -79,6 +79,7 @@ class Setting:
     """A name, its default, one line of help, and what it may be. `--name-with-dashes` sets it.
 
     shared  a second name that several settings have in common: --lr sets both lr_d and lr_g, whose `shared` is "lr"
+    needs   the name of the setting without which this one has no effect
     """
 
     name: str
@@ -86,6 +87,7 @@ class Setting:
     help: str
     kind: Kind
     shared: str | None = None
+    needs: str | None = None
 
     @property
     def option(self):

@@ -35,6 +35,16 @@ def test_rates_decay_when_asked_to():
     assert {optimizer.lr for optimizer in game.optimizers.values()} == {3e-4 * 0.1}
 
 
+@pytest.mark.parametrize("given, needed", [
+    ("mlp --lr-final 0.5", "--schedule is constant"), ("mlp --beta2-final 0.9", "--schedule is constant"),
+    ("mlp --r1 1 --gamma-final 0.5", "--schedule is constant"), ("mlp --unroll-lr 0.1", "--unroll is 0"),
+    ("mlp --instance-noise-steps 9", "--instance-noise is 0")])
+def test_a_setting_without_effect_is_refused(given, needed, capsys):
+    assert main(["train", *given.split(), "--steps", "1", "--data", "digits"]) == 2
+    message = capsys.readouterr().err
+    assert "has no effect while" in message and needed in message
+
+
 def test_help_of_a_recipe_shows_its_settings(capsys):
     general, *others = (" ".join(call(capsys, *arguments, "--help").split()) for arguments in (
         ["train"], ["train", "mlp"], ["train", "dcgan28"], ["profile", "mlp"]))

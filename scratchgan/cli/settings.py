@@ -93,7 +93,19 @@ def settings_of(recipe, options):
             raise UserError(f"recipe {recipe.name} has no setting {option(name)}, its settings are {names}: leave "
                             f"{option(name)} out")
         values[name] = parsed(known[name][0].kind, option(name), value)
+    refuse_without_effect(recipe, values)
     return values
+
+
+def refuse_without_effect(recipe, values):
+    """`UserError` for a setting that was given without the one that it needs."""
+    every = {setting.name: values.get(setting.name, values.get(setting.shared, setting.default))
+             for setting in recipe.settings}
+    for setting in recipe.settings:
+        needed = setting.needs
+        if needed and every[setting.name] != setting.default and every[needed] in (0, "constant"):
+            raise UserError(f"{option_of(setting)} has no effect while {option(needed)} is {as_text(every[needed])}: "
+                            f"give {option(needed)}, too, or leave {option_of(setting)} out")
 
 
 def parsed(kind, name, text):

@@ -103,9 +103,10 @@ def train(command, run, short):
     return True
 
 
-def measured(run, seed=0):
+def measured(name, run, seed=0):
     """{set: figures}: of the samples and the yardsticks."""
-    lines = scratchgan("evaluate", run, "--json", "--seed", seed).splitlines()
+    metrics = ("--metrics", "frechet,precision-recall,classes,conditional,parzen") if name in DIGITS else ()
+    lines = scratchgan("evaluate", run, "--json", "--seed", seed, *metrics).splitlines()
     return {row["set"]: row for row in map(json.loads, lines)}
 
 
@@ -128,7 +129,7 @@ def make(name, options):
     row = {"entry": name, "command": f"scratchgan train {ENTRIES[name]} --seed 0", "steps": config["steps"],
            "finished": finished, "versions": config["versions"]}
     if finished and name not in ("spiral", *OTHERS):
-        row["sets"] = measured(run)
+        row["sets"] = measured(name, run)
     copy_pictures(run, options.docs / "gallery" / name)
     keep(options.docs, row)
 
@@ -170,7 +171,9 @@ def table(kind, rows):
             continue
         row = rows[name]
         sets = row.get("sets", sets)
-        figures = written(row["sets"]["samples"], columns) if "sets" in row else ["diverged" for _ in columns]
+        figures = written(row.get("sets", {"samples": {}})["samples"], columns)
+        if not row["finished"]:
+            figures[0] = "diverged"
         minutes = f"{row['minutes']:.1f}" if "minutes" in row else ""
         lines.append(f"| `{name}` | " + " | ".join([*figures, f"{row['steps']:,}", minutes]) + " |")
     lines += [f"| {name} | " + " | ".join([*written(figures, columns), "", ""]) + " |"

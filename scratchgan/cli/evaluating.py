@@ -6,22 +6,25 @@ import math
 import numpy as np
 
 from scratchgan.cli.options import add_device, path, say, tell, whole
-from scratchgan.cli.sampling import run_of
+from scratchgan.cli.sampling import check_target, run_of
 from scratchgan.errors import UserError
 
 FEWEST, MOST, USUAL = 100, 50_000, 10_000
 SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
-NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen")
+NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen",
+         "memorisation")
 # How the figures of the table are written; the others are in --json alone.
 FORMATS = {"frechet": ".3f", "kernel": ".5f", "precision": ".3f", "recall": ".3f", "density": ".3f",
            "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f", "inception": ".3f", "conditional": ".3f",
-           "parzen": ".1f", "modes": "d", "fair": "d", "hq": ".3f"}
-OF_PIXELS = ("parzen",)
+           "parzen": ".1f", "memorised": ".3f", "modes": "d", "fair": "d", "hq": ".3f"}
+OF_PIXELS = ("parzen", "memorised")
+PAIRS, PAIRS_A_ROW = 24, 4  # of a picture of samples beside their nearest training images
 EXAMPLES = f"""\
 examples:
   scratchgan evaluate runs/dcgan28                            10,000 samples against MNIST's test images
   scratchgan evaluate runs/mlp --metrics frechet,parzen
   scratchgan evaluate samples.npy --json > figures.jsonl      a line for the samples and for each yardstick
+  scratchgan evaluate runs/mlp --pairs pairs.png              the samples most like a training image, beside it
   scratchgan evaluate runs/ring8                              points: modes, high quality, KL
 
 measures: {', '.join(NAMES[:5])},
@@ -46,6 +49,9 @@ def add(commands):
                         help=f"samples of a run (default: {USUAL:,})")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N",
                         help="of samples, yardsticks and standard errors (default: 0)")
+    parser.add_argument("--pairs", type=path, metavar="NAME.png",
+                        help=f"a picture of the {PAIRS} samples that are most like copies, each beside the training "
+                             "image that is nearest to it")
     parser.add_argument("--json", action="store_true", help="a line of JSON for the samples and for each yardstick")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER",
                         help="where MNIST is looked for and downloaded to (default: $SCRATCHGAN_DATA, then the user's "
@@ -56,6 +62,7 @@ def add(commands):
 def evaluate(options):
     from scratchgan import backend
     names, device = chosen(options.metrics), backend.device(options.device)
+    check_pairs(options.pairs)
     images, labels, source = given(options, device)
     if source is not None:
         rows, facts, words = of_points(options, images, source)
@@ -78,6 +85,14 @@ def chosen(text):
     if wrong is not None:
         raise UserError(f"--metrics must be of {', '.join(NAMES)}, with commas between them, not {wrong!r}")
     return names
+
+
+def check_pairs(out):
+    """Complain before the work if there can be no such picture."""
+    if out is not None:
+        if out.suffix.lower() != ".png" or out.is_dir():
+            raise UserError(f"--pairs must be a file NAME.png, not {str(out)!r}")
+        check_target(out, ".png", "--pairs")
 
 
 # -- what is measured ----------------------------------------------------------------------------------------------
@@ -143,14 +158,18 @@ def of_digits(options, names, images, labels, device):
     from scratchgan.metrics import evaluation, feature_record
     announce = None if options.json else tell
     train, test = (data.load_mnist(split, options.data_dir, announce=announce) for split in ("train", "test"))
-    reference = evaluation.seen("test images", test.images, device=device)
+    reference = evaluation.seen("test images", test.images, device=device, training=train.images)
     validation, rows = evaluation.validation_images(train), {}
 
     def sets():
-        yield evaluation.seen("samples", images, labels, device)
+        yield evaluation.seen("samples", images, labels, device, train.images)
         yield from evaluation.yardsticks(train, len(images), options.seed, device)
     for it in sets():
         rows[it.name] = evaluation.measured(it, reference, validation, names, options.seed)
+    if options.pairs:
+        write_pairs(options.pairs, images, train.images)
+        (tell if options.json else say)(f"wrote samples beside the training images nearest to them, the most alike "
+                                        f"first, to {options.pairs}\n")
     sha256 = feature_record()["sha256"]
     return (rows, {"against": "mnist", "against_sha256": test.sha256, "net": sha256},
             f"the {len(test):,} test images of mnist")
@@ -160,6 +179,8 @@ def of_points(options, points, source):
     """The same of points in the plane: a perfect sampler and a smear are the yardsticks."""
     from scratchgan import random
     from scratchgan.metrics import of_modes
+    if options.pairs:
+        raise UserError(f"--pairs is for images, and {options.what} makes points: leave it out")
     if options.metrics:
         raise UserError(f"--metrics is for images, and {options.what} makes points, whose modes, high quality and KL "
                         "are told: leave it out")
@@ -169,6 +190,16 @@ def of_points(options, points, source):
     rows = {name: of_modes(each, **source.modes)
             for name, each in (("samples", points), ("perfect", perfect), ("smear", smear))}
     return rows, {"against": source.name}, f"the {len(source.modes['centres'])} modes of {source.name}"
+
+
+def write_pairs(out, images, training):
+    """Sample | nearest training image, of those with the smallest d1 / d2."""
+    from scratchgan import plots
+    from scratchgan.metrics import neighbours
+    ratios, nearest = neighbours(images, training)
+    first = ratios.argsort(kind="stable")[:PAIRS]
+    pairs = np.concatenate([images[first], training[nearest[first]] / np.float32(255)], axis=3)
+    plots.save_png(out, plots.image_grid(pairs, PAIRS_A_ROW, pad=4, value_range=(0, 1)))
 
 
 def plain(value):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from command_line import call, fails
+from PIL import Image
 
 from scratchgan import data, training
 from scratchgan.cli import evaluating, main
@@ -54,6 +55,22 @@ def test_good_samples_are_told_from_bad_ones(small_mnist, capsys):
     assert noise["precision"] < 0.1 and min(good["precision"], collapsed["precision"]) > 0.5
     assert collapsed["recall"] < 0.1 < 0.5 < good["recall"]
     assert good["parzen"] > collapsed["parzen"] > noise["parzen"]
+    assert real["memorised"] == collapsed["memorised"] == 1 and max(good["memorised"], noise["memorised"]) < 0.1
+
+
+def test_a_picture_of_pairs(small_mnist, capsys, tmp_path):
+    images = small_mnist.images[700:1000].copy()
+    images[:3] = small_mnist.images[5]
+    np.save("good.npy", images)
+    out = call(capsys, "evaluate", "good.npy", "--metrics", "memorisation", "--pairs", "pairs.png", "--device", "cpu")
+    assert out.startswith("wrote samples beside the training images nearest to them") and "of pixels" in out
+    with Image.open("pairs.png") as picture:
+        scale = picture.width // (4 * 60 + 4)
+        pixels = np.asarray(picture)[::scale, ::scale]
+    assert pixels.shape == (6 * 32 + 4, 4 * 60 + 4)
+    copy, original, other, nearest = pixels[4:32, 4:32], pixels[4:32, 32:60], pixels[4:32, 64:92], pixels[4:32, 92:120]
+    assert (copy == original).all() and (copy == small_mnist.images[5, 0]).all()  # once, though there are three
+    assert (other != nearest).any() and (nearest == small_mnist.images[:400, 0]).all(axis=(1, 2)).any()
 
 
 def test_a_file_of_bytes_or_of_another_range_is_the_same(small_mnist, capsys):
@@ -128,6 +145,8 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(capsys, tmp_path):
             ("notes.txt", "neither the folder of a run nor a .npy or .npz file"),
             ("nowhere", "nowhere"), ("", "evaluate --help"), ("good.npy -n 200", "-n is for runs"),
             ("good.npy --metrics frechet,beauty", "not 'beauty'"), ("good.npy --metrics=", "not ''"),
+            ("good.npy --pairs pairs.gif", "--pairs must be a file NAME.png, not 'pairs.gif'"),
+            ("good.npy --pairs nowhere/pairs.png", "there is no folder nowhere to write pairs.png to"),
             ("good.npy --seed -1", "--seed must be"), ("runs -n 5", "must be a whole number, from 100 to 50,000"),
             ("good.npy --against cifar", "--against")):
         fails(f"evaluate {arguments}", capsys, tmp_path, words)
@@ -144,6 +163,7 @@ def test_runs_that_cannot_be_measured_are_told(capsys, tmp_path):
     for arguments, words in (("runs/classifier", "a run of a Classifier, which makes no samples"),
                              ("runs/spiral", "points of spiral, which has no modes"),
                              ("runs/vae", "samples of shape (3, 28, 28)"),
+                             ("runs/ring8 --pairs pairs.png", "--pairs is for images of digits"),
                              ("runs/ring8 --metrics frechet", "--metrics is for images")):
         fails(f"evaluate {arguments}", capsys, tmp_path, words)
     assert main(["evaluate", "--help"]) == 0

@@ -64,6 +64,8 @@ def evaluate(options):
     names, device = chosen(options.metrics), backend.device(options.device)
     check_pairs(options.pairs)
     images, labels, source = given(options, device)
+    if options.pairs and images.shape[1:] != (1, 28, 28):
+        raise UserError(f"--pairs is for images of digits, which {options.what} does not make: leave it out")
     if source is not None:
         rows, facts, words = of_points(options, images, source)
     else:
@@ -179,8 +181,6 @@ def of_points(options, points, source):
     """The same of points in the plane: a perfect sampler and a smear are the yardsticks."""
     from scratchgan import random
     from scratchgan.metrics import of_modes
-    if options.pairs:
-        raise UserError(f"--pairs is for images, and {options.what} makes points: leave it out")
     if options.metrics:
         raise UserError(f"--metrics is for images, and {options.what} makes points, whose modes, high quality and KL "
                         "are told: leave it out")
@@ -193,13 +193,14 @@ def of_points(options, points, source):
 
 
 def write_pairs(out, images, training):
-    """Sample | nearest training image, of those with the smallest d1 / d2."""
+    """Sample | nearest training image, of those with the smallest d1 / d2; each training image once."""
     from scratchgan import plots
     from scratchgan.metrics import neighbours
     ratios, nearest = neighbours(images, training)
-    first = ratios.argsort(kind="stable")[:PAIRS]
+    order = ratios.argsort(kind="stable")
+    first = order[np.sort(np.unique(nearest[order], return_index=True)[1])][:PAIRS]
     pairs = np.concatenate([images[first], training[nearest[first]] / np.float32(255)], axis=3)
-    plots.save_png(out, plots.image_grid(pairs, PAIRS_A_ROW, pad=4, value_range=(0, 1)))
+    plots.save_png(out, plots.image_grid(pairs, min(len(pairs), PAIRS_A_ROW), pad=4, value_range=(0, 1)))
 
 
 def plain(value):

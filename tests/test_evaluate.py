@@ -1,6 +1,8 @@
 """`scratchgan evaluate`: figures beside their yardsticks, and what cannot be measured."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from scratchgan import data, training
 from scratchgan.cli import evaluating, main
-from scratchgan.metrics import evaluation, feature_record
+from scratchgan.metrics import evaluation, feature_record, inception
 
 pytestmark = pytest.mark.usefixtures("alone")
 FAST = "frechet,kernel,precision-recall,density-coverage,classes,inception,conditional"
@@ -38,6 +40,19 @@ def rows_of(text):
 
 def test_the_measures_are_those_that_are_offered():
     assert tuple(evaluation.MEASURES) == evaluating.NAMES
+    assert set(evaluating.NAMES) - set(evaluating.chosen(None)) == {"inception-frechet"}
+
+
+def test_the_inception_net_is_asked_where_it_is_named(small_mnist, monkeypatch, capsys, tmp_path):
+    np.save("good.npy", small_mnist.images[700:1000])
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    fails("evaluate good.npy --metrics inception-frechet", capsys, tmp_path, 'pip install "scratchgan[fidelity]"')
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.SimpleNamespace(__version__="0.4.0"))
+    monkeypatch.setattr(inception, "inception_net", lambda device: None)
+    monkeypatch.setattr(evaluation, "inception_features", lambda images, device: images[:, 0, 14])
+    rows = rows_of(call(capsys, "evaluate", "good.npy", "--metrics", "inception-frechet", "--json", "--device", "cpu"))
+    assert rows["samples"]["inception-frechet"] < rows["noise"]["inception-frechet"]
+    assert rows["samples"]["inception_net"] == "inception-v3-compat of torch-fidelity 0.4.0"
 
 
 def test_good_samples_are_told_from_bad_ones(small_mnist, capsys):

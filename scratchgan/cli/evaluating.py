@@ -12,12 +12,14 @@ from scratchgan.errors import UserError
 FEWEST, MOST, USUAL = 100, 50_000, 10_000
 SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
 NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen",
-         "memorisation")
+         "memorisation", "inception-frechet")
+ASKED = ("inception-frechet",)  # only where named: its net is downloaded, and slow without a GPU
 # How the figures of the table are written; the others are in --json alone.
 FORMATS = {"frechet": ".3f", "kernel": ".5f", "precision": ".3f", "recall": ".3f", "density": ".3f",
            "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f", "inception": ".3f", "conditional": ".3f",
-           "parzen": ".1f", "memorised": ".3f", "modes": "d", "fair": "d", "hq": ".3f"}
-OF_PIXELS = ("parzen", "memorised")
+           "parzen": ".1f", "memorised": ".3f",
+           "inception-frechet": ".2f", "modes": "d", "fair": "d", "hq": ".3f"}
+OF_OTHERS = {"parzen": "of pixels", "memorised": "of pixels", "inception-frechet": "Inception"}
 PAIRS, PAIRS_A_ROW = 24, 4  # of a picture of samples beside their nearest training images
 EXAMPLES = f"""\
 examples:
@@ -28,7 +30,8 @@ examples:
   scratchgan evaluate runs/ring8                              points: modes, high quality, KL
 
 measures: {', '.join(NAMES[:5])},
-          {', '.join(NAMES[5:])}
+          {', '.join(NAMES[5:-1])}, and if named {NAMES[-1]}
+          (pip install "scratchgan[fidelity]"), the Frechet distance of published figures
 """
 
 
@@ -44,7 +47,8 @@ def add(commands):
                         help="the folder of a run, or one of its checkpoints; or a .npy or .npz file of images "
                              "(N, 1, 28, 28), uint8 or in [0, 1] or [-1, 1]")
     parser.add_argument("--against", choices=("mnist",), default="mnist", help="the real images (default: mnist)")
-    parser.add_argument("--metrics", metavar="NAME,...", help="which, with commas between them (default: all)")
+    parser.add_argument("--metrics", metavar="NAME,...",
+                        help=f"which, with commas between them (default: all but {ASKED[0]})")
     parser.add_argument("-n", "--number", type=whole(FEWEST, MOST), metavar="N",
                         help=f"samples of a run (default: {USUAL:,})")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N",
@@ -61,8 +65,11 @@ def add(commands):
 
 def evaluate(options):
     from scratchgan import backend
+    from scratchgan.metrics.inception import inception_net
     names, device = chosen(options.metrics), backend.device(options.device)
     check_pairs(options.pairs)
+    if "inception-frechet" in names:
+        inception_net(device)  # which complains before the work
     images, labels, source = given(options, device)
     if options.pairs and images.shape[1:] != (1, 28, 28):
         raise UserError(f"--pairs is for images of digits, which {options.what} does not make: leave it out")
@@ -82,7 +89,9 @@ def evaluate(options):
 
 def chosen(text):
     """The measures that are asked for."""
-    names = NAMES if text is None else tuple(name.strip() for name in text.split(","))
+    if text is None:
+        return tuple(name for name in NAMES if name not in ASKED)
+    names = tuple(name.strip() for name in text.split(","))
     wrong = next((name for name in names if name not in NAMES), None)
     if wrong is not None:
         raise UserError(f"--metrics must be of {', '.join(NAMES)}, with commas between them, not {wrong!r}")
@@ -158,6 +167,7 @@ def of_digits(options, names, images, labels, device):
     """({set: its figures}, what all have in common, against what) of the samples and the yardsticks."""
     from scratchgan import data
     from scratchgan.metrics import evaluation, feature_record
+    from scratchgan.metrics.inception import inception_facts
     announce = None if options.json else tell
     train, test = (data.load_mnist(split, options.data_dir, announce=announce) for split in ("train", "test"))
     reference = evaluation.seen("test images", test.images, device=device, training=train.images)
@@ -172,8 +182,8 @@ def of_digits(options, names, images, labels, device):
         write_pairs(options.pairs, images, train.images)
         (tell if options.json else say)(f"wrote samples beside the training images nearest to them, the most alike "
                                         f"first, to {options.pairs}\n")
-    sha256 = feature_record()["sha256"]
-    return (rows, {"against": "mnist", "against_sha256": test.sha256, "net": sha256},
+    facts = {"against": "mnist", "against_sha256": test.sha256, "net": feature_record()["sha256"]}
+    return (rows, facts | (inception_facts() if "inception-frechet" in names else {}),
             f"the {len(test):,} test images of mnist")
 
 
@@ -213,7 +223,7 @@ def table(rows, net):
     figures = [name for name in FORMATS if any(name in row for row in rows.values())]
     cells = [["", *rows, *(["net (SHA-256)"] if net else [])]]
     for name in figures:
-        last = [] if not net else ["of pixels"] if name in OF_PIXELS else [net[:16]]
+        last = [] if not net else [OF_OTHERS.get(name, net[:16])]
         cells.append([name, *(written(row, name) for row in rows.values()), *last])
     yield from columns(cells)
     counts = {name: row["counts"] for name, row in rows.items() if "counts" in row}

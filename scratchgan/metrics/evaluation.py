@@ -18,6 +18,7 @@ from scratchgan.metrics.classes import class_balance, conditional_accuracy, ince
 from scratchgan.metrics.coverage import density_coverage, precision_recall
 from scratchgan.metrics.features import feature_net
 from scratchgan.metrics.frechet import frechet, kernel_distance
+from scratchgan.metrics.inception import inception_features, inception_frechet
 from scratchgan.metrics.memorisation import memorisation, neighbours
 from scratchgan.metrics.parzen import parzen
 
@@ -36,6 +37,12 @@ class Seen:
     probabilities: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
     training: np.ndarray | None = field(default=None, repr=False)
+    device: str = "cpu"
+
+    @cached_property
+    def inception(self):
+        """What the Inception net sees in the images."""
+        return inception_features(self.images, self.device)
 
     @cached_property
     def ratios(self):
@@ -57,6 +64,7 @@ MEASURES = {
     "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation),
     "memorisation": lambda it, real, _, seed: ({} if it.training is None
                                                else memorisation(it.ratios, real.ratios, seed)),
+    "inception-frechet": lambda it, real, _, seed: inception_frechet(real.inception, it.inception, seed),
 }
 
 
@@ -64,7 +72,8 @@ def seen(name, images, labels=None, device="cpu", training=None):
     """What the feature net sees in images, uint8 or in [0, 1]."""
     if images.dtype == np.uint8:
         images = images / np.float32(255)
-    return Seen(name, images, *feature_net(device).features_and_probabilities(images), labels, training)
+    return Seen(name, images, *feature_net(device).features_and_probabilities(images), labels, training,
+                device)
 
 
 def yardsticks(train, n, seed=0, device="cpu"):

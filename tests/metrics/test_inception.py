@@ -37,7 +37,7 @@ def stub(monkeypatch):
     return calls
 
 
-def test_the_net_is_shown_bytes_in_three_channels(stub, rng):
+def test_the_net_of_pytorch_is_shown_bytes_in_three_channels(stub, rng):
     images = rng.integers(0, 256, (inception.AT_ONCE + 3, 1, 28, 28), np.uint8)
     expected = images.repeat(3, axis=1).reshape(len(images), -1)[:, :inception.SIZE].astype(np.float32)
     for given in (images, images / np.float32(255)):
@@ -52,10 +52,13 @@ def test_the_distance_is_that_of_two_gaussians(rng):
     assert list(inception_frechet(real, fake)) == ["inception-frechet", "inception-frechet_se"]
 
 
-def test_what_is_missing_is_told(monkeypatch):
+def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UserError, match=r"torch_fidelity is not installed here: pip install \"scratchgan\[fidelity\]"):
         inception.inception_net()
+
+
+def test_weights_of_pytorch_that_cannot_be_had_are_told(monkeypatch):
     torch_module()
     def offline(*_):
         raise OSError("<urlopen error Name or service not known>")

@@ -70,6 +70,8 @@ def evaluate(options):
     check_pairs(options.pairs)
     if "inception-frechet" in names:
         inception_net(device)  # which complains before the work
+        if not options.json:
+            tell("the Inception net looks at five sets of images: minutes on a GPU, hours on a CPU")
     images, labels, source = given(options, device)
     if options.pairs and images.shape[1:] != (1, 28, 28):
         raise UserError(f"--pairs is for images of digits, which {options.what} does not make: leave it out")

@@ -1,14 +1,17 @@
 """`scratchgan evaluate`: figures beside their yardsticks, and what cannot be measured."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
-from command_line import call
+from command_line import call, fails
+from PIL import Image
 
 from scratchgan import data, recipes, training
 from scratchgan.cli import evaluating
-from scratchgan.metrics import evaluation, feature_record
+from scratchgan.metrics import evaluation, feature_record, inception
 
 pytestmark = pytest.mark.usefixtures("alone")
 FAST = "frechet,kernel,precision-recall,density-coverage,classes,inception,conditional"
@@ -37,6 +40,20 @@ def rows_of(text):
 
 def test_the_measures_are_those_that_are_offered():
     assert tuple(evaluation.MEASURES) == evaluating.NAMES
+    assert evaluating.chosen(None) == evaluation.USUAL
+    assert {*evaluating.NAMES} - {*evaluation.USUAL} == {"inception-frechet"}
+
+
+def test_the_inception_net_is_asked_where_it_is_named(small_mnist, monkeypatch, capsys, tmp_path):
+    np.save("good.npy", small_mnist.images[700:1000])
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    fails("evaluate good.npy --metrics inception-frechet", capsys, tmp_path, 'pip install "scratchgan[fidelity]"')
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.SimpleNamespace(__version__="0.4.0"))
+    monkeypatch.setattr(inception, "inception_net", lambda device: None)
+    monkeypatch.setattr(evaluation, "inception_features", lambda images, device: images[:, 0, 14])
+    rows = rows_of(call(capsys, "evaluate", "good.npy", "--metrics", "inception-frechet", "--json", "--device", "cpu"))
+    assert rows["samples"]["inception-frechet"] < rows["noise"]["inception-frechet"]
+    assert rows["samples"]["inception_net"] == "inception-v3-compat of torch-fidelity 0.4.0"
 
 
 def test_good_samples_are_told_from_bad_ones(small_mnist, capsys):
@@ -54,6 +71,22 @@ def test_good_samples_are_told_from_bad_ones(small_mnist, capsys):
     assert noise["precision"] < 0.1 and min(good["precision"], collapsed["precision"]) > 0.5
     assert collapsed["recall"] < 0.1 < 0.5 < good["recall"]
     assert good["parzen"] > collapsed["parzen"] > noise["parzen"]
+    assert real["memorised"] == collapsed["memorised"] == 1 and max(good["memorised"], noise["memorised"]) < 0.1
+
+
+def test_a_picture_of_pairs(small_mnist, capsys, tmp_path):
+    images = small_mnist.images[700:1000].copy()
+    images[:3] = small_mnist.images[5]
+    np.save("good.npy", images)
+    out = call(capsys, "evaluate", "good.npy", "--metrics", "memorisation", "--pairs", "pairs.png", "--device", "cpu")
+    assert out.startswith("wrote samples beside the training images nearest to them") and "of pixels" in out
+    with Image.open("pairs.png") as picture:
+        scale = picture.width // (4 * 60 + 4)
+        pixels = np.asarray(picture)[::scale, ::scale]
+    assert pixels.shape == (6 * 32 + 4, 4 * 60 + 4)
+    copy, original, other, nearest = pixels[4:32, 4:32], pixels[4:32, 32:60], pixels[4:32, 64:92], pixels[4:32, 92:120]
+    assert (copy == original).all() and (copy == small_mnist.images[5, 0]).all()  # once, though there are three
+    assert (other != nearest).any() and (nearest == small_mnist.images[:400, 0]).all(axis=(1, 2)).any()
 
 
 def test_a_file_of_bytes_or_of_another_range_is_the_same(small_mnist, capsys):

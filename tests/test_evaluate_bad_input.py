@@ -151,6 +151,9 @@ OPTIONS = {
     "good.npy --against stacked": "--against stacked is for samples of shape (3, 28, 28)",
     "three.npy --against mnist": "--against mnist is for samples of shape (1, 28, 28)",
     "three.npy --metrics frechet": "--metrics is for images of one digit",
+    "three.npy --pairs pairs.png": "--pairs is for images of digits",
+    "good.npy --pairs pairs.gif": "--pairs must be a file NAME.png, not 'pairs.gif'",
+    "good.npy --pairs nowhere/pairs.png": "there is no folder nowhere to write pairs.png to",
     "good.npy --device tpu": "--device",
     "good.npy --beauty": "--beauty",
 }
@@ -201,6 +204,7 @@ RUNS = {
     "r3gan28": "samples of shape (3, 28, 28) of colour, and MNIST's are (1, 28, 28)",
     "dcgan64": "samples of shape (3, 64, 64) of large, and MNIST's are (1, 28, 28)",
     "ring8 --metrics frechet": "--metrics is for images",
+    "ring8 --pairs pairs.png": "--pairs is for images of digits",
     "ring8 --against mnist": "--against mnist is for samples of shape (1, 28, 28), and those of",
     "mlp -n 100 --against stacked": "--against stacked is for samples of shape (3, 28, 28), and those of",
     "mlp/checkpoints": "mlp/checkpoints",

@@ -6,29 +6,34 @@ import math
 import numpy as np
 
 from scratchgan.cli.options import add_device, path, say, tell, whole
-from scratchgan.cli.sampling import run_of
+from scratchgan.cli.sampling import check_target, run_of
 from scratchgan.errors import UserError
 
 FEWEST, MOST, USUAL, STACKED = 100, 50_000, 10_000, 26_000
 SHAPES = {"mnist": (1, 28, 28), "stacked": (3, 28, 28)}
 PART = 1000  # images that are scaled at once
 SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
-NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen")
+# As in `metrics.evaluation`; the last only where it is named, since its net is downloaded, and slow without a GPU.
+NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen",
+         "memorisation", "inception-frechet")
 # How the figures of the table are written; the others are in --json alone.
 FORMATS = {"modes": ".0f", "fair": "d", "hq": ".3f", "frechet": ".3f", "kernel": ".5f", "precision": ".3f",
            "recall": ".3f", "density": ".3f", "coverage": ".3f", "kl": ".4f", "rarest": ".3f", "sure": ".3f",
-           "inception": ".3f", "conditional": ".3f", "parzen": ".1f"}
-OF_PIXELS = ("parzen",)
+           "inception": ".3f", "conditional": ".3f", "parzen": ".1f", "memorised": ".3f", "inception-frechet": ".2f"}
+OF_OTHERS = {"parzen": "of pixels", "memorised": "of pixels", "inception-frechet": "Inception"}
+PAIRS, PAIRS_A_ROW = 24, 4  # of a picture of samples beside their nearest training images
 EXAMPLES = f"""\
 examples:
   scratchgan evaluate runs/dcgan28                            10,000 samples against MNIST's test images
   scratchgan evaluate runs/mlp --metrics frechet,parzen
   scratchgan evaluate samples.npy --json > figures.jsonl      a line for the samples and for each yardstick
   scratchgan evaluate runs/stacked                            26,000 samples: modes of 1,000, KL, sure share
+  scratchgan evaluate runs/mlp --pairs pairs.png              the samples most like a training image, beside it
   scratchgan evaluate runs/ring8                              points: modes, high quality, KL
 
 measures: {', '.join(NAMES[:5])},
-          {', '.join(NAMES[5:])}
+          {', '.join(NAMES[5:-1])}, and if named {NAMES[-1]}
+          (pip install "scratchgan[fidelity]"), the Frechet distance of published figures
 """
 
 
@@ -45,11 +50,15 @@ def add(commands):
                              "(N, 1, 28, 28), or (N, 3, 28, 28) of stacked digits, uint8 or in [0, 1] or [-1, 1]")
     parser.add_argument("--against", choices=tuple(SHAPES),
                         help="the real images (default: mnist, or stacked, of images of three channels)")
-    parser.add_argument("--metrics", metavar="NAME,...", help="which, with commas between them (default: all)")
+    parser.add_argument("--metrics", metavar="NAME,...",
+                        help=f"which, with commas between them (default: all but {NAMES[-1]})")
     parser.add_argument("-n", "--number", type=whole(FEWEST, MOST), metavar="N",
                         help=f"samples of a run (default: {USUAL:,}; of stacked digits {STACKED:,})")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N",
                         help="of samples, yardsticks and standard errors (default: 0)")
+    parser.add_argument("--pairs", type=path, metavar="NAME.png",
+                        help=f"a picture of the {PAIRS} samples that are most like copies, each beside the training "
+                             "image that is nearest to it")
     parser.add_argument("--json", action="store_true", help="a line of JSON for the samples and for each yardstick")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER",
                         help="where MNIST is looked for and downloaded to (default: $SCRATCHGAN_DATA, then the user's "
@@ -59,12 +68,20 @@ def add(commands):
 
 def evaluate(options):
     from scratchgan import backend
+    from scratchgan.metrics.inception import inception_net
     from scratchgan.training.evaluation import plain
     names, device = chosen(options.metrics), backend.device(options.device)
+    check_pairs(options.pairs)
+    if "inception-frechet" in names:
+        inception_net(device)  # which complains before the work
+        if not options.json:
+            tell("the Inception net looks at five sets of images: minutes on a GPU, hours on a CPU")
     images, labels, source = given(options, device)
     if options.against and images.shape[1:] != SHAPES[options.against]:
         raise UserError(f"--against {options.against} is for samples of shape {SHAPES[options.against]}, and those of "
                         f"{options.what} have {tuple(images.shape[1:])}: leave it out")
+    if options.pairs and images.shape[1:] != (1, 28, 28):
+        raise UserError(f"--pairs is for images of digits, which {options.what} does not make: leave it out")
     if source is not None:
         rows, facts, words = of_points(options, images, source)
     elif images.shape[1:] == SHAPES["stacked"]:
@@ -83,11 +100,21 @@ def evaluate(options):
 
 def chosen(text):
     """The measures that are asked for."""
-    names = NAMES if text is None else tuple(name.strip() for name in text.split(","))
+    if text is None:
+        return NAMES[:-1]
+    names = tuple(name.strip() for name in text.split(","))
     wrong = next((name for name in names if name not in NAMES), None)
     if wrong is not None:
         raise UserError(f"--metrics must be of {', '.join(NAMES)}, with commas between them, not {wrong!r}")
     return names
+
+
+def check_pairs(out):
+    """Complain before the work if there can be no such picture."""
+    if out is not None:
+        if out.suffix.lower() != ".png" or out.is_dir():
+            raise UserError(f"--pairs must be a file NAME.png, not {str(out)!r}")
+        check_target(out, ".png", "--pairs")
 
 
 # -- what is measured ----------------------------------------------------------------------------------------------
@@ -161,18 +188,23 @@ def of_digits(options, names, images, labels, device):
     """({set: its figures}, what all have in common, against what) of the samples and the yardsticks."""
     from scratchgan import data
     from scratchgan.metrics import evaluation, feature_record
+    from scratchgan.metrics.inception import inception_facts
     announce = None if options.json else tell
     train, test = (data.load_mnist(split, options.data_dir, announce=announce) for split in ("train", "test"))
-    reference = evaluation.seen("test images", test.images, device=device)
+    reference = evaluation.seen("test images", test.images, device=device, training=train.images)
     validation, rows = evaluation.validation_images(train), {}
 
     def sets():
-        yield evaluation.seen("samples", images, labels, device)
+        yield evaluation.seen("samples", images, labels, device, train.images)
         yield from evaluation.yardsticks(train, len(images), options.seed, device)
     for it in sets():
         rows[it.name] = evaluation.measured(it, reference, validation, names, options.seed)
-    sha256 = feature_record()["sha256"]
-    return (rows, {"against": "mnist", "against_sha256": test.sha256, "net": sha256},
+    if options.pairs:
+        write_pairs(options.pairs, images, train.images)
+        (tell if options.json else say)(f"wrote samples beside the training images nearest to them, the most alike "
+                                        f"first, to {options.pairs}\n")
+    facts = {"against": "mnist", "against_sha256": test.sha256, "net": feature_record()["sha256"]}
+    return (rows, facts | (inception_facts() if "inception-frechet" in names else {}),
             f"the {len(test):,} test images of mnist")
 
 
@@ -206,12 +238,23 @@ def of_points(options, points, source):
     return rows, {"against": source.name}, f"the {len(source.modes['centres'])} modes of {source.name}"
 
 
+def write_pairs(out, images, training):
+    """Sample | nearest training image, of those with the smallest d1 / d2; each training image once."""
+    from scratchgan import plots
+    from scratchgan.metrics import neighbours
+    ratios, nearest = neighbours(images, training)
+    order = ratios.argsort(kind="stable")
+    first = order[np.sort(np.unique(nearest[order], return_index=True)[1])][:PAIRS]
+    pairs = np.concatenate([images[first], training[nearest[first]] / np.float32(255)], axis=3)
+    plots.save_png(out, plots.image_grid(pairs, min(len(pairs), PAIRS_A_ROW), pad=4, value_range=(0, 1)))
+
+
 def table(rows, net):
     """A line for each figure, with the net that it was measured with; below how many are taken for each digit."""
     figures = [name for name in FORMATS if any(name in row for row in rows.values())]
     cells = [["", *rows, *(["net (SHA-256)"] if net else [])]]
     for name in figures:
-        last = [] if not net else ["of pixels"] if name in OF_PIXELS else [net[:16]]
+        last = [] if not net else [OF_OTHERS.get(name, net[:16])]
         cells.append([name, *(written(row, name) for row in rows.values()), *last])
     yield from columns(cells)
     counts = {name: row["counts"] for name, row in rows.items() if "counts" in row}

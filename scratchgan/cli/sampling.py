@@ -136,19 +136,19 @@ def path_of(text):
     return Path(text).expanduser()
 
 
-def check_target(out, kind):
+def check_target(out, kind, option="--out"):
     """Complain before the work if `out` cannot be written, or if it is a folder that holds other things."""
     if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} to: make it, or choose another --out")
+        raise UserError(f"there is no folder {out.parent} to write {out.name} to: make it, or choose another {option}")
     if kind == "folder" and out.exists():
         if not out.is_dir():
-            raise UserError(f"{out} is a file, not a folder: choose another --out")
+            raise UserError(f"{out} is a file, not a folder: choose another {option}")
         foreign = next((entry.name for entry in sorted(out.iterdir()) if not SAMPLE_NAME.fullmatch(entry.name)), None)
         if foreign:
-            raise UserError(f"{out} holds other files ({foreign}): choose another --out, since the samples take the "
+            raise UserError(f"{out} holds other files ({foreign}): choose another {option}, since the samples take the "
                             "place of the whole folder")
     if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{out.parent} is not a folder that can be written to: choose another --out")
+        raise UserError(f"{out.parent} is not a folder that can be written to: choose another {option}")
 
 
 def check_shape(shape, kind):

@@ -8,6 +8,8 @@ from scratchgan.metrics.classes import class_balance, conditional_accuracy, ince
 from scratchgan.metrics.coverage import density_coverage, precision_recall
 from scratchgan.metrics.features import feature_net, feature_record
 from scratchgan.metrics.frechet import frechet, kernel_distance
+from scratchgan.metrics.inception import inception_features, inception_frechet
+from scratchgan.metrics.memorisation import memorisation, neighbours
 from scratchgan.metrics.modes import of_modes
 from scratchgan.metrics.parzen import parzen
 from scratchgan.metrics.stacked import of_stacked
@@ -19,8 +21,12 @@ __all__ = [
     "feature_net",
     "feature_record",
     "frechet",
+    "inception_features",
+    "inception_frechet",
     "inception_score",
     "kernel_distance",
+    "memorisation",
+    "neighbours",
     "of_modes",
     "of_stacked",
     "parzen",

@@ -17,7 +17,8 @@ from scratchgan.settings import Kind, whole
 from scratchgan.system import Panel, unit
 
 # The measures, each with those of its figures that a checkpoint can be the best by. (Of a density, more than 1 is no
-# better.) Of LOWER the smallest is the best, of the others the largest.
+# better.) Of LOWER the smallest is the best, of the others the largest. Memorisation and the Inception net's distance
+# are for runs that are finished: `scratchgan evaluate`.
 FIGURES = {"frechet": ("frechet",), "kernel": ("kernel",), "precision-recall": ("precision", "recall"),
            "density-coverage": ("coverage",), "classes": ("sure", "rarest", "kl"), "inception": ("inception",),
            "conditional": ("conditional",), "parzen": ("parzen",)}

@@ -1,6 +1,8 @@
 """The feature net that comes with the package: its accuracy, its SHA-256, its likeness in PyTorch."""
 
 import hashlib
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,17 +34,13 @@ def test_features_and_probabilities(device):
     assert (p.argmax(axis=1) == data.load("digits").labels[:50]).mean() > 0.7  # digits of other hands, made larger
 
 
-def test_the_weights_are_those_of_a_network_of_pytorch():
-    from safetensors.numpy import load_file
-    torch = torch_module()
-    nn = torch.nn
-    theirs = nn.Sequential(nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
-                           nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                           nn.Dropout(0.4), nn.Linear(576, 128), nn.ReLU(), nn.Linear(128, 10)).eval()
-    theirs.load_state_dict({key: torch.from_numpy(value) for key, value in load_file(features.WEIGHTS).items()})
-    images = data.load("digits", size=28).images[:20] / np.float32(255)
-    scores = theirs(torch.from_numpy(images)).softmax(dim=1).detach().numpy()
-    assert np.abs(scores - feature_net().probabilities(images)).max() < 1e-5
+def test_the_example_has_the_same_net_in_pytorch():
+    torch_module()
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "feature_net_pytorch.py"))
+    images = data.load("digits", size=28).images[:20]
+    theirs = example["features_and_probabilities"](example["network"](), images)
+    for mine, other in zip(feature_net().features_and_probabilities(images), theirs, strict=True):
+        assert np.abs(mine - other).max() < 1e-5
 
 
 def test_other_files_are_refused(tmp_path, monkeypatch):

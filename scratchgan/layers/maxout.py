@@ -31,7 +31,7 @@ class Maxout(Layer):
     Goodfellow et al. 2013, "Maxout networks", section 3.
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, in_features, out_features, num_pieces, *, weight_init=None, bias_init=None):
         super().__init__()

@@ -45,7 +45,7 @@ def plan(system, batch, quick):
         return 1, 2, 1
     if system == "mlp":
         return 6, 20, 5
-    return (4, 10, 2) if system == "dcgan28" else (3, 10, 1) if batch <= 32 else (3, 4, 1)
+    return (4, 10, 2) if system in ("dcgan28", "goodfellow") else (3, 10, 1) if batch <= 32 else (3, 4, 1)
 
 
 # -- the variants --------------------------------------------------------------------------------------------------

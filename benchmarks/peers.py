@@ -50,11 +50,15 @@ def dcgan64_networks(channels):
     return G, D
 
 
-class Dropout(nn.Dropout):
-    """PyTorch's, or the masks that it is given, in turn."""
+class Dropout(nn.Module):
+    """As nn.Dropout in training, by the masks that it is given, in turn, or by one of its own, drawn faster."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p, self.given = p, []
 
     def forward(self, x):
-        return x * self.given.pop(0) if getattr(self, "given", None) else super().forward(x)
+        return x * (self.given.pop(0) if self.given else torch.rand_like(x).ge_(self.p).div_(1 - self.p))
 
 
 class Maxout(nn.Module):
@@ -63,13 +67,14 @@ class Maxout(nn.Module):
         self.linear, self.shape = nn.Linear(n_in, n_out * pieces), (n_out, pieces)
 
     def forward(self, x):
-        return self.linear(x).unflatten(1, self.shape).amax(dim=2)
+        return self.linear(x).unflatten(1, self.shape).max(dim=2)[0]  # faster than amax
 
 
 def goodfellow_networks(channels):
     G = nn.Sequential(nn.Linear(100, 1200), nn.ReLU(), nn.Linear(1200, 1200), nn.ReLU(), nn.Linear(1200, 784),
                       nn.Sigmoid())
-    D = nn.Sequential(Dropout(0.2), Maxout(784, 240, 5), Dropout(), Maxout(240, 240, 5), Dropout(), nn.Linear(240, 1))
+    D = nn.Sequential(Dropout(0.2), Maxout(784, 240, 5), Dropout(0.5), Maxout(240, 240, 5), Dropout(0.5),
+                      nn.Linear(240, 1))
     for network, bound in ((G, 0.05), (D, 0.005)):
         for p in network.parameters():
             nn.init.uniform_(p, -bound, bound) if p.ndim > 1 else nn.init.zeros_(p)
@@ -255,7 +260,7 @@ class GoodfellowBest(GoodfellowAsWritten):
         return torch.optim.SGD(parameters, lr, momentum=0.5, fused=True)
 
     def step(self, x, z):
-        fake = self.G(z)
+        fake = self.play_g(z)
         seen = fake.detach().requires_grad_()
         of_real, of_fake = self.scores(x, seen)
         loss_d = (F.softplus(-of_real).mean() + F.softplus(of_fake).mean()) / 2
@@ -264,7 +269,7 @@ class GoodfellowBest(GoodfellowAsWritten):
         self.learn(torch.autograd.grad(fake, list(self.G.parameters()), dx), grads_d)
 
     def scores(self, x, seen):
-        return self.D(x), self.D(seen)
+        return self.play_d(x), self.play_d(seen)
 
     def learn(self, grads_g, grads_d):
         """SGD's b = m b + g; p -= lr b is classical momentum with v = -lr b where m is multiplied by lr's fall."""
@@ -284,18 +289,17 @@ class GoodfellowTogether(GoodfellowBest):
         return [both]
 
     def scores(self, x, seen):
-        return self.D(torch.cat([x, seen])).chunk(2)
+        return self.play_d(torch.cat([x, seen])).chunk(2)
 
 
 def variants(system, compiled=False):
     """{name: a function that makes the game, taking dtype= and lr=}; all but `COMPILED` are eager."""
-    if system == "goodfellow":
-        makers = {"as written": GoodfellowAsWritten, "best eager": GoodfellowBest,
-                  "best eager, one batch": GoodfellowTogether}
-        return {name: functools.partial(make, system) for name, make in makers.items()}
-    written, best = (MlpAsWritten, MlpBest) if system == "mlp" else (DcganAsWritten, DcganBest)
+    written, best = {"mlp": (MlpAsWritten, MlpBest), "goodfellow": (GoodfellowAsWritten, GoodfellowBest)}.get(
+        system, (DcganAsWritten, DcganBest))
     makers = {"as written": functools.partial(written, system), "best eager": functools.partial(best, system)}
-    if system != "mlp":
+    if system == "goodfellow":
+        makers["best eager, one batch"] = functools.partial(GoodfellowTogether, system)
+    elif system != "mlp":
         makers["best eager, channels_last"] = functools.partial(best, system, channels_last=True)
     if compiled:
         makers[COMPILED] = functools.partial(best, system, compiled=True)

@@ -50,6 +50,37 @@ def dcgan64_networks(channels):
     return G, D
 
 
+class Dropout(nn.Module):
+    """As nn.Dropout in training, by the masks that it is given, in turn, or by one of its own, drawn faster."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p, self.given = p, []
+
+    def forward(self, x):
+        return x * (self.given.pop(0) if self.given else torch.rand_like(x).ge_(self.p).div_(1 - self.p))
+
+
+class Maxout(nn.Module):
+    def __init__(self, n_in, n_out, pieces):
+        super().__init__()
+        self.linear, self.shape = nn.Linear(n_in, n_out * pieces), (n_out, pieces)
+
+    def forward(self, x):
+        return self.linear(x).unflatten(1, self.shape).max(dim=2)[0]  # faster than amax
+
+
+def goodfellow_networks(channels):
+    G = nn.Sequential(nn.Linear(100, 1200), nn.ReLU(), nn.Linear(1200, 1200), nn.ReLU(), nn.Linear(1200, 784),
+                      nn.Sigmoid())
+    D = nn.Sequential(Dropout(0.2), Maxout(784, 240, 5), Dropout(0.5), Maxout(240, 240, 5), Dropout(0.5),
+                      nn.Linear(240, 1))
+    for network, bound in ((G, 0.05), (D, 0.005)):
+        for p in network.parameters():
+            nn.init.uniform_(p, -bound, bound) if p.ndim > 1 else nn.init.zeros_(p)
+    return G, D
+
+
 @dataclass(frozen=True)
 class Rules:
     """A system as published; our recipe of the same name has the same networks, keys and rates."""
@@ -58,13 +89,14 @@ class Rules:
     image_shape: tuple   # as D takes it
     z_shape: tuple
     lr: float
-    betas: tuple
+    betas: tuple = ()
 
 
 RULES = {
     "mlp": Rules(mlp_networks, (784,), (64,), 3e-4, (0.9, 0.999)),
     "dcgan28": Rules(dcgan28_networks, (1, 28, 28), (100, 1, 1), 2e-4, (0.5, 0.999)),
     "dcgan64": Rules(dcgan64_networks, (3, 64, 64), (100, 1, 1), 2e-4, (0.5, 0.999)),
+    "goodfellow": Rules(goodfellow_networks, (784,), (100,), 0.1),
 }
 
 
@@ -79,10 +111,11 @@ class TorchGame:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.G, self.D = (network.to(dtype=dtype, memory_format=self.layout) if channels_last else network.to(dtype)
                           for network in self.rules.networks(self.rules.image_shape[0]))
-        fused = self.fused or None
-        self.optimizer_g = torch.optim.Adam(self.G.parameters(), lr, self.rules.betas, fused=fused)
-        self.optimizer_d = torch.optim.Adam(self.D.parameters(), lr, self.rules.betas, fused=fused)
+        self.optimizer_g, self.optimizer_d = (self.optimizer(network.parameters(), lr) for network in (self.G, self.D))
         self.play_g, self.play_d = (torch.compile(n) if compiled else n for n in (self.G, self.D))
+
+    def optimizer(self, parameters, lr):
+        return torch.optim.Adam(parameters, lr, self.rules.betas, fused=self.fused or None)
 
     @property
     def networks(self):
@@ -171,11 +204,102 @@ class DcganBest(Best):
         F.softplus(self.play_d(fake)).mean().backward()
 
 
+class GoodfellowAsWritten(TorchGame):
+    """Both players step at once, by gradients of one state, with one batch of fakes and one mask for both losses.
+
+    The momentum is classical, v = m v - lr g; p += v; it and the rate change from step to step.
+    """
+
+    steps = 0
+
+    def optimizer(self, parameters, lr):
+        self.first_lr, parameters = lr, list(parameters)
+        return [(p, torch.zeros_like(p)) for p in parameters]
+
+    def rates(self):
+        """(lr, momentum) after `steps`, of which 500 are an epoch."""
+        return (max(self.first_lr / 1.000004**self.steps, min(1e-6, self.first_lr)),
+                0.5 + 0.2 * min(self.steps // 500 / 249, 1))
+
+    def give(self, masks):
+        """The next step's masks of dropout, of 2N samples for each layer, the real ones first."""
+        for layer, mask in zip((layer for layer in self.D if isinstance(layer, Dropout)), masks):
+            layer.given = self.split(mask)
+
+    def split(self, both):
+        return list(both.chunk(2))
+
+    def random_step(self, x):
+        return self.step(x, torch.empty(len(x), *self.rules.z_shape).uniform_(-3**0.5, 3**0.5))
+
+    def step(self, x, z):
+        real, fake = torch.ones(len(x), 1, dtype=x.dtype), torch.zeros(len(x), 1, dtype=x.dtype)
+        of_real, of_fake = torch.sigmoid(self.D(x)), torch.sigmoid(self.D(self.G(z)))
+        loss_d = (F.binary_cross_entropy(of_real, real) + F.binary_cross_entropy(of_fake, fake)) / 2
+        loss_g = F.binary_cross_entropy(of_fake, real)
+        grads_d = torch.autograd.grad(loss_d, list(self.D.parameters()), retain_graph=True)
+        grads_g = torch.autograd.grad(loss_g, list(self.G.parameters()))
+        self.learn(grads_g, grads_d)
+
+    def learn(self, grads_g, grads_d):
+        lr, momentum = self.rates()
+        with torch.no_grad():
+            for (p, v), p.grad in zip(self.optimizer_g + self.optimizer_d, grads_g + grads_d):
+                v.mul_(momentum).sub_(lr * p.grad)
+                p.add_(v)
+        self.steps += 1
+
+
+class GoodfellowBest(GoodfellowAsWritten):
+    """No gradient that is not needed, losses from logits, momentum in one fused pass."""
+
+    fused = True
+
+    def optimizer(self, parameters, lr):
+        self.first_lr = self.lr_before = lr
+        return torch.optim.SGD(parameters, lr, momentum=0.5, fused=True)
+
+    def step(self, x, z):
+        fake = self.play_g(z)
+        seen = fake.detach().requires_grad_()
+        of_real, of_fake = self.scores(x, seen)
+        loss_d = (F.softplus(-of_real).mean() + F.softplus(of_fake).mean()) / 2
+        grads_d = torch.autograd.grad(loss_d, list(self.D.parameters()), retain_graph=True)
+        dx, = torch.autograd.grad(F.softplus(-of_fake).mean(), seen)
+        self.learn(torch.autograd.grad(fake, list(self.G.parameters()), dx), grads_d)
+
+    def scores(self, x, seen):
+        return self.play_d(x), self.play_d(seen)
+
+    def learn(self, grads_g, grads_d):
+        """SGD's b = m b + g; p -= lr b is classical momentum with v = -lr b where m is multiplied by lr's fall."""
+        lr, momentum = self.rates()
+        for p, grad in zip((*self.G.parameters(), *self.D.parameters()), grads_g + grads_d):
+            p.grad = grad
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            optimizer.param_groups[0].update(lr=lr, momentum=momentum * self.lr_before / lr if lr else momentum)
+            optimizer.step()
+        self.lr_before, self.steps = lr, self.steps + 1
+
+
+class GoodfellowTogether(GoodfellowBest):
+    """Real and fake in one batch: longer products, but G's gradient passes the real rows, too."""
+
+    def split(self, both):
+        return [both]
+
+    def scores(self, x, seen):
+        return self.play_d(torch.cat([x, seen])).chunk(2)
+
+
 def variants(system, compiled=False):
     """{name: a function that makes the game, taking dtype= and lr=}; all but `COMPILED` are eager."""
-    written, best = (MlpAsWritten, MlpBest) if system == "mlp" else (DcganAsWritten, DcganBest)
+    written, best = {"mlp": (MlpAsWritten, MlpBest), "goodfellow": (GoodfellowAsWritten, GoodfellowBest)}.get(
+        system, (DcganAsWritten, DcganBest))
     makers = {"as written": functools.partial(written, system), "best eager": functools.partial(best, system)}
-    if system != "mlp":
+    if system == "goodfellow":
+        makers["best eager, one batch"] = functools.partial(GoodfellowTogether, system)
+    elif system != "mlp":
         makers["best eager, channels_last"] = functools.partial(best, system, channels_last=True)
     if compiled:
         makers[COMPILED] = functools.partial(best, system, compiled=True)

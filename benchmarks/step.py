@@ -22,6 +22,7 @@ memory less what it had before the game (Linux).
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -31,8 +32,8 @@ import time
 
 import numpy as np
 
-CASES = {"mlp": (64, 128, 512), "dcgan28": (64,), "dcgan64": (16, 64)}
-IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64)}
+CASES = {"mlp": (64, 128, 512), "dcgan28": (64,), "dcgan64": (16, 64), "goodfellow": (100,)}
+IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64), "goodfellow": (1, 28, 28)}
 OURS, COMPILED = "scratchgan", "torch.compile"
 PAUSE = 0.25
 EXACT, CLOSE = 1e-8, 0.02  # relative errors of a tensor in float64 (largest entry) and in float32 (Euclidean norm)
@@ -44,7 +45,7 @@ def plan(system, batch, quick):
         return 1, 2, 1
     if system == "mlp":
         return 6, 20, 5
-    return (4, 10, 2) if system == "dcgan28" else (3, 10, 1) if batch <= 32 else (3, 4, 1)
+    return (4, 10, 2) if system in ("dcgan28", "goodfellow") else (3, 10, 1) if batch <= 32 else (3, 4, 1)
 
 
 # -- the variants --------------------------------------------------------------------------------------------------
@@ -61,12 +62,13 @@ def our_game(system, dtype="float32", **settings):
 
 
 def random_images(system, batch, dtype=np.float32):
-    return np.random.default_rng(0).uniform(-1, 1, (batch, *IMAGES[system])).astype(dtype)
+    low = 0 if system == "goodfellow" else -1
+    return np.random.default_rng(0).uniform(low, 1, (batch, *IMAGES[system])).astype(dtype)
 
 
 def as_tensor(system, images):
     import torch
-    return torch.from_numpy(images.reshape(len(images), -1) if system == "mlp" else images)
+    return torch.from_numpy(images.reshape(len(images), -1) if system in ("mlp", "goodfellow") else images)
 
 
 def steps_of(system, batch, compiled):
@@ -108,6 +110,8 @@ def difference(system, batch, make, dtype, steps, lr):
     x = as_tensor(system, images)
     for _ in range(steps):
         z = game.latent.draw(batch, game.seed, "noise", game.steps, dtype=dtype)
+        if system == "goodfellow":
+            peer.give(dropout_masks(game, batch))
         game.step(images)
         peer.step(x, torch.from_numpy(z.reshape(batch, *peer.rules.z_shape)))
     errors = []
@@ -121,6 +125,17 @@ def difference(system, batch, make, dtype, steps, lr):
         order = np.inf if dtype == "float64" else 2
         errors += [(relative_error(a, b.detach().numpy(), order), f"{name}'s {key}") for key, (a, b) in pairs.items()]
     return max(errors)
+
+
+def dropout_masks(game, batch):
+    """Those that the game's next step draws for D: what a layer of dropout makes of ones."""
+    import torch
+
+    from scratchgan.layers import Dropout
+    D = game.discriminator
+    game.draw_from(game.steps)
+    return [torch.from_numpy(layer.forward(np.ones((2 * batch, after.in_features), D.dtype)))
+            for layer, after in itertools.pairwise(D) if isinstance(layer, Dropout)]
 
 
 def relative_error(a, b, order):

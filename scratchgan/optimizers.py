@@ -135,10 +135,16 @@ class Momentum(Optimizer):
     momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
-        kind, v = theta.dtype.type, self.vector("velocity")
-        v *= kind(self.momentum)
-        v -= kind(self.lr) * grad
-        theta += v
+        kernels.of(theta).momentum(theta, grad, self.vector("velocity"), self.momentum, self.lr)
+
+
+@kernels.formula
+def momentum(theta, grad, v, factor, rate):
+    """v = factor v - rate g;  theta += v, in place, all 1-D."""
+    kind = theta.dtype.type
+    v *= kind(factor)
+    v -= kind(rate) * grad
+    theta += v
 
 
 class RMSprop(Optimizer):

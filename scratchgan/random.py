@@ -47,11 +47,11 @@ def _words64(number, count):
     return [number >> 64 * i & (1 << 64) - 1 for i in range(count)]
 
 
-def _in_parts(draw, shape, first):
-    """draw((samples, size), first) for some samples after the other, so that temporaries are few; float32."""
+def _in_parts(draw, shape, first, dtype=np.float32):
+    """draw((samples, size), first) for some samples after the other, so that temporaries are few."""
     shape, first = _whole(shape), operator.index(first)
     size = math.prod(shape[1:])
-    numbers, step = np.empty((shape[0], size), np.float32), max(1, AT_ONCE // max(1, size))
+    numbers, step = np.empty((shape[0], size), dtype), max(1, AT_ONCE // max(1, size))
     for start in range(0, shape[0], step):
         part = numbers[start:start + step]
         part[...] = draw(part.shape, first + start)
@@ -77,6 +77,14 @@ def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="flo
         u = (words(shape, seed, purpose, step, first)[:, :shape[1]] >> 8).astype(np.float32) * np.float32(2**-24)
         return np.float32(low) + np.float32(high - low) * u
     return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)
+
+
+def at_least(p, shape, seed, purpose, step=0, first=0, device="cpu"):
+    """Where `uniform` of the same arguments is p or more: True with probability 1 - p, found without the floats."""
+    least = math.ceil(float(np.float32(p)) * 2**24) << 8
+    def draw(shape, first):
+        return words(shape, seed, purpose, step, first)[:, :shape[1]] >= least
+    return backend.to_device(_in_parts(draw, shape, first, np.bool), device)
 
 
 def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu"):

@@ -22,6 +22,7 @@ from scratchgan.layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    Maxout,
     MaxPool2d,
     Sequential,
     Sigmoid,
@@ -30,7 +31,7 @@ from scratchgan.layers import (
     Upsample,
 )
 from scratchgan.losses import BCEWithLogitsLoss
-from scratchgan.optimizers import SGD, Adam
+from scratchgan.optimizers import SGD, Adam, Momentum
 
 
 def flipped(formula):
@@ -94,7 +95,12 @@ def transposed():
     return ConvTranspose2d(2, 3, 3, 2, 1)
 
 
+def maxout():
+    return Maxout(4, 3, 2)
+
+
 BATCH, IMAGES = (5, 4), (3, 2, 4, 5)
+LINEAR = "x linear.weight linear.bias"
 # formula: [(a mistake in it, a layer, the shape of x, the tensors whose gradients are then wrong), ...]
 MISTAKES = {
     "gemm": [(with_argument(0, negative), lambda: Linear(4, 3), BATCH, "bias"),  # y, dW and dx agree on a changed sign
@@ -144,7 +150,11 @@ MISTAKES = {
     "max_pool_tangent": [],  # only tangents need it: see the test of it alone
     "repeat": [(flipped, lambda: Upsample((4, 10)), IMAGES, "x")],  # one axis: for two its sign changes twice
     "repeat_grad": [(flipped, lambda: Upsample((7, 5)), IMAGES, "x")],
+    "maxout": [(flipped, maxout, BATCH, LINEAR),
+               (with_result(1, lambda won: np.roll(won, 1, -1)), maxout, BATCH, LINEAR)],
+    "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
+    "momentum": [],
 }
 CASES = [(name, *case) for name, cases in MISTAKES.items() for case in cases]
 every = pytest.mark.parametrize(("name", "mistake", "make", "shape", "tensors"), CASES,
@@ -207,6 +217,18 @@ def test_the_formula_of_adam(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(FORMULAS, "adam", lambda *arguments: None)
         assert steps() != Linear(4, 3).initialize(0).theta.tobytes()  # the kernel does not need it
+
+
+def test_the_formula_of_momentum(monkeypatch):
+    def steps():
+        return trained(Linear(4, 3).initialize(0), (5, 4), Momentum)
+    with kernels.plain():
+        right = steps()
+        for index, change in ((1, negative), (3, negative), (4, doubled)):
+            with monkeypatch.context() as patch:
+                patch.setattr(FORMULAS, "momentum", with_argument(index, change)(FORMULAS.momentum))
+                assert steps() != right
+        assert steps() == right
 
 
 def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):

@@ -103,6 +103,13 @@ def test_uniform_fills_the_half_open_interval():
     assert ((counts - 5000) ** 2 / 5000).sum() < 150  # chi-square with 99 degrees of freedom, level 0.001
 
 
+@pytest.mark.parametrize("p", [0, 1e-9, 0.2, 1 / 3, 0.5, 1 - 1e-9, 1])
+def test_at_least_compares_as_the_uniform_numbers_do(p, device):
+    of, seen = ((300, 7), 3, "mask", 4, 2), random.at_least(p, (300, 7), 3, "mask", 4, 2, device=device)
+    assert backend.device_of(seen) == device and seen.dtype == np.bool
+    assert np.array_equal(backend.to_host(seen), random.uniform(*of) >= p)
+
+
 def test_float64_numbers_are_the_float32_ones():
     assert np.array_equal(random.normal((3, 4), 0, "x", dtype="float64"), random.normal((3, 4), 0, "x"))
     assert random.normal((3, 4), 0, "x", dtype="float64").dtype == np.float64

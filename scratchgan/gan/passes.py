@@ -107,8 +107,11 @@ def of_loss(D, objective, real, fake, labels, joint_batch, wrt="params"):
 
 def fake_gradient(D, dscores, joint):
     """dL/dfake from dL/d(scores of the fakes), through D's last pass; its parameters' gradients stay as they are."""
-    if joint:  # the real rows of the batch have no part in the loss
-        xp = backend.array_module(dscores)
-        dscores = xp.concatenate([xp.zeros_like(dscores), dscores])
-    dx = of_samples(D.backward(dscores, "input"))
-    return dx[len(dx) // 2:] if joint else dx
+    if not joint:
+        return of_samples(D.backward(dscores, "input"))
+    if all(layer.keeps_rows for _, layer in D.named_layers()):
+        with D.only_rows(slice(len(dscores), None)):
+            return D.backward(dscores, "input")
+    xp = backend.array_module(dscores)  # the real rows of the batch have no part in the loss
+    dx = of_samples(D.backward(xp.concatenate([xp.zeros_like(dscores), dscores]), "input"))
+    return dx[len(dx) // 2:]

@@ -36,7 +36,7 @@ class LeakyReLU(Layer):
     At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch.
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, negative_slope=0.01):
         super().__init__()
@@ -77,6 +77,8 @@ def tanh_grad(dy, y):
 class Tanh(Layer):
     """y = tanh x;  dx = dy (1 - y^2)."""
 
+    keeps_rows = True
+
     def forward(self, x):
         y = self.ops(x).tanh(x)
         return self.keep(y, y)  # backward needs y, not x
@@ -108,6 +110,8 @@ def sigmoid_grad(dy, x, y):
 
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x));  dx = dy y (1 - y) = dy y(x) y(-x)."""
+
+    keeps_rows = True
 
     def forward(self, x):
         y = self.ops(x).sigmoid(x)
@@ -143,6 +147,8 @@ def softplus_grad(dy, x, beta=1.0, threshold=math.inf):
 
 class Softplus(Layer):
     """y = log(1 + exp(beta x)) / beta, and y = x where beta x > threshold;  dx = dy sigmoid(beta x), or dy there."""
+
+    keeps_rows = True
 
     def __init__(self, beta=1.0, threshold=20.0):
         super().__init__()

@@ -6,6 +6,7 @@ mathematics, read the other files of this folder; to write a layer, read `Linear
 """
 
 import inspect
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Layer(Network):
     params, grads, buffers, layers, training   see `Parameters`, `Network` and `Children`
     couples_samples   whether in training a sample's output depends on the others of its batch
     knows_batches     whether such a layer heeds `in_batches`
+    keeps_rows        whether what `keep` is given are arrays of one row a sample, or numbers: see `only_rows`
     piecewise_linear  whether y is linear in x, beside the bias and within the branch that x takes, such as ReLU's x > 0
 
     A subclass calls `super().__init__()` first, creates parameters with `add_parameter`, and always reads them
@@ -28,16 +30,19 @@ class Layer(Network):
     for children and `self.layers[name]`.
     """
 
-    couples_samples = knows_batches = piecewise_linear = False
+    couples_samples = knows_batches = keeps_rows = piecewise_linear = False
 
     def __init_subclass__(cls, **arguments):
-        """A class that changes `forward` has no `tangent` but its own: that of its base belongs to another function."""
+        """A class that changes `forward` has no `tangent` but its own: that of its base belongs to another function.
+        Nor does it keep the same."""
         super().__init_subclass__(**arguments)
         def place(name):
             return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
         if place("forward") < place("tangent"):
             cls.tangent = Layer.tangent
             cls.piecewise_linear = vars(cls).get("piecewise_linear", False)
+        if place("forward") < place("keeps_rows"):
+            cls.keeps_rows = False
 
     def __init__(self):
         super().__init__()
@@ -111,6 +116,30 @@ class Layer(Network):
         if wrt == "tangent" and self.params:
             vars(self)["_cotangent"] = dy
         return values
+
+    @contextmanager
+    def only_rows(self, rows):
+        """Inside, `backward` is that of some samples of the last pass, a slice: dy and dx are theirs alone.
+
+        Of a network all of whose layers have `keeps_rows`.
+        """
+        layers = [layer for _, layer in self.named_layers()]
+        before = [layer._kept for layer in layers]
+
+        def part(value):
+            if isinstance(value, tuple):
+                return tuple(map(part, value))
+            return value[rows] if backend.is_array(value) else value
+        try:
+            for layer in layers:
+                if layer._kept is not None:
+                    kind, shape, dtype, values = layer._kept
+                    shape = len(range(shape[0])[rows]), *shape[1:]
+                    vars(layer)["_kept"] = kind, shape, dtype, part(values)
+            yield self
+        finally:
+            for layer, kept in zip(layers, before):
+                vars(layer)["_kept"] = kept
 
     def kept_for(self, z, c=None):
         """What `keep` was given, for `tangent`. Raises unless z is like the last x, and c None or a number a sample."""

@@ -9,7 +9,7 @@ class Sequential(Layer):
     It is piecewise linear if its layers are. State-dict keys are `0.weight`, `0.bias`, `2.weight`, ... as in PyTorch.
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, *layers):
         super().__init__()

@@ -20,7 +20,7 @@ class Linear(Layer):
     are given.
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, in_features, out_features, bias=True, *, weight_init=None, bias_init=None):
         super().__init__()

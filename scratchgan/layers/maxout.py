@@ -1,8 +1,23 @@
 """Maxout."""
 
+from scratchgan import kernels
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 from scratchgan.layers.linear import Linear
+
+
+@kernels.formula
+def maxout(z):
+    """(y, won): the largest of the last axis, and where it is: one True for each y, at the first of equals."""
+    xp = array_module(z)
+    winner = xp.argmax(z.real, axis=-1)[..., None]
+    return xp.take_along_axis(z, winner, axis=-1)[..., 0], winner == xp.arange(z.shape[-1])
+
+
+@kernels.formula
+def maxout_grad(dy, won):
+    """dz = dy for the piece that won, else 0."""
+    return array_module(dy).where(won, dy[..., None], dy.dtype.type(0))
 
 
 class Maxout(Layer):
@@ -16,7 +31,7 @@ class Maxout(Layer):
     Goodfellow et al. 2013, "Maxout networks", section 3.
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, in_features, out_features, num_pieces, *, weight_init=None, bias_init=None):
         super().__init__()
@@ -24,17 +39,13 @@ class Maxout(Layer):
         self.linear = Linear(in_features, out_features * num_pieces, weight_init=weight_init, bias_init=bias_init)
 
     def forward(self, x):
-        self.ops(x)
+        ops = self.ops(x)
         z = self.linear.forward(x)                                      # x W^T + b
-        z = z.reshape(*z.shape[:-1], self.out_features, self.num_pieces)
-        xp = array_module(z)
-        winner = xp.argmax(z.real, axis=-1)[..., None]
-        y = xp.take_along_axis(z, winner, axis=-1)[..., 0]              # max over k
-        return self.keep(y, winner == xp.arange(self.num_pieces))  # which piece won: one True a group
+        y, won = ops.maxout(z.reshape(*z.shape[:-1], self.out_features, self.num_pieces))
+        return self.keep(y, won)
 
     def backward(self, dy, wrt="all"):
-        won = self.kept(dy, wrt)
-        dz = array_module(dy).where(won, dy[..., None], dy.dtype.type(0))  # the winner gets dy
+        dz = self.ops().maxout_grad(dy, self.kept(dy, wrt))             # the winner gets dy
         return self.linear.backward(dz.reshape(*dy.shape[:-1], self.out_features * self.num_pieces), wrt)
 
     def tangent(self, z, c=None):

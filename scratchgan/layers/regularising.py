@@ -12,7 +12,7 @@ class Dropout(Layer):
     every training pass after it takes the next mask (Srivastava et al. 2014; "inverted", as in PyTorch).
     """
 
-    piecewise_linear = True
+    keeps_rows = piecewise_linear = True
 
     def __init__(self, p=0.5):
         super().__init__()
@@ -36,8 +36,7 @@ class Dropout(Layer):
         (seed, key, step, count), dtype = self._draw, x.real.dtype
         self._draw[3] += 1
         shape = x.shape if x.ndim else (1,)
-        u = random.uniform(shape, seed, f"dropout/{key}/{count}", step, device=device_of(x)).reshape(x.shape)
+        kept = random.at_least(self.p, shape, seed, f"dropout/{key}/{count}", step, device=device_of(x))
         mask = empty_like(x.real)  # in the memory order of x, so that y and dx have it too
-        mask[...] = u >= self.p
-        mask *= dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        mask[...] = kept.reshape(x.shape) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
         return mask

@@ -118,6 +118,15 @@ def test_separate_passes_are_the_joint_one_where_no_layer_couples_samples():
         assert np.abs(network.theta - other.theta).max() < 1e-12
 
 
+def test_g_learns_through_the_fake_rows_of_a_joint_pass_alone_or_through_all(monkeypatch):
+    rows, all_of_them = (small_game(dtype="float64", simultaneous=True) for _ in range(2))
+    monkeypatch.setattr(all_of_them.discriminator[0], "keeps_rows", False)
+    for x in batches(dtype=np.float64):
+        rows.step(x), all_of_them.step(x)
+        for network, other in zip(rows.networks.values(), all_of_them.networks.values()):
+            assert np.abs(network.grad - other.grad).max() < 1e-13
+
+
 def normalised_game(device="cpu", **settings):
     """Batch normalisation on the pixels and inside; neither network moves."""
     G = Sequential(Linear(3, 8), BatchNorm1d(8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "generator")

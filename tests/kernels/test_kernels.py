@@ -1,6 +1,5 @@
 """What the engine computes with: formulas, and faster functions that equal them."""
 
-import importlib
 import inspect
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from scratchgan import backend, kernels, optimizers
 from scratchgan.kernels import FORMULAS
 from scratchgan.kernels.cupy import FASTER as FASTER_ON_CUDA
 from scratchgan.kernels.numpy import FASTER, activations, parallel
+from scratchgan.kernels.numpy import optimizers as optimizer_kernels
 from scratchgan.layers import (
     BatchNorm2d,
     Conv2d,
@@ -26,8 +26,6 @@ from scratchgan.layers import (
     Softplus,
     Tanh,
 )
-
-adam_module = importlib.import_module("scratchgan.kernels.numpy.adam")  # the name in the package is the function
 
 EPS = {"float32": 1e-6, "float64": 1e-15, "complex64": 1e-6, "complex128": 1e-15}
 
@@ -293,16 +291,21 @@ def test_sigmoid_and_softplus_of_infinities_and_nan(device, plain):
         np.testing.assert_allclose(backend.to_host(got), expected, rtol=1e-12)
 
 
-# -- Adam ----------------------------------------------------------------------------------------------------------
+# -- optimizers ----------------------------------------------------------------------------------------------------
+
+
+def in_small_chunks(monkeypatch, workers):
+    monkeypatch.setattr(optimizer_kernels, "CHUNK", 16)
+    monkeypatch.setattr(optimizer_kernels, "SMALL_CHUNK", 16)
+    monkeypatch.setattr(optimizer_kernels, "LARGE", 1 if workers > 1 else 1 << 17)
+    monkeypatch.setattr(parallel, "workers", lambda: workers)
+    monkeypatch.setattr(parallel, "_blas_awake", False)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("plain", [False, True])
 def test_adam_over_several_chunks_equals_the_formula(device, rng, monkeypatch, workers, plain):
-    monkeypatch.setattr(adam_module, "CHUNK", 16)
-    monkeypatch.setattr(adam_module, "LARGE", 1 if workers > 1 else 1 << 17)
-    monkeypatch.setattr(parallel, "workers", lambda: workers)
-    monkeypatch.setattr(parallel, "_blas_awake", False)
+    in_small_chunks(monkeypatch, workers)
     n = 50
     theta, grad, m = (rng.standard_normal(n) for _ in range(3))
     v = rng.random(n)
@@ -314,3 +317,17 @@ def test_adam_over_several_chunks_equals_the_formula(device, rng, monkeypatch, w
     for got, expected in zip(moved, (theta, grad, m, v)):
         assert np.abs(backend.to_host(got) - expected).max() < 1e-14
     assert FORMULAS.adam is optimizers.adam
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("plain", [False, True])
+def test_momentum_over_several_chunks_equals_the_formula(device, rng, monkeypatch, workers, plain):
+    in_small_chunks(monkeypatch, workers)
+    theta, grad, v = (rng.standard_normal(50).astype(np.float32) for _ in range(3))
+    moved = [backend.to_device(a.copy(), device) for a in (theta, grad, v)]
+    with kernels.plain(plain):
+        kernels.of(*moved).momentum(*moved, 0.9, 0.01)
+    v = np.float32(0.9) * v - np.float32(0.01) * grad
+    for got, expected in zip(moved, (theta + v, grad, v)):
+        assert np.array_equal(backend.to_host(got), expected)  # to the bit
+    assert FORMULAS.momentum is optimizers.momentum

@@ -21,6 +21,7 @@ from scratchgan.layers import (
     ReLU,
     Reshape,
     Sequential,
+    Sigmoid,
     Softplus,
     Tanh,
     Upsample,
@@ -77,6 +78,38 @@ def test_what_is_kept_may_be_asked_for_again_until_the_next_pass():
     layer(x[:1])
     with pytest.raises(ValueError, match=r"Scale: dy has shape \(2, 3\), but the last output had \(1, 3\)"):
         layer.kept(x)
+
+
+@pytest.mark.parametrize("layer", [Linear(4, 3), LeakyReLU(0.2), LeakyReLU(-0.2), ReLU(), Tanh(), Sigmoid(), Softplus(),
+                                   Dropout(), Dropout().eval(), Maxout(4, 3, 2)], ids=repr)
+def test_backward_of_some_rows_is_that_of_all_with_no_gradient_in_the_others(layer, device, rng):
+    D = Sequential(Linear(4, 4), layer).initialize(1).to(device, "float64")
+    assert all(each.keeps_rows for _, each in D.named_layers())
+    x = backend.to_device(rng.standard_normal((6, 4)), device)
+    dy = D.forward(x)
+    dy[:2] = dy[5:] = 0
+    D.zero_grad()
+    dx = D.backward(dy)
+    grad = D.grad.copy()
+    D.zero_grad()
+    with D.only_rows(slice(2, 5)):
+        assert abs(D.backward(dy[2:5]) - dx[2:5]).max() < 1e-15
+        with pytest.raises(ValueError, match=r"the last output had \(3, "):
+            D.backward(dy)
+    assert abs(D.grad - grad).max() < 1e-14
+    assert abs(D.backward(dy, "input") - dx).max() < 1e-15  # all rows are there again
+
+
+def test_another_forward_pass_is_not_taken_for_one_that_keeps_rows():
+    class Centred(Linear):
+        def forward(self, x):
+            return super().forward(x - x.mean(axis=0))
+
+    class Same(Linear):
+        def forward(self, x):
+            return super().forward(x)
+        keeps_rows = True
+    assert [kind.keeps_rows for kind in (Centred, Same, Scale, Conv2d)] == [False, True, False, False]
 
 
 def test_kept_layers_are_no_children():

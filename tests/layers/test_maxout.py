@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchgan import backend
+from scratchgan import backend, kernels
 from scratchgan.gradcheck import check_layer
 from scratchgan.layers import Maxout
 
@@ -68,3 +68,19 @@ def test_wrong_gradient_names_the_layer():
         layer.backward(np.zeros((5, 2)))
     with pytest.raises(TypeError, match="Maxout: expected an array for dy, got list"):
         layer.backward([[0.0] * 2] * 5)
+
+
+def test_the_faster_maximum_is_the_formulas(device, rng):
+    """To the bit, in either memory order, among equals and with NaN."""
+    for x in (rng.standard_normal((6, 4)), np.asfortranarray(rng.standard_normal((6, 4))), np.zeros((6, 4)),
+              np.full((6, 4), np.nan)):
+        layer = Maxout(4, 3, 2).initialize(1).to(device)
+        x = backend.to_device(x.astype(np.float32), device)
+        found = []
+        for plain in (False, True):
+            with kernels.plain(plain):
+                y = layer.forward(x)
+                dx = layer.backward(y + 1)
+            found.append((backend.to_host(y), backend.to_host(dx)))
+        for got, expected in zip(*found):
+            np.testing.assert_array_equal(got, expected)

@@ -1,13 +1,12 @@
 """Faster functions for real NumPy arrays, under the names of the formulas that they compute."""
 
 from scratchgan.kernels.formulas import Functions
-from scratchgan.kernels.numpy import activations, batch_norm
-from scratchgan.kernels.numpy.adam import adam
+from scratchgan.kernels.numpy import activations, batch_norm, maxout, optimizers
 from scratchgan.kernels.numpy.convolution import convolution
 from scratchgan.kernels.numpy.gemm import gemm
 
 FASTER = Functions(
-    adam=adam,
+    adam=optimizers.adam,
     batch_moments=batch_norm.batch_moments,
     batch_norm=batch_norm.batch_norm,
     batch_norm_grad=batch_norm.batch_norm_grad,
@@ -17,6 +16,9 @@ FASTER = Functions(
     gemm=gemm,
     leaky_relu=activations.leaky_relu,
     leaky_relu_grad=activations.leaky_relu_grad,
+    maxout=maxout.maxout,
+    maxout_grad=maxout.maxout_grad,
+    momentum=optimizers.momentum,
     sigmoid=activations.sigmoid,
     sigmoid_grad=activations.sigmoid_grad,
     softplus=activations.softplus,

@@ -1,4 +1,4 @@
-"""Adam in pieces that stay in the cache, on all cores."""
+"""Steps of optimizers in pieces that stay in a cache, on all cores."""
 
 import functools
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from scratchgan.kernels.numpy.parallel import by_blocks, scratch_like
 
-CHUNK = 1 << 20  # elements: one chunk of the arrays stays in the last-level cache from pass to pass
+CHUNK = 1 << 20  # elements: one chunk of Adam's arrays stays in the last-level cache from pass to pass
+SMALL_CHUNK = 1 << 16  # of momentum's, in the core's own cache: its few passes take less time than their memory
 LARGE = 1 << 17  # elements from which on it is worth sharing them between cores
 
 
@@ -28,3 +29,15 @@ def _adam(beta1, beta2, rate, eps, theta, grad, m, v):
     np.divide(m, s, out=s)
     s *= rate
     theta -= s
+
+
+def momentum(theta, grad, v, factor, rate):
+    kind = theta.dtype.type
+    by_blocks(functools.partial(_momentum, kind(factor), kind(rate)), theta, grad, v, shared_from=LARGE,
+              block=SMALL_CHUNK, beside_blas=True)
+
+
+def _momentum(factor, rate, theta, grad, v):
+    v *= factor
+    v -= np.multiply(grad, rate, out=scratch_like(theta))
+    theta += v

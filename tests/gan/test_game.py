@@ -1,30 +1,18 @@
 """The game's step: against a plain one, on every device, and what it must leave alone."""
 
 import copy
-import json
-import re
 import tracemalloc
 
 import numpy as np
 import pytest
 from small_conditional import conditional_game
+from small_games import batches, normalised_game, small_game
 
 import scratchgan
 from scratchgan import backend, gradcheck, recipes
 from scratchgan.gan import Game, Latent, NonSaturating, passes
-from scratchgan.layers import BatchNorm1d, Conv2d, Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Conv2d, Layer, Linear, Reshape, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
-
-
-def small_game(device="cpu", dtype="float32", seed=0, **settings):
-    G = Sequential(Linear(3, 8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(seed, "generator").to(device, dtype)
-    D = Sequential(Linear(4, 6), LeakyReLU(0.1), Linear(6, 1)).initialize(seed, "discriminator").to(device, dtype)
-    return Game(G, D, NonSaturating(0.5), Adam(G, 1e-2), Adam(D, 1e-2), latent=Latent(3),
-                sample_shape=(1, 2, 2), seed=seed, **settings)
-
-
-def batches(n=6, steps=20, shape=(1, 2, 2), dtype=np.float32):
-    return np.random.default_rng(1).uniform(-1, 1, (steps, n, *shape)).astype(dtype)
 
 
 def plain_step(game, x, t):
@@ -127,14 +115,6 @@ def test_g_learns_through_the_fake_rows_of_a_joint_pass_alone_or_through_all(mon
             assert np.abs(network.grad - other.grad).max() < 1e-13
 
 
-def normalised_game(device="cpu", **settings):
-    """Batch normalisation on the pixels and inside; neither network moves."""
-    G = Sequential(Linear(3, 8), BatchNorm1d(8), LeakyReLU(0.1), Linear(8, 4), Tanh()).initialize(0, "generator")
-    D = Sequential(BatchNorm1d(4), Linear(4, 6), BatchNorm1d(6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
-    G.to(device, "float64"), D.to(device, "float64")
-    return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), latent=Latent(3), sample_shape=(1, 2, 2), **settings)
-
-
 @pytest.mark.parametrize("most", [0, 1 << 17])
 @pytest.mark.parametrize(("joint_batch", "seen"), [(None, ("real", "fake", "fake")), (True, ("both", "fake"))])
 def test_running_statistics_of_d_follow_the_batches_that_it_sees(device, joint_batch, seen, most, monkeypatch):
@@ -197,18 +177,6 @@ def test_a_layer_with_state_of_its_own_sees_real_and_fake_in_turn():
     assert D.state_dict()["2.passes"] == 3
 
 
-def test_samples_do_not_depend_on_each_other_and_leave_the_statistics():
-    game = normalised_game()
-    for x in batches(dtype=np.float64):
-        game.step(x)
-    before = game.generator.state_dict()
-    z = game.latent.draw(9, 1, "sample")
-    whole = game.generate(z)
-    assert np.abs(game.generate(z[4:5]) - whole[4:5]).max() < 1e-6
-    assert all(value.tobytes() == before[key].tobytes() for key, value in game.generator.state_dict().items())
-    assert game.generator.training
-
-
 def test_noise_takes_the_shape_that_the_generator_wants():
     flat, shaped = small_game(), small_game()
     shaped.latent = Latent(3, z_shape=(1, 3))
@@ -261,28 +229,6 @@ def test_a_step_leaves_the_batch_alone_and_takes_any_batch_size():
         assert x.tobytes() == kept.tobytes()
 
 
-def test_sampling_changes_nothing(device):
-    game, other = small_game(device), small_game(device)
-    for x in batches(steps=4):
-        game.step(x)
-        images = game.sample(5, seed=1)
-        other.step(x)
-    assert images.shape == (5, 1, 2, 2) and images.dtype == np.float32 and isinstance(images, np.ndarray)
-    assert np.abs(images).max() <= 1
-    assert backend.to_host(game.generator.theta).tobytes() == backend.to_host(other.generator.theta).tobytes()
-    assert game.sample(5, seed=1).tobytes() == images.tobytes()
-    assert game.sample(5, seed=2).tobytes() != images.tobytes()
-
-
-def test_sampling_in_chunks_gives_one_sample_set(monkeypatch):
-    game = small_game()
-    whole = game.sample(10, seed=4)
-    for limit, value in (("SAMPLES_AT_ONCE", 3), ("PIXELS_AT_ONCE", 4 * 3), ("PIXELS_AT_ONCE", 1)):
-        with monkeypatch.context() as cut:
-            cut.setattr(f"scratchgan.gan.sampling.{limit}", value)
-            assert np.abs(game.sample(10, seed=4) - whole).max() < 1e-6
-
-
 def test_gradients_of_the_step_stay_readable():
     """`fit` reads gradient norms after a step: D's is the one of D's update, not of G's pass through D."""
     game = small_game(dtype="float64")
@@ -312,22 +258,6 @@ def test_memory_stays_flat():
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("batch", "error", "message"), [
-    (np.zeros((3, 1, 2, 3), np.float32), ValueError, r"shape \(N, 1, 2, 2\), got \(3, 1, 2, 3\)"),
-    (np.zeros((0, 1, 2, 2), np.float32), ValueError, r"got \(0, 1, 2, 2\)"),
-    (np.zeros((3, 1, 2, 2), np.int64), TypeError, "array of floats in \\[-1, 1\\] or of uint8, got int64"),
-    (np.full((3, 1, 2, 2), 255, np.float32), ValueError, "values in \\[-1, 1\\], got values from 255 to 255"),
-    (np.full((3, 1, 2, 2), np.nan, np.float32), ValueError, "got values from nan to nan"),
-    ([[1.0]], TypeError, "got list"),
-])
-def test_refuses_a_batch_that_does_not_fit(batch, error, message):
-    game = small_game()
-    before = game.generator.theta.copy()
-    with pytest.raises(error, match=message):
-        game.step(batch)
-    assert game.steps == 0 and np.array_equal(game.generator.theta, before)
-
-
 def test_the_mlp_recipe_has_the_published_sizes():
     game = scratchgan.recipes.get("mlp").build(seed=0)
     shapes = {key: value.shape for key, value in game.generator.state_dict().items()}
@@ -339,15 +269,6 @@ def test_the_mlp_recipe_has_the_published_sizes():
     assert recipes.get("mlp").batch_size == 64 and recipes.get("mlp").epochs == 101
     assert all(o.lr == 3e-4 and o.betas == (0.9, 0.999) and o.eps == 1e-8 for o in game.optimizers.values())
     assert game.sample(2).shape == (2, 1, 28, 28)
-
-
-def test_recipes_refuse_what_they_do_not_have():
-    with pytest.raises(scratchgan.errors.UserError, match="Unknown recipe 'nope': choose one of mlp"):
-        scratchgan.recipes.get("nope")
-    with pytest.raises(scratchgan.errors.UserError, match="Recipe mlp has no setting 'width': it has z_dim, widths_g"):
-        scratchgan.recipes.get("mlp").build(width=3)
-    game = scratchgan.recipes.get("mlp").build(lr_g=1e-3, z_dim=10)
-    assert game.optimizer_g.lr == 1e-3 and game.optimizer_d.lr == 3e-4 and game.latent.z_dim == 10
 
 
 # -- fewer steps of G, labels, maps of scores, bytes ---------------------------------------------------------------
@@ -434,100 +355,6 @@ def test_labels_of_the_data_do_not_matter_elsewhere():
     one, other = small_game(), small_game()
     one.step(batches()[0], np.arange(6)), other.step(batches()[0])
     assert np.array_equal(one.generator.theta, other.generator.theta)
-
-
-# -- what is refused -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 2), (3, 1), (2, 6), (1, 1, 3), ()])
-def test_generate_refuses_z_of_another_shape(shape):
-    with pytest.raises(ValueError, match=rf"expected z of shape \(N, 3\), got {re.escape(str(shape))}"):
-        small_game().generate(np.zeros(shape, np.float32))
-
-
-def test_generate_takes_numbers_of_any_precision():
-    game = small_game()
-    z = game.latent.draw(5, 0, "test")
-    assert np.array_equal(game.generate(z.astype(np.float64)), game.generate(z))
-    assert game.generate(np.ones((2, 3), int)).shape == (2, 1, 2, 2)
-    with pytest.raises(TypeError, match="expected an array of numbers as z, got list"):
-        game.generate([[1, 2, 3]])
-
-
-def test_samples_are_clipped_into_the_value_range():
-    G = Sequential(Linear(3, 4)).initialize(0)
-    G.theta[...] *= 20
-    D = Sequential(Linear(4, 1))
-    made = {}
-    for values in ((-1, 1), (0, 2), None):
-        game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,), value_range=values)
-        made[values] = game.sample(50)
-    assert np.abs(made[None]).max() > 2
-    for values in ((-1, 1), (0, 2)):
-        assert np.array_equal(made[values], np.clip(made[None], *values))
-
-
-@pytest.mark.parametrize("seed", [3.0, True, None, "abc", "3", np.float32(1), np.True_])
-def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(ValueError, match=r"Game: seed must be a whole number, not "):
-        game = small_game()
-        Game(game.generator, game.discriminator, NonSaturating(), game.optimizer_g, game.optimizer_d,
-             latent=Latent(3), sample_shape=(1, 2, 2), seed=seed)
-
-
-def test_whole_numbers_of_numpy_are_whole_numbers():
-    one, other = small_game(), small_game()
-    other = Game(other.generator, other.discriminator, NonSaturating(0.5), other.optimizer_g, other.optimizer_d,
-                 latent=Latent(np.int32(3)), sample_shape=np.array([1, 2, 2]), seed=np.uint8(0), n_critic=np.int64(1))
-    for x in batches(steps=3):
-        one.step(x), other.step(x)
-    assert np.array_equal(one.generator.theta, other.generator.theta)
-    assert json.dumps(other.state_dict()) == json.dumps(one.state_dict())
-
-
-def test_refuses_parts_that_do_not_fit():
-    game = small_game()
-    G, D, arguments = game.generator, game.discriminator, {"latent": Latent(3), "sample_shape": (1, 2, 2)}
-    with pytest.raises(ValueError, match="optimizer_g is not an optimizer of the generator"):
-        Game(G, D, NonSaturating(), Adam(D), Adam(G), **arguments)
-    with pytest.raises(ValueError, match="optimizer_d is not an optimizer of the discriminator"):
-        Game(G, D, NonSaturating(), Adam(G), Adam(copy.deepcopy(D)), **arguments)
-    for wrong, message in (({"latent": 3}, "latent must be a Latent"), ({"n_critic": 0}, "n_critic must be a whole"),
-                           ({"n_critic": 1.5}, "n_critic must be a whole number, 1 or more, not 1.5"),
-                           ({"sample_shape": (1, 2.0, 2)}, "a size in sample_shape must be a whole number"),
-                           ({"value_range": (1, -1)}, "value_range must be")):
-        with pytest.raises((ValueError, TypeError), match=message):
-            Game(G, D, NonSaturating(), Adam(G), Adam(D), **arguments | wrong)
-    with pytest.raises(ValueError, match="Unknown objective 'nope': choose one of non-saturating, minimax"):
-        Game(G, D, "nope", Adam(G), Adam(D), **arguments)
-
-
-def test_refuses_scores_that_are_not_one_a_sample():
-    G = Sequential(Linear(3, 4)).initialize(0)
-    D = Sequential(Reshape(2, 2), Flatten(0, 1), Linear(2, 1)).initialize(0)  # two scores a sample along axis 0
-    for joint_batch, n in ((True, 12), (False, 6)):
-        game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,),
-                    joint_batch=joint_batch)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(passes, "PIXELS_TOGETHER", 0)
-            message = rf"scores of shape \(N, ...\) for N samples, but for {n} it gave \({2 * n}, 1\)"
-            with pytest.raises(ValueError, match=message):
-                game.step(batches(shape=(4,))[0])
-
-
-def test_a_paired_objective_needs_one_pass():
-    class Counting(Layer):
-        couples_samples = True
-    G, D = Sequential(Linear(3, 4)), Sequential(Counting(), Linear(4, 1))
-    with pytest.raises(ValueError, match="the objective relativistic compares real and fake samples in one pass"):
-        Game(G, D, "relativistic", Adam(G), Adam(D), latent=Latent(3), sample_shape=(4,))
-
-
-def test_points_have_no_range():
-    game = small_game(value_range=None)
-    game.step(100 * batches()[0])
-    with pytest.raises(TypeError, match="no value range that uint8 could be scaled to"):
-        game.step(np.zeros((3, 1, 2, 2), np.uint8))
 
 
 def test_dropout_draws_apart_in_both_networks(monkeypatch):

@@ -1,7 +1,5 @@
 """Small games with parts, for tests."""
 
-
-
 from scratchgan.gan import Game, Latent, objectives
 from scratchgan.layers import BatchNorm1d, Dropout, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.layers.energy import GivesEnergies

@@ -40,7 +40,7 @@ PANELS = (
 def _is_record(value):
     return (isinstance(value, dict) and value.keys() == {"every", "measures", "best_by", "samples"}
             and EVERY.allows(value["every"]) and NUMBER.allows(value["samples"])
-            and isinstance(value["measures"], list) and all(map(FIGURES.__contains__, value["measures"]))
+            and isinstance(value["measures"], list) and all(name in [*FIGURES] for name in value["measures"])
             and value["best_by"] in figures_of(value["measures"]))
 
 
@@ -129,9 +129,10 @@ class Evaluation:
         """{figure: number}"""
         device = next(iter(system.networks.values())).device
         self.reference = self.reference or evaluation.seen("test images", self.test.images, device=device)
-        images = unit(system.sample(self.samples, SEED), system.value_range)
+        images = system.sample(self.samples, SEED)
         if not np.isfinite(images).all():
             return {}
+        images = unit(images, system.value_range)
         labels = np.arange(self.samples) % 10 if system.classes == 10 else None  # as the classes take turns
         return evaluation.measured(evaluation.seen("samples", images, labels, device), self.reference,
                                    self.validation, self.measures, SEED)

@@ -111,6 +111,9 @@ def test_of_some_figures_the_largest_is_the_best():
             {"step": 4, "frechet": 3, "recall": 0.3}]
     best = {by: Evaluation(1, best_by=by).best(rows) for by in ("frechet", "recall", "kl")}
     assert best == {"frechet": rows[1], "recall": rows[3], "kl": None}
+    for by in evaluation.figures_of(FIGURES):
+        rows = [{"step": step, by: value} for step, value in enumerate((0.2, 0.1, 0.3, 0.1, 0.3))]
+        assert Evaluation(1, FIGURES, by).best(rows)["step"] == (1 if by in ("frechet", "kernel", "kl") else 2)
 
 
 def test_what_is_not_written_is_evaluated_all_the_same(data):

@@ -106,6 +106,8 @@ def test_curves_have_a_chart_for_what_was_evaluated():
     assert line.get_xdata().tolist() == [2, 4, 4.5]
     np.testing.assert_array_equal(line.get_ydata(), [3, np.nan, 2])
     assert shares.get_ydata().tolist()[:2] == [0.2, 0.4]
+    bars = axes[1].collections[0].get_segments()
+    assert bars[0].tolist() == [[2, 2.5], [2, 3.5]] and bars[2].tolist() == [[4.5, 2], [4.5, 2]]
     assert len(plots.curves(rows).axes) == 1
 
 

@@ -64,6 +64,26 @@ def test_a_run_that_crashed_has_each_evaluation_once(begun, data, tmp_path, cras
         "evaluation"]
 
 
+def test_evaluations_of_steps_that_are_not_done_are_cut_at_once(begun, data):
+    folder = begun(10, crash=7, evaluation=Evaluation(4))
+    with open(folder / "evaluations.jsonl", "a") as file:
+        file.write('{"step": 8, "frechet": 0.0}\n')
+
+    class Look(training.Callback):
+        def on_start(self, run):
+            assert [row["step"] for row in evaluated(folder)] == [4]
+            raise Crash
+    with pytest.raises(Crash):
+        resume(folder, data, callbacks=[Look()])
+
+
+@pytest.mark.parametrize("line", ['{"step": 8, "fre', "[8]", '{"frechet": 1}', '{"step": "8"}'])
+def test_what_follows_a_damaged_line_is_not_read(begun, line):
+    folder = begun(2)
+    (folder / "evaluations.jsonl").write_text(f'{{"step": 4}}\n{line}\n{{"step": 12}}\n')
+    assert evaluated(folder) == [{"step": 4}]
+
+
 class CrashAtCheckpoint(training.Callback):
     def __init__(self, step):
         self.step = step

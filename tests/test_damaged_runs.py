@@ -35,6 +35,16 @@ def test_config_of_other_types(name, capsys, tmp_path, trained):
         fails(command, capsys, tmp_path, f"config.json is damaged: {name}")
 
 
+@pytest.mark.parametrize("name, value", [("every", 0), ("measures", "frechet"), ("measures", [["frechet"]]),
+                                         ("best_by", ["frechet"]), ("samples", 99), ("nonesuch", 1)])
+def test_evaluations_of_other_types(name, value, capsys, tmp_path, trained):
+    shutil.copytree(trained, "RUN")
+    config = json.loads(Path("RUN/config.json").read_text())
+    config["evaluation"] = {"every": 5, "measures": ["frechet"], "best_by": "frechet", "samples": 100} | {name: value}
+    Path("RUN/config.json").write_text(json.dumps(config))
+    fails("plot RUN", capsys, tmp_path, "config.json is damaged: evaluation")
+
+
 @pytest.mark.parametrize("name, value", [("size", "many"), ("size", 0), ("shape", 28), ("shape", ["1"]),
                                          ("sha256", None)])
 def test_data_of_other_types(name, value, capsys, tmp_path, trained):

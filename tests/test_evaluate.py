@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,16 @@ def test_a_file_of_bytes_or_of_another_range_is_the_same(small_mnist, capsys):
     assert one["noise"]["frechet"] == other["noise"]["frechet"]
 
 
+@pytest.mark.parametrize("low, high", [(-5e-4, 1), (0, 1.0005), (-1.0005, 1), (-1, 1.0005)])
+def test_values_a_little_beyond_their_range(low, high):
+    """As rounding to float16 makes them; which of the two ranges it is stays as it was."""
+    images = np.zeros((100, 1, 28, 28), np.float64)
+    images[0, 0, 0, :2] = low, high
+    np.save("beyond.npy", images)
+    found = evaluating.of_file(Path("beyond.npy"))
+    assert found.dtype == np.float32 and found[0, 0, 0, :3].tolist() == [0, 1, 0.5 if low < -0.5 else 0]
+
+
 def test_a_run_as_a_table(small_mnist, capsys):
     start("cgan", {"widths_g": (8, 8, 8, 8), "widths_d": (8, 8, 8)})
     command = ["evaluate", "runs/cgan", "-n", "100", "--metrics", FAST, "--device", "cpu"]
@@ -139,9 +150,10 @@ def test_images_of_three_digits(small_mnist, capsys):
     assert other["samples"] == rows["samples"] | {"of": "last.npy"}
 
 
-def test_a_run_of_stacked_as_a_table(small_mnist, capsys):
+def test_a_run_of_stacked_as_a_table(small_mnist, monkeypatch, capsys):
+    monkeypatch.setattr(evaluating, "STACKED", 100)
     start("stacked", recipes.get("stacked").small, data.Stacked(small_mnist))
-    out = call(capsys, "evaluate", "runs/stacked", "-n", "100", "--device", "cpu")
+    out = call(capsys, "evaluate", "runs/stacked", "--device", "cpu")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[1:lines.index("")]] == ["modes", "kl", "sure"]
     assert all(line.count("+-") == 4 and line.endswith(feature_record()["sha256"][:16]) for line in lines[1:4])

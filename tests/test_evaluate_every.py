@@ -87,9 +87,10 @@ def test_a_resumed_run_goes_on_with_it(small_mnist, drawn, capsys):
     assert rows_of("runs/mlp")[:2] == first and len(rows_of("runs/mlp")) == 3
 
 
-def test_samples_that_are_no_numbers_end_no_training(small_mnist, drawn, monkeypatch, capsys):
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_end_no_training(bad, small_mnist, drawn, monkeypatch, capsys):
     from scratchgan.gan import Game
-    monkeypatch.setattr(Game, "sample", lambda self, n, seed=0: np.full((n, 1, 28, 28), np.nan, np.float32))
+    monkeypatch.setattr(Game, "sample", lambda self, n, seed=0: np.full((n, 1, 28, 28), bad, np.float32))
     out = train(capsys, "mlp", "--widths-g", "8", "--widths-d", "8", "--steps", "2", "--evaluate-every", "1", *FEW)
     assert "evaluated at step 2: no figures, since samples hold values that are no numbers" in out
     assert [row["step"] for row in rows_of("runs/mlp")] == [1, 2] and "frechet" not in rows_of("runs/mlp")[0]
@@ -105,6 +106,8 @@ def test_curves_have_a_chart_for_what_was_evaluated():
     assert line.get_xdata().tolist() == [2, 4, 4.5]
     np.testing.assert_array_equal(line.get_ydata(), [3, np.nan, 2])
     assert shares.get_ydata().tolist()[:2] == [0.2, 0.4]
+    bars = axes[1].collections[0].get_segments()
+    assert bars[0].tolist() == [[2, 2.5], [2, 3.5]] and bars[2].tolist() == [[4.5, 2], [4.5, 2]]
     assert len(plots.curves(rows).axes) == 1
 
 

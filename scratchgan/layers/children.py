@@ -10,7 +10,7 @@ class Children:
     def __init__(self):
         self.layers = {}
         self._owned = False  # another layer holds the flat vector
-        self._tree = None    # what `named_layers` found
+        self._tree = None    # what `named_layers` found below a prefix
 
     def __setattr__(self, name, value):
         own = vars(self).get("layers", {})
@@ -78,10 +78,10 @@ class Children:
 
     def named_layers(self, prefix=""):
         """(prefix, layer) of this layer and all below it, in the order of `theta`; prefixes end in a dot."""
-        if self._tree is None or self._tree[0][0] != prefix:
+        if self._tree is None or self._tree[0] != prefix:
             below = [pair for name, child in self.layers.items() for pair in child.named_layers(f"{prefix}{name}.")]
-            vars(self)["_tree"] = [(prefix, self), *below]
-        return self._tree
+            vars(self)["_tree"] = prefix, below  # not this layer: in a cycle its arrays would wait for the collector
+        return [(prefix, self), *self._tree[1]]
 
 
 def _holds_layer(value):

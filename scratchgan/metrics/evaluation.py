@@ -51,7 +51,7 @@ class Seen:
                           self.training)[0]
 
 
-# name -> function of (what is measured, the reference, validation images, seed), and how its figures are written
+# name -> function of (what is measured, the reference, validation images, seed) that gives its figures
 MEASURES = {
     "frechet": lambda it, real, _, seed: frechet(real.features, it.features, seed),
     "kernel": lambda it, real, _, seed: kernel_distance(real.features, it.features, seed=seed),
@@ -61,7 +61,7 @@ MEASURES = {
     "inception": lambda it, real, _, seed: inception_score(it.probabilities, seed),
     "conditional": lambda it, real, _, seed: ({} if it.labels is None
                                               else conditional_accuracy(it.probabilities, it.labels)),
-    "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation),
+    "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation, seed=seed),
     "memorisation": lambda it, real, _, seed: ({} if it.training is None or real.training is None
                                                else memorisation(it.ratios, real.ratios, seed)),
     "inception-frechet": lambda it, real, _, seed: inception_frechet(real.inception, it.inception, seed),

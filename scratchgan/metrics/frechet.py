@@ -13,8 +13,8 @@ def frechet(real, fake, seed=0):
 
         |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2)
 
-    {"frechet", "frechet_se"}; the error by a jackknife over a tenth of both sets. It is a squared distance, 0 for equal
-    moments; of finite sets it is too large by something like F/N: compare equal numbers only.
+    {"frechet", "frechet_se"}; the error by a jackknife over a tenth of both sets, NaN of fewer than 3. It is a squared
+    distance, 0 for equal moments; of finite sets it is too large by something like F/N: compare equal numbers only.
 
     Source: Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
     eq. 6; Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions".
@@ -24,7 +24,8 @@ def frechet(real, fake, seed=0):
     def distance(a, b):
         return of_gaussians(*moments(a), *moments(b))
     real, fake = real - middle, fake - middle
-    return {"frechet": distance(real, fake), "frechet_se": jackknife(distance, real, fake, seed=seed)}
+    error = jackknife(distance, real, fake, seed=seed) if min(len(real), len(fake)) > 2 else float("nan")
+    return {"frechet": distance(real, fake), "frechet_se": error}
 
 
 def moments(x):

@@ -20,7 +20,6 @@ is dead; long live the GAN! A modern GAN baseline" (both).
 import numpy as np
 
 from scratchgan import random
-from scratchgan.data.stacked import Stacked
 from scratchgan.metrics.arrays import blocks, jackknife, standard_error
 from scratchgan.metrics.classes import SURE, kl_to_uniform, probabilities
 from scratchgan.metrics.features import feature_net
@@ -66,6 +65,7 @@ def yardsticks(test, n, seed=0, device="cpu"):
         noise       U(0, 1) for each pixel
         collapsed   ten of the first again and again
     """
+    from scratchgan.data.stacked import Stacked  # with Pillow, which `import scratchgan` does without
     stacked = Stacked(test)
     yield "perfect", in_parts(lambda first, count: stacked.draw(count, seed, first)[0], n, device)
     yield "noise", in_parts(lambda first, count: random.uniform((count, *stacked.sample_shape), seed, "metrics/noise",

@@ -17,10 +17,10 @@ from scratchgan.settings import Kind, whole
 from scratchgan.system import Panel, unit
 
 # The measures, each with those of its figures that a checkpoint can be the best by. (Of a density, more than 1 is no
-# better.) Of LOWER the smallest is the best, of the others the largest. Memorisation and the Inception net's distance
-# are for runs that are finished: `scratchgan evaluate`.
+# better; the net is sure of noise, too, so that `sure` comes last.) Of LOWER the smallest is the best, of the others
+# the largest. Memorisation and the Inception net's distance are for runs that are finished: `scratchgan evaluate`.
 FIGURES = {"frechet": ("frechet",), "kernel": ("kernel",), "precision-recall": ("precision", "recall"),
-           "density-coverage": ("coverage",), "classes": ("sure", "rarest", "kl"), "inception": ("inception",),
+           "density-coverage": ("coverage",), "classes": ("kl", "rarest", "sure"), "inception": ("inception",),
            "conditional": ("conditional",), "parzen": ("parzen",)}
 LOWER = ("frechet", "kernel", "kl")
 USUAL, SAMPLES, SEED = ("frechet", "precision-recall", "classes", "conditional"), 10_000, 0
@@ -30,7 +30,7 @@ PANELS = (
     Panel("Frechet distance", {"frechet": "to MNIST's test images"}),
     Panel("kernel distance", {"kernel": "to MNIST's test images"}),
     Panel("share", {"precision": "precision", "recall": "recall", "density": "density", "coverage": "coverage",
-                    "sure": "surely a digit", "rarest": "the rarest digit (fair: .1)",
+                    "sure": "surer than .9 of their digit", "rarest": "the rarest digit (fair: .1)",
                     "conditional": "of the class asked for"}),
     Panel("KL (nats)", {"kl": "of the digits to uniform"}),
     Panel("Inception-style score", {"inception": "score"}),
@@ -40,7 +40,7 @@ PANELS = (
 def _is_record(value):
     return (isinstance(value, dict) and value.keys() == {"every", "measures", "best_by", "samples"}
             and EVERY.allows(value["every"]) and NUMBER.allows(value["samples"])
-            and isinstance(value["measures"], list) and all(map(FIGURES.__contains__, value["measures"]))
+            and isinstance(value["measures"], list) and all(name in [*FIGURES] for name in value["measures"])
             and value["best_by"] in figures_of(value["measures"]))
 
 
@@ -129,9 +129,10 @@ class Evaluation:
         """{figure: number}"""
         device = next(iter(system.networks.values())).device
         self.reference = self.reference or evaluation.seen("test images", self.test.images, device=device)
-        images = unit(system.sample(self.samples, SEED), system.value_range)
+        images = system.sample(self.samples, SEED)
         if not np.isfinite(images).all():
             return {}
+        images = unit(images, system.value_range)
         labels = np.arange(self.samples) % 10 if system.classes == 10 else None  # as the classes take turns
         return evaluation.measured(evaluation.seen("samples", images, labels, device), self.reference,
                                    self.validation, self.measures, SEED)

@@ -100,8 +100,8 @@ def resume(path, data_loader, *, device=None, steps=None, threads=None, callback
     threads      as for `fit`; the run's by default
     data_dir     where MNIST is looked for first, if the run has evaluations
 
-    All else comes from config.json. A run that has no steps left says so and is returned as it is, its `batches`
-    None and its data not loaded.
+    All else comes from config.json. A run that has no steps left, nor an evaluation, says so and is returned as it is,
+    its `batches` None and its data not loaded.
     """
     folder = RunFolder.open(path)
     try:

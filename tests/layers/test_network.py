@@ -1,6 +1,9 @@
 """What one does with a whole network: move it, copy it, share its weights, save and load it."""
 
 import copy
+import gc
+import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -219,6 +222,21 @@ def test_a_twin_shares_theta_and_has_its_own_gradient(device):
     assert not host(net.grad).any()
     twin.eval()
     assert net.training
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="this Python does not count references")
+def test_a_twin_goes_when_nobody_holds_it():
+    """And what it keeps with it, some hundred MiB where 1,000 samples are made; the collector may not come for long."""
+    net = Sequential(Conv2d(2, 3, 3), BatchNorm2d(3), Sequential(LeakyReLU(0.2), ConvTranspose2d(3, 2, 4), Tanh()))
+    gc.disable()
+    try:
+        twin = net.twin().eval()
+        twin.forward(np.ones((5, 2, 9, 9), np.float32))
+        gone = [weakref.ref(layer) for _, layer in twin.named_layers()]
+        del twin
+        assert [layer() for layer in gone] == [None] * len(gone) and len(gone) > 3
+    finally:
+        gc.enable()
 
 
 def test_a_twin_may_add_to_the_gradient_of_its_network(device):

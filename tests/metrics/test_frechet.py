@@ -85,6 +85,14 @@ def test_kernel_distance_is_unbiased():
         assert abs(np.mean(values) - expected) < 3 * np.std(values) / np.sqrt(60)
 
 
+def test_of_two_rows_there_is_no_error(rng):
+    a, b = rng.standard_normal((2, 3, 4))
+    for measure, name in ((frechet, "frechet"), (kernel_distance, "kernel")):
+        assert np.isfinite(list(measure(a, b).values())).all()
+        for found in (measure(a[:2], b), measure(a, b[:2])):
+            assert np.isfinite(found[name]) and np.isnan(found[f"{name}_se"])
+
+
 def test_what_cannot_be_measured_is_named():
     x = np.ones((3, 2))
     for measure in (frechet, kernel_distance):

@@ -42,6 +42,8 @@ def test_the_net_of_pytorch_is_shown_bytes_in_three_channels(stub, rng):
     expected = images.repeat(3, axis=1).reshape(len(images), -1)[:, :inception.SIZE].astype(np.float32)
     for given in (images, images / np.float32(255)):
         assert (inception_features(given) == expected).all()
+    between = (images + rng.uniform(-0.4, 0.4, images.shape)).clip(0, 255) / 255
+    assert (inception_features(between.astype(np.float32)) == expected).all()
     assert stub == [("inception-v3-compat", ["2048"])]
     assert inception.inception_facts() == {"inception_net": "inception-v3-compat of torch-fidelity 0.4.0"}
 

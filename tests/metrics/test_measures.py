@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scratchgan import data
+from scratchgan import data, metrics
 from scratchgan.metrics import evaluation
 from scratchgan.systems import classifier
 
@@ -16,6 +16,31 @@ def digits(monkeypatch):
     all_of = data.load("digits", size=28)
     monkeypatch.setattr(evaluation, "TRAINED", 800)
     return lambda start, stop: data.Dataset.of("digits", all_of.images[start:stop], all_of.labels[start:stop], "a test")
+
+
+def test_each_measure_is_given_what_it_measures(digits):
+    """Samples and reference in their places, and the seed."""
+    train, other = digits(0, 900), digits(900, 960)
+    validation = evaluation.validation_images(train)
+    assert np.array_equal(validation, train.images[800:] / np.float32(255))
+    it = evaluation.seen("samples", other.images, other.labels, training=train.images)
+    real = evaluation.seen("test images", digits(1000, 1070).images, training=train.images)
+    for each in (it, real):
+        assert sorted(each.ratios) == sorted(metrics.neighbours(each.images, train.images)[0])
+    assert evaluation.measured(it, real, validation, seed=3) == (
+        metrics.frechet(real.features, it.features, 3) | metrics.kernel_distance(real.features, it.features, seed=3)
+        | metrics.precision_recall(real.features, it.features) | metrics.density_coverage(real.features, it.features)
+        | metrics.class_balance(it.probabilities, 3) | metrics.inception_score(it.probabilities, 3)
+        | metrics.conditional_accuracy(it.probabilities, other.labels)
+        | metrics.parzen(it.images, real.images, validation, seed=3) | metrics.memorisation(it.ratios, real.ratios, 3))
+
+
+def test_yardsticks_are_a_function_of_the_seed(digits):
+    train = digits(0, 900)
+    one, again, other = ({it.name: it.images for it in evaluation.yardsticks(train, 50, seed)} for seed in (0, 0, 1))
+    assert all(np.array_equal(one[name], again[name]) for name in one)
+    assert [name for name in one if np.array_equal(one[name], other[name])] == ["collapsed"]
+    assert len(np.unique(one["collapsed"], axis=0)) == 10 and one["collapsed"].shape == (50, 1, 28, 28)
 
 
 def test_the_batches_in_which_features_are_made_change_nothing(digits, monkeypatch):

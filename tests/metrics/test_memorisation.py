@@ -37,6 +37,14 @@ def test_copies_are_told_from_images_of_the_same_kind(digits, rng):
     assert abs(found["memorised"] - 0.01) <= 3 * found["memorised_se"] and found["copied"] < 0.01
 
 
+def test_shares_counted_by_hand():
+    """The 1% of 1 to 200 thousandths is 2.99 thousandths, between the second and the third smallest."""
+    test, fake = np.arange(1, 201) / 1000, np.array([0.002, 0.0029, 0.003, 0.33, 0.34])
+    found = memorisation(fake, test)
+    assert found["memorised"] == 2 / 5 and found["copied"] == 4 / 5
+    assert found["copied_se"] == pytest.approx(np.sqrt(0.8 * 0.2 / 5))
+
+
 def test_what_does_not_fit_is_told(digits):
     for images, training, words in ((digits[:3], digits[:1], "two or more training images of 784"),
                                     (digits[:3], digits[:5, :, 1:], r"got shape \(5, 756\)"),

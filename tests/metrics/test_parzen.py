@@ -44,6 +44,18 @@ def test_the_error_of_a_draw_is_that_of_new_draws():
     assert np.isnan(parzen(test[:1], test, validation)["parzen_draw_se"])
 
 
+def test_samples_in_the_order_of_their_classes(rng):
+    """Their groups are random: no group is a class, without which all that are near to it would be lost."""
+    points, classes = rng.uniform(size=(10, 3)), np.arange(400) // 40
+    samples = points[classes] + 0.01 * rng.standard_normal((400, 3))
+    found = [[parzen(x, points, points, [0.1], seed=seed) for seed in range(5)]
+             for x in (samples, samples[rng.permutation(400)])]
+    (one, *_), (other, *_) = found
+    assert one["parzen"] == pytest.approx(other["parzen"], abs=1e-12)
+    one, other = ([each["parzen_draw_se"] for each in some] for some in found)
+    assert 0.6 < np.mean(one) / np.mean(other) < 1.7 and len(set(one)) == 5
+
+
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_blocks_change_nothing_but_rounding(rng, block):
     points, samples = rng.uniform(size=(20, 30)), rng.uniform(size=(65, 30))

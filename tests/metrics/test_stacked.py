@@ -70,12 +70,14 @@ def test_parts_of_any_size_make_the_same(monkeypatch):
         assert of_stacked(p) == of_stacked(whole)
 
 
-def test_yardsticks_are_a_function_of_the_seed():
+def test_yardsticks_are_a_function_of_the_seed(monkeypatch):
     test = data.load("digits", size=28)
     one, again, other = (dict(stacked.yardsticks(test, 60, seed)) for seed in (0, 0, 1))
     assert list(one) == ["perfect", "noise", "collapsed"] and all(p.shape == (60, 3, 10) for p in one.values())
     assert all(np.array_equal(one[name], again[name]) and not np.array_equal(one[name], other[name]) for name in one)
     assert of_stacked(one["collapsed"])["modes"] <= 10 < 40 < of_stacked(one["perfect"])["modes"]
+    monkeypatch.setattr(stacked, "PART", 7)
+    assert all(np.abs(p - one[name]).max() < 1e-5 for name, p in stacked.yardsticks(test, 60, 0))
 
 
 def test_what_cannot_be_measured_is_named():

@@ -64,6 +64,26 @@ def test_a_run_that_crashed_has_each_evaluation_once(begun, data, tmp_path, cras
         "evaluation"]
 
 
+def test_evaluations_of_steps_that_are_not_done_are_cut_at_once(begun, data):
+    folder = begun(10, crash=7, evaluation=Evaluation(4))
+    with open(folder / "evaluations.jsonl", "a") as file:
+        file.write('{"step": 8, "frechet": 0.0}\n')
+
+    class Look(training.Callback):
+        def on_start(self, run):
+            assert [row["step"] for row in evaluated(folder)] == [4]
+            raise Crash
+    with pytest.raises(Crash):
+        resume(folder, data, callbacks=[Look()])
+
+
+@pytest.mark.parametrize("line", ['{"step": 8, "fre', "[8]", '{"frechet": 1}', '{"step": "8"}'])
+def test_what_follows_a_damaged_line_is_not_read(begun, line):
+    folder = begun(2)
+    (folder / "evaluations.jsonl").write_text(f'{{"step": 4}}\n{line}\n{{"step": 12}}\n')
+    assert evaluated(folder) == [{"step": 4}]
+
+
 class CrashAtCheckpoint(training.Callback):
     def __init__(self, step):
         self.step = step
@@ -111,6 +131,9 @@ def test_of_some_figures_the_largest_is_the_best():
             {"step": 4, "frechet": 3, "recall": 0.3}]
     best = {by: Evaluation(1, best_by=by).best(rows) for by in ("frechet", "recall", "kl")}
     assert best == {"frechet": rows[1], "recall": rows[3], "kl": None}
+    for by in evaluation.figures_of(FIGURES):
+        rows = [{"step": step, by: value} for step, value in enumerate((0.2, 0.1, 0.3, 0.1, 0.3))]
+        assert Evaluation(1, FIGURES, by).best(rows)["step"] == (1 if by in ("frechet", "kernel", "kl") else 2)
 
 
 def test_what_is_not_written_is_evaluated_all_the_same(data):

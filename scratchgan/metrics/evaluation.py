@@ -61,7 +61,7 @@ MEASURES = {
     "inception": lambda it, real, _, seed: inception_score(it.probabilities, seed),
     "conditional": lambda it, real, _, seed: ({} if it.labels is None
                                               else conditional_accuracy(it.probabilities, it.labels)),
-    "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation),
+    "parzen": lambda it, real, validation, seed: parzen(it.images, real.images, validation, seed=seed),
     "memorisation": lambda it, real, _, seed: ({} if it.training is None or real.training is None
                                                else memorisation(it.ratios, real.ratios, seed)),
     "inception-frechet": lambda it, real, _, seed: inception_frechet(real.inception, it.inception, seed),

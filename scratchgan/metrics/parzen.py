@@ -20,23 +20,26 @@ import math
 
 import numpy as np
 
-from scratchgan.metrics.arrays import GROUPS, blocks, matrices, spread, squared_distances, standard_error
+from scratchgan.metrics.arrays import GROUPS, blocks, in_groups, matrices, spread, squared_distances, standard_error
 
 SIGMAS = tuple(10 ** (k / 9 - 1) for k in range(10))
 BLOCK = 1000
 
 
-def parzen(samples, test, validation, sigmas=SIGMAS, block=BLOCK):
+def parzen(samples, test, validation, sigmas=SIGMAS, block=BLOCK, seed=0):
     """{"parzen": mean log p of the test images, "parzen_se": its standard error over them, "parzen_draw_se": that over
     draws of the samples, NaN of one sample, "sigma": which}.
 
     All three are (N, ...) with values in [0, 1]. Of sigmas that do equally well the first is taken. In float32 unless
-    an array is float64; `block` is a matter of speed and memory alone. `ValueError` for what does not fit.
+    an array is float64; `block` is a matter of speed and memory alone. `seed` says which samples make a
+    tenth: neighbours must not, since a file may be sorted by class. `ValueError` for what does not fit.
     """
     samples, test, validation = matrices(("samples", "test images", "validation images"), samples, test, validation)
     sigma = best_sigma(samples, validation, sigmas, block)
-    tenths = blocks(len(samples), -(-len(samples) // GROUPS))
-    sizes = np.array([[rows.stop - rows.start] for rows in tenths])
+    groups = min(GROUPS, len(samples))
+    of = in_groups(len(samples), groups, seed)
+    tenths = [np.flatnonzero(of == i) for i in range(groups)]
+    sizes = np.array([[len(rows)] for rows in tenths])
     logs = np.array([log_densities(test, samples[rows], [sigma], block)[0] for rows in tenths]) + np.log(sizes)
     values = mean_density(logs, sizes)
     without = [mean_density(np.delete(logs, i, 0), np.delete(sizes, i)).mean() for i in range(len(tenths))

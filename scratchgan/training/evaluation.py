@@ -30,7 +30,7 @@ PANELS = (
     Panel("Frechet distance", {"frechet": "to MNIST's test images"}),
     Panel("kernel distance", {"kernel": "to MNIST's test images"}),
     Panel("share", {"precision": "precision", "recall": "recall", "density": "density", "coverage": "coverage",
-                    "sure": "surely a digit", "rarest": "the rarest digit (fair: .1)",
+                    "sure": "sure of their class", "rarest": "the rarest digit (fair: .1)",
                     "conditional": "of the class asked for"}),
     Panel("KL (nats)", {"kl": "of the digits to uniform"}),
     Panel("Inception-style score", {"inception": "score"}),
@@ -70,6 +70,9 @@ class Evaluation:
             if not kind.allows(value):
                 raise UserError(f"Evaluation: {name} must be {kind.words}, not {value!r}.")
         wrong = next((name for name in measures if name not in FIGURES), None)
+        if wrong in evaluation.MEASURES:
+            raise UserError(f"{wrong} is for runs that are finished, in `scratchgan evaluate`: choose among "
+                            f"{', '.join(FIGURES)}.")
         if wrong is not None or not measures:
             raise UserError(f"There is no measure {wrong or ''!r} of samples: choose among {', '.join(FIGURES)}.")
         choice = figures_of(measures)

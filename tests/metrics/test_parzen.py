@@ -44,6 +44,15 @@ def test_the_error_of_a_draw_is_that_of_new_draws():
     assert np.isnan(parzen(test[:1], test, validation)["parzen_draw_se"])
 
 
+def test_the_error_of_a_draw_does_not_depend_on_the_order_of_the_samples():
+    """As of a file that is sorted by digit."""
+    rng = np.random.default_rng(7)
+    samples = np.repeat(np.arange(10) / 10, 30)[:, None] + 0.1 * rng.uniform(size=(300, 2))
+    test = samples[rng.permutation(300)[:50]] + 0.01
+    ordered, mixed = (parzen(each, test, test, [0.1])["parzen_draw_se"] for each in (samples, rng.permutation(samples)))
+    assert 0.5 < ordered / mixed < 2
+
+
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_blocks_change_nothing_but_rounding(rng, block):
     points, samples = rng.uniform(size=(20, 30)), rng.uniform(size=(65, 30))

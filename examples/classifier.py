@@ -80,7 +80,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", help="a run folder of `scratchgan train`")
     parser.add_argument("--epochs", type=int, default=12, help="of the classifier (default 12)")
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="bundled digits and a GAN of 1,500 steps")
     args = parser.parse_args()
     if not args.run and not args.short:

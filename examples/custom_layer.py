@@ -114,7 +114,7 @@ def picture(errors, curve, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="fewer points and steps")
     args = parser.parse_args()
 

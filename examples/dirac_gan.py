@@ -125,7 +125,7 @@ def picture(gammas, slow, steps, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="fewer steps and values of gamma; the same bound")
     args = parser.parse_args()
     print(f"Rates in a unit of time, h = {STEP}: growth + angle i\n"

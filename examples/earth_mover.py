@@ -107,7 +107,7 @@ def picture(distances, estimates, usual, critics, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="fewer distances and steps; the same bound")
     args = parser.parse_args()
     distances, steps = (np.array([0.5, 1, 2]), 200) if args.short else (np.array([0.25, 0.5, 1, 2, 4]), 500)

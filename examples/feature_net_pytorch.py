@@ -49,7 +49,7 @@ def features_and_probabilities(net, images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="bundled digits, no download")
     args = parser.parse_args()
     if importlib.util.find_spec("torch") is None:

@@ -85,7 +85,7 @@ def picture(rows, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and data (default 0)")
-    parser.add_argument("--out", type=Path, default=Path("runs/examples"))
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs/examples"), help="for what it writes")
     parser.add_argument("--short", action="store_true", help="a tenth of the steps, after which it is only checked "
                         "that samples are nearer to the modes than those of new weights")
     args = parser.parse_args()

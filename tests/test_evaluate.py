@@ -1,5 +1,7 @@
 """`scratchgan evaluate`: figures beside their yardsticks, and what cannot be measured."""
 
+import errno
+import io
 import json
 import sys
 import types
@@ -11,7 +13,7 @@ from command_line import call, fails
 from PIL import Image
 
 from scratchgan import data, recipes, training
-from scratchgan.cli import evaluating
+from scratchgan.cli import evaluating, main
 from scratchgan.metrics import evaluation, feature_record, inception
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -132,7 +134,18 @@ def test_points_of_a_toy_set(capsys):
     rows = rows_of(call(capsys, "evaluate", "runs/ring8", "--json", "-n", "1000", "--device", "cpu"))
     assert rows["perfect"]["modes"] == rows["perfect"]["fair"] == 8 and rows["perfect"]["hq"] > 0.97
     assert rows["smear"]["hq"] < 0.05 and rows["samples"]["n"] == 1000
+    assert all({"hq_se", "kl_se"} <= row.keys() for row in rows.values())
     assert "the 8 modes of ring8" in call(capsys, "evaluate", "runs/ring8", "--device", "cpu")
+
+
+def test_figures_that_are_not_written_are_a_failure(monkeypatch, capsys):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    start("ring8", {}, data.load("ring8"))
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(["evaluate", "runs/ring8", "--json", "-n", "100", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "scratchgan: error: No space left on device\n"
 
 
 def test_images_of_three_digits(small_mnist, capsys):

@@ -145,6 +145,7 @@ OPTIONS = {
     "good.npy --metrics=": "not ''",
     "good.npy --metrics": "--metrics",
     "good.npy --metrics Frechet": "not 'Frechet'",
+    "good.npy --metrics classes,conditional": "conditional is for runs whose samples are asked to be of a class",
     "good.npy --seed -1": "--seed must be a whole number, 0 or more, not '-1'",
     "good.npy --seed x": "--seed must be a whole number, 0 or more, not 'x'",
     "good.npy --against cifar": "--against: invalid choice: 'cifar'",

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from scratchgan.cli.options import add_device, path, say, tell, whole
+from scratchgan.cli.options import add_device, path, tell, whole
 from scratchgan.cli.sampling import check_target, run_of
 from scratchgan.errors import UserError
 
@@ -34,6 +34,18 @@ examples:
 measures: {', '.join(NAMES[:5])},
           {', '.join(NAMES[5:-1])}, and if named {NAMES[-1]}
           (pip install "scratchgan[fidelity]"), the Frechet distance of published figures
+
+figures:  frechet, kernel      distance of the features from those of the real images; alike: 0
+          precision, density   are samples like real images? alike: near 1, as the row of training images shows
+          recall, coverage     are real images like samples? the same
+          kl, rarest, sure     of the digits that samples are taken for: KL to uniform, the smallest share; share
+                               whose digit is surer than .9 (so is that of most noise: look at precision, too)
+          inception            from 1 to 10: samples are surely of a class, and all classes are there
+          conditional          share that are the digit that they were asked to be
+          parzen               log-likelihood of the real images in nats; its error is that of the real images, and
+                               in --json parzen_draw_se that of other samples
+          memorised            share as near to one training image as the nearest 1% of test images, of 2,000 samples
+          modes, fair, hq      of points: modes with a good sample, with a fifth of their share; share of good ones
 """
 
 
@@ -82,6 +94,9 @@ def evaluate(options):
                         f"{options.what} have {tuple(images.shape[1:])}: leave it out")
     if options.pairs and images.shape[1:] != (1, 28, 28):
         raise UserError(f"--pairs is for images of digits, which {options.what} does not make: leave it out")
+    if options.metrics and "conditional" in names and labels is None:
+        raise UserError("conditional is for runs whose samples are asked to be of a class, such as those of cgan, and "
+                        f"those of {options.what} are not: leave it out")
     if source is not None:
         rows, facts, words = of_points(options, images, source)
     elif images.shape[1:] == SHAPES["stacked"]:
@@ -90,12 +105,12 @@ def evaluate(options):
         rows, facts, words = of_digits(options, names, images, labels, device)
     if options.json:
         for name, figures in rows.items():
-            say(json.dumps({"set": name, "of": str(options.what), "n": len(images), "seed": options.seed, **facts,
+            print(json.dumps({"set": name, "of": str(options.what), "n": len(images), "seed": options.seed, **facts,
                             **{key: plain(value) for key, value in figures.items()}}))
         return
     for line in table(rows, facts.get("net")):
-        say(line)
-    say(f"\n{len(images):,} samples of {options.what} against {words}, seed {options.seed}")
+        print(line)
+    print(f"\n{len(images):,} samples of {options.what} against {words}, seed {options.seed}")
 
 
 def chosen(text):
@@ -201,7 +216,7 @@ def of_digits(options, names, images, labels, device):
         rows[it.name] = evaluation.measured(it, reference, validation, names, options.seed)
     if options.pairs:
         write_pairs(options.pairs, images, train.images)
-        (tell if options.json else say)(f"wrote samples beside the training images nearest to them, the most alike "
+        (tell if options.json else print)(f"wrote samples beside the training images nearest to them, the most alike "
                                         f"first, to {options.pairs}\n")
     facts = {"against": "mnist", "against_sha256": test.sha256, "net": feature_record()["sha256"]}
     return (rows, facts | (inception_facts() if "inception-frechet" in names else {}),
@@ -226,14 +241,14 @@ def of_stacked(options, images, device):
 def of_points(options, points, source):
     """The same of points in the plane: a perfect sampler and a smear are the yardsticks."""
     from scratchgan import random
-    from scratchgan.metrics import of_modes
+    from scratchgan.metrics import modes
     if options.metrics:
         raise UserError(f"--metrics is for images, and {options.what} makes points, whose modes, high quality and KL "
                         "are told: leave it out")
     perfect = source.examples(len(points), options.seed)[0]
     low, high = perfect.min(axis=0), perfect.max(axis=0)
     smear = low + (high - low) * random.uniform(perfect.shape, options.seed, "metrics/smear")
-    rows = {name: of_modes(each, **source.modes)
+    rows = {name: modes.of_modes(each, **source.modes) | modes.errors(each, **source.modes, seed=options.seed)
             for name, each in (("samples", points), ("perfect", perfect), ("smear", smear))}
     return rows, {"against": source.name}, f"the {len(source.modes['centres'])} modes of {source.name}"
 

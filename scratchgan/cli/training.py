@@ -73,8 +73,8 @@ def add(commands):
                           help="between measures of the samples, of recipes that make digits, against MNIST's test "
                                "images; the best checkpoint is kept besides the newest (default: never)")
     measured.add_argument("--evaluate", metavar="NAME,...",
-                          help="which, as in `scratchgan evaluate --metrics` (default: "
-                               "frechet,precision-recall,classes,conditional)")
+                          help="which, as in `scratchgan evaluate --metrics`, but for memorisation and "
+                               "inception-frechet (default: frechet,precision-recall,classes,conditional)")
     measured.add_argument("--evaluate-samples", type=whole(100, 50_000), metavar="N",
                           help="of how many samples (default: 10,000)")
     measured.add_argument("--best-by", metavar="FIGURE",

@@ -15,7 +15,8 @@ def precision_recall(real, fake, k=3):
     """precision: the share of fakes inside the ball of any real point; recall: of real points inside that of any fake.
 
     real (N, F), fake (M, F), of more than k points each. {"precision", "precision_se", "recall", "recall_se"}; errors
-    are those of the shares, the balls being given.
+    are those of the shares, the balls being given. Other fakes have other balls: recall may change by more than its
+    error tells, most where a few odd fakes with large balls make it.
 
     Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", eq. 1, 2
     (k = 3).
@@ -32,7 +33,9 @@ def density_coverage(real, fake, k=5):
     whose ball holds a fake.
 
     As `precision_recall`, but an odd real point far off does not make a region real, and no ball is about a fake. A
-    perfect sampler has density 1 (it may be more) and coverage 1 - 2^-k or so.
+    perfect sampler has density 1 (it may be more) and coverage 1 - 2^-k or so. Errors are those of the means, real
+    points and what lies about them being given: of other fakes coverage changes by more, 1.6 times its error or so
+    where it is high.
 
     Source: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", section 3 (k = 5).
     """

@@ -16,6 +16,8 @@ import math
 
 import numpy as np
 
+from scratchgan.metrics.arrays import jackknife
+
 RADIUS = 3  # in sigmas
 HIGH_QUALITY = 1 - math.exp(-RADIUS**2 / 2)  # the mass of a Gaussian in the plane within it
 FAIR = 1 / 5
@@ -43,6 +45,13 @@ def of_modes(samples, centres, sigma):
     held = np.bincount(nearest[good], minlength=k)
     return {"modes": int((held > 0).sum()), "fair": int((held >= FAIR * n * HIGH_QUALITY / k).sum()),
             "hq": int(held.sum()) / n, "kl": divergence(held / n)}
+
+
+def errors(samples, centres, sigma, seed=0):
+    """{"hq_se", "kl_se"}: standard errors of these figures of `of_modes`, by a jackknife over the samples."""
+    def error(name):
+        return jackknife(lambda some: of_modes(some, centres, sigma)[name], np.asarray(samples), seed=seed)
+    return {"hq_se": error("hq"), "kl_se": error("kl")}
 
 
 def divergence(shares):

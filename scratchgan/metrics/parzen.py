@@ -31,7 +31,8 @@ def parzen(samples, test, validation, sigmas=SIGMAS, block=BLOCK, seed=0):
     draws of the samples, NaN of one sample, "sigma": which}.
 
     All three are (N, ...) with values in [0, 1]. Of sigmas that do equally well the first is taken. In float32 unless
-    an array is float64; `block` is a matter of speed and memory alone. `ValueError` for what does not fit.
+    an array is float64; `block` is a matter of speed and memory alone. `seed` says which samples make a
+    tenth: neighbours must not, since a file may be sorted by class. `ValueError` for what does not fit.
     """
     samples, test, validation = matrices(("samples", "test images", "validation images"), samples, test, validation)
     sigma = best_sigma(samples, validation, sigmas, block)

@@ -70,6 +70,9 @@ class Evaluation:
             if not kind.allows(value):
                 raise UserError(f"Evaluation: {name} must be {kind.words}, not {value!r}.")
         wrong = next((name for name in measures if name not in FIGURES), None)
+        if wrong in evaluation.MEASURES:
+            raise UserError(f"{wrong} is for runs that are finished, in `scratchgan evaluate`: choose among "
+                            f"{', '.join(FIGURES)}.")
         if wrong is not None or not measures:
             raise UserError(f"There is no measure {wrong or ''!r} of samples: choose among {', '.join(FIGURES)}.")
         choice = figures_of(measures)

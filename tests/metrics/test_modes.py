@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchgan.data.toys import TOYS
-from scratchgan.metrics.modes import HIGH_QUALITY, divergence, of_modes
+from scratchgan.metrics.modes import HIGH_QUALITY, divergence, errors, of_modes
 
 N = 10_000
 
@@ -18,6 +18,18 @@ def test_a_perfect_sampler(name, k):
     assert found["modes"] == found["fair"] == k
     assert found["hq"] == pytest.approx(0.98889, abs=0.003) and 0 <= found["kl"] < 0.004
     assert pytest.approx(0.98889, abs=1e-5) == HIGH_QUALITY
+
+
+def test_the_errors_are_those_of_new_draws():
+    rng, modes = np.random.default_rng(3), TOYS["ring8"]().modes
+    found = []
+    for _ in range(60):
+        chosen = rng.choice(8, 400, p=[.3, .2, .1, .1, .1, .1, .05, .05])
+        samples = np.array(modes["centres"])[chosen] + 0.015 * rng.standard_normal((400, 2))
+        found.append(of_modes(samples, **modes) | errors(samples, **modes))
+    for name in ("hq", "kl"):
+        draws, told = (np.array([each[key] for each in found]) for key in (name, f"{name}_se"))
+        assert 0.7 < told.mean() / draws.std() < 1.4
 
 
 def test_a_smear_hits_most_modes_and_is_told_by_the_rest():

@@ -175,3 +175,11 @@ def test_a_run_of_stacked_as_a_table(small_mnist, monkeypatch, capsys):
 
 def test_help(capsys):
     assert "26,000" in call(capsys, "evaluate", "--help")
+
+
+def test_what_was_not_learned_from_digits_is_said(small_mnist, capsys):
+    shapes = data.Dataset.of("shapes", np.zeros((20, 1, 28, 28), np.uint8), np.arange(20) % 10, "made by a test")
+    start("cgan", recipes.get("cgan").small, shapes)
+    assert main(["evaluate", "runs/cgan", "-n", "100", "--metrics", "classes", "--device", "cpu"]) == 0
+    assert "runs/cgan has learned from shapes: its samples are measured as if" in capsys.readouterr().err
+    assert main(["evaluate", "runs/cgan", "-n", "100", "--metrics", "conditional", "--device", "cpu"]) == 2

@@ -161,7 +161,10 @@ def given(options, device):
     elif shape != SHAPES["mnist"]:
         raise UserError(f"{options.what} makes samples of shape {shape} of {name}, and MNIST's are (1, 28, 28): give "
                         "the run of a recipe that makes such, trained on grey images, or of stacked")
-    labels = np.arange(n) % 10 if system.classes == 10 else None  # as the classes take turns
+    digits = name in ("mnist", "digits", "stacked")
+    if not digits:
+        tell(f"{options.what} has learned from {name}: its samples are measured as if they were MNIST's digits")
+    labels = np.arange(n) % 10 if system.classes == 10 and digits else None  # as the classes take turns
     images = system.sample(n, options.seed)
     if not np.isfinite(images).all():
         raise UserError(f"{options.what} makes samples that are NaN or infinite: give an earlier checkpoint of the run")

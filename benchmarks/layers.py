@@ -54,6 +54,7 @@ def cases(n):
     for where, sizes, rows in (("mlp G", (64, 256, 512, 784), n), ("mlp D", (784, 256, 128, 1), 2 * n)):
         for a, b in itertools.pairwise(sizes):
             yield Case(where, "Linear", (a, b), (rows, a))
+    yield Case("goodfellow G", "Linear", (1200, 1200), (100, 1200))
     yield Case("mlp G", "LeakyReLU", (0.1,), (n, 512))
     yield Case("mlp G", "Tanh", (), (n, 784))
     yield Case("", "Maxout", (784, 240, 5), (100, 784))

@@ -106,7 +106,7 @@ def evaluate(options):
     if options.json:
         for name, figures in rows.items():
             print(json.dumps({"set": name, "of": str(options.what), "n": len(images), "seed": options.seed, **facts,
-                            **{key: plain(value) for key, value in figures.items()}}))
+                              **{key: plain(value) for key, value in figures.items()}}))
         return
     for line in table(rows, facts.get("net")):
         print(line)
@@ -138,6 +138,7 @@ def check_pairs(out):
 def given(options, device):
     """(images in [0, 1], labels or None, None) of digits, or (points, None, their source) of a toy set."""
     from scratchgan import data, plots, training
+    from scratchgan.training.evaluation import DIGITS
     if options.what.suffix.lower() in (".npy", ".npz") and not options.what.is_dir():
         if options.number:
             raise UserError("-n is for runs: of a file all images are measured; leave it out")
@@ -161,7 +162,7 @@ def given(options, device):
     elif shape != SHAPES["mnist"]:
         raise UserError(f"{options.what} makes samples of shape {shape} of {name}, and MNIST's are (1, 28, 28): give "
                         "the run of a recipe that makes such, trained on grey images, or of stacked")
-    digits = name in ("mnist", "digits", "stacked")
+    digits = name in (*DIGITS, "stacked")
     if not digits:
         tell(f"{options.what} has learned from {name}: its samples are measured as if they were MNIST's digits")
     labels = np.arange(n) % 10 if system.classes == 10 and digits else None  # as the classes take turns
@@ -220,7 +221,7 @@ def of_digits(options, names, images, labels, device):
     if options.pairs:
         write_pairs(options.pairs, images, train.images)
         (tell if options.json else print)(f"wrote samples beside the training images nearest to them, the most alike "
-                                        f"first, to {options.pairs}\n")
+                                          f"first, to {options.pairs}\n")
     facts = {"against": "mnist", "against_sha256": test.sha256, "net": feature_record()["sha256"]}
     return (rows, facts | (inception_facts() if "inception-frechet" in names else {}),
             f"the {len(test):,} test images of mnist")

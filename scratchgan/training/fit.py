@@ -90,8 +90,7 @@ def default_steps(recipe, steps_per_epoch):
     return recipe.default_steps(steps_per_epoch)
 
 
-def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print,
-           data_dir=None):
+def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print, data_dir=None):
     """Go on with the run of a recipe in the folder `path`, to the bit as if it had never stopped; returns the `Run`.
 
     data_loader  config -> the data of the run; their SHA-256 is compared
@@ -193,4 +192,3 @@ def refusal(system, batches, index):
     finally:
         before.restore(system)
     return None
-

@@ -13,8 +13,7 @@ from scratchgan.training.run import Run
 from scratchgan.training.watch import Watch
 
 
-def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
-           evaluation=None):
+def reopen(folder, load_data, build, steps, threads, callbacks, announce, given, evaluation=None):
     """The `Run` of a folder at its newest whole checkpoint, its metrics and evaluations cut back to it."""
     config, announce = folder.config, speaker(announce)
     for name, value in given.items():

@@ -1,4 +1,5 @@
 """Every test that takes `device` runs on NumPy ("cpu") and, where CUDA or its emulation is there, on CuPy ("cuda").
+One that takes `cuda` runs on CuPy alone.
 
 `--device cuda` runs only the CuPy half (and fails where there is none); `--device cpu` only what needs no device.
 """
@@ -35,13 +36,16 @@ def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames:
         devices = ["cpu"] if backend.cuda_problem() else ["cpu", "cuda"]
         metafunc.parametrize("device", devices)
+    if "cuda" in metafunc.fixturenames:
+        metafunc.parametrize("cuda", [] if backend.cuda_problem() else ["cuda"])
 
 
 def pytest_collection_modifyitems(config, items):
     wanted = config.getoption("--device")
     if wanted != "all":
         def on(item):
-            return item.callspec.params.get("device", "cpu") if hasattr(item, "callspec") else "cpu"
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            return "cuda" if "cuda" in parameters else parameters.get("device", "cpu")
         config.hook.pytest_deselected(items=[item for item in items if on(item) != wanted])
         items[:] = [item for item in items if on(item) == wanted]
 

@@ -33,7 +33,7 @@ def of(*arrays):
     for array in arrays:
         if array.dtype.kind == "c":
             return FORMULAS
-    return numpy.FASTER if array_module(arrays[0]) is np else cupy.FASTER
+    return numpy.FASTER if array_module(arrays[0]) is np else cupy.faster()
 
 
 def sigmoid(x):

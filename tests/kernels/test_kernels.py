@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from scratchgan import backend, kernels, optimizers
 from scratchgan.kernels import FORMULAS
-from scratchgan.kernels.cupy import FASTER as FASTER_ON_CUDA
 from scratchgan.kernels.numpy import FASTER, activations, parallel
 from scratchgan.kernels.numpy import optimizers as optimizer_kernels
 from scratchgan.layers import (
@@ -40,24 +39,27 @@ def draw(rng, shape, dtype, order="C"):
 # -- which function runs -------------------------------------------------------------------------------------------
 
 
-def test_each_faster_function_has_a_formula_with_its_arguments():
-    for name, function in {**vars(FASTER), **vars(FASTER_ON_CUDA)}.items():
+def faster(device):
+    return FASTER if device == "cpu" else kernels.cupy.faster()
+
+
+def test_each_faster_function_has_a_formula_with_its_arguments(device):
+    for name, function in vars(faster(device)).items():
         assert inspect.signature(function) == inspect.signature(vars(FORMULAS)[name]), name
 
 
 def test_the_functions_for_an_array(device, rng):
     x = backend.to_device(draw(rng, (2, 3), "float32"), device)
-    faster = FASTER if device == "cpu" else FASTER_ON_CUDA
-    assert kernels.of(x) is kernels.of(x, x.astype("float64")) is faster
+    assert kernels.of(x) is kernels.of(x, x.astype("float64")) is faster(device)
     assert kernels.of(x + 0j) is kernels.of(x, x + 0j) is FORMULAS
     with kernels.plain():
         assert kernels.of(x) is FORMULAS
         with kernels.plain(False):
-            assert kernels.of(x) is faster
+            assert kernels.of(x) is faster(device)
         assert kernels.of(x) is FORMULAS
     with pytest.raises(ZeroDivisionError), kernels.plain():
         raise ZeroDivisionError
-    assert kernels.of(x) is faster
+    assert kernels.of(x) is faster(device)
 
 
 @pytest.mark.parametrize("value, plain", [("1", True), ("0", False), ("", False)])
@@ -68,14 +70,14 @@ def test_an_environment_variable_asks_for_the_formulas(monkeypatch, value, plain
     assert done.stdout.strip() == str(plain)
 
 
-def test_a_formula_stays_the_function_that_it_is_and_runs_where_nothing_is_faster(monkeypatch):
+def test_a_formula_stays_the_function_that_it_is_and_runs_where_nothing_is_faster(device, monkeypatch):
     monkeypatch.setattr(FORMULAS, "doubled", None, raising=False)  # so that it goes again
 
     @kernels.formula
     def doubled(x):
         return 2 * x
-    assert doubled(3) == FORMULAS.doubled(3) == FASTER.doubled(3) == FASTER_ON_CUDA.doubled(3) == 6
-    for functions in (FORMULAS, FASTER, FASTER_ON_CUDA):
+    assert doubled(3) == FORMULAS.doubled(3) == faster(device).doubled(3) == 6
+    for functions in (FORMULAS, faster(device)):
         with pytest.raises(AttributeError, match="there is no formula 'tripled'"):
             _ = functions.tripled
 

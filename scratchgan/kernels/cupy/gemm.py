@@ -1,0 +1,96 @@
+"""The matrix product by cuBLAS, through a handle of our own.
+
+CuPy's own product refuses to run while a stream is recorded into a graph, and its handle has no memory set aside, so
+that a recorded product would allocate each time the graph runs. Ours runs in both: the same call, hence the same bits.
+The products are of float32 numbers, not of TF32.
+"""
+
+import ctypes
+from functools import cache
+
+import cupy
+import numpy as np
+from cuda import pathfinder
+
+from scratchgan.kernels.formulas import FORMULAS
+
+WORKSPACE = 32 << 20  # bytes that cuBLAS may use on a stream: what NVIDIA advises for Hopper; smaller ones slow it down
+ONE_LINE = 1          # a leading dimension of at least 1, also of an empty matrix
+ROUTINES = {np.dtype("float32"): ("cublasSgemm_v2", ctypes.c_float),
+            np.dtype("float64"): ("cublasDgemm_v2", ctypes.c_double)}
+
+
+@cache
+def library():
+    return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+
+
+def checked(status):
+    if status:
+        raise RuntimeError(f"cuBLAS failed with status {status}")
+
+
+@cache
+def handle(device, stream):
+    """cuBLAS on a stream, with memory of its own, both kept for good. Not to be made during a recording."""
+    handle, workspace = ctypes.c_void_p(), cupy.cuda.Memory(WORKSPACE)
+    checked(library().cublasCreate_v2(ctypes.byref(handle)))
+    checked(library().cublasSetStream_v2(handle, ctypes.c_void_p(stream)))
+    set_workspace = library().cublasSetWorkspace_v2
+    set_workspace(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE))
+    return handle, workspace
+
+
+@cache
+def routine(dtype):
+    """(the function, its 1 and its 0)."""
+    name, number = ROUTINES[dtype]
+    function = getattr(library(), name)
+    pointer, whole = ctypes.c_void_p, ctypes.c_int
+    function.argtypes = [pointer, whole, whole, whole, whole, whole, pointer, pointer, whole, pointer, whole, pointer,
+                         pointer, whole]
+    one, zero = number(1), number(0)
+    return function, ctypes.addressof(one), ctypes.addressof(zero), (one, zero)
+
+
+def stored(a):
+    """(a or a copy of it, whether by columns, leading dimension): a matrix as the BLAS takes it, lines of memory."""
+    size = a.itemsize
+    rows, columns = a.strides
+    if columns == size and (rows >= size * a.shape[1] or len(a) == 1):
+        return a, False, max(rows // size if len(a) > 1 else a.shape[1], ONE_LINE)
+    if rows == size and (columns >= size * len(a) or a.shape[1] == 1):
+        return a, True, max(columns // size if a.shape[1] > 1 else len(a), ONE_LINE)
+    return cupy.ascontiguousarray(a), False, max(a.shape[1], ONE_LINE)
+
+
+def gemm(a, b, out=None):
+    """a @ b as `scratchgan.kernels.gemm.gemm`, for CuPy arrays. A result that is not written into `out` has C order."""
+    if a.dtype != b.dtype or a.dtype not in ROUTINES or (out is not None and out.dtype != a.dtype):
+        return FORMULAS.gemm(a, b, out)
+    if b.ndim == 1:
+        column = gemm(a, b[:, None], None if out is None else out[:, None])
+        return column[:, 0] if out is None else out
+    if out is None:
+        out = cupy.empty((len(a), b.shape[1]), a.dtype)
+    if not a.size or not b.size:
+        out.fill(0)
+        return out
+    target, transposed, line = stored(out)
+    product(a, b, target, transposed, line)
+    if target is not out:
+        out[...] = target
+    return out
+
+
+def product(a, b, out, transposed, line):
+    """out = a @ b. The BLAS stores matrices by columns: by rows, as here, that is out^T = b^T a^T."""
+    if transposed:
+        a, b, out = b.T, a.T, out.T
+    a, a_columns, a_line = stored(a)
+    b, b_columns, b_line = stored(b)
+    function, one, zero, _ = routine(out.dtype)
+    stream = cupy.cuda.get_current_stream()
+    own, _ = handle(stream.device_id if stream.device_id >= 0 else cupy.cuda.device.get_device_id(), stream.ptr)
+    checked(function(own, int(b_columns), int(a_columns), out.shape[1], len(out), a.shape[1], one, b.data.ptr, b_line,
+                     a.data.ptr, a_line, zero, out.data.ptr, line))

@@ -57,6 +57,21 @@ def rng():
 
 
 @pytest.fixture
+def launches():
+    """launches(function): the kernels that it launches when it runs for the second time, by CUDA's emulation. Where
+    that is not there, on a device, the test is skipped."""
+    cupysim = pytest.importorskip("cupysim", reason="launches are counted by the emulation of CUDA")
+    def count(function):
+        function()  # its first time makes what is kept
+        before = cupysim.counters()
+        function()
+        after = cupysim.counters()
+        assert all(after[name] == before[name] for name in ("syncs", "h2d", "d2h"))
+        return after["launches"] - before["launches"]
+    return count
+
+
+@pytest.fixture
 def alone(tmp_path, monkeypatch):
     """An empty folder to work in; no MNIST is here and no mirror answers."""
     (tmp_path / "work").mkdir()

@@ -64,7 +64,7 @@ def _in_parts(draw, shape, first, dtype=np.float32):
 def _on_device(device, shape, step, first):
     """The module that draws there, or None: the host has to."""
     blocks = -(-math.prod(shape[1:]) // NUMBERS_PER_BLOCK)
-    if device == "cpu" or not (0 <= step < 1 << 63 and 0 <= first and (first + shape[0]) * blocks < 1 << 63):
+    if device == "cpu" or not (0 <= step < 1 << 63 and first >= 0 and (first + shape[0]) * blocks < 1 << 63):
         return None
     return importlib.import_module("scratchgan.kernels.cupy.philox")
 

@@ -58,13 +58,13 @@ def rng():
 
 @pytest.fixture
 def launches():
-    """launches(function): the kernels that it launches when it runs for the second time, by CUDA's emulation. Where
-    that is not there, on a device, the test is skipped."""
+    """launches(function, *arguments): the kernels that a call launches, by the emulation of CUDA. It must not wait, or
+    copy between host and device. Where CUDA is not emulated the test is skipped."""
     cupysim = pytest.importorskip("cupysim", reason="launches are counted by the emulation of CUDA")
-    def count(function):
-        function()  # its first time makes what is kept
+    def count(function, *arguments):
+        function(*arguments)  # the first time makes what is kept
         before = cupysim.counters()
-        function()
+        function(*arguments)
         after = cupysim.counters()
         assert all(after[name] == before[name] for name in ("syncs", "h2d", "d2h"))
         return after["launches"] - before["launches"]

@@ -62,10 +62,10 @@ BOX_MULLER = """
 # Each rounded on its own, as on the host: a fused multiply and add would give other bits.
 _uniform = cupy.ElementwiseKernel(f"{PLACE}, float32 low, float32 width", "raw T u", EACH % (
     "u", "__fadd_rn(low, __fmul_rn(width, (block.bits(j) >> 8) * 5.9604644775390625e-8f))"),  # 2^-24
-    "philox_uniform", preamble=PHILOX)
+    "scratchgan_uniform", preamble=PHILOX)
 _at_least = cupy.ElementwiseKernel(f"{PLACE}, uint64 least", "raw bool kept", EACH % ("kept", "block.bits(j) >= least"),
-                                   "philox_at_least", preamble=PHILOX)
-_normal = cupy.ElementwiseKernel(PLACE, "raw T z", BOX_MULLER, "philox_normal", preamble=PHILOX)
+                                   "scratchgan_at_least", preamble=PHILOX)
+_normal = cupy.ElementwiseKernel(PLACE, "raw T z", BOX_MULLER, "scratchgan_normal", preamble=PHILOX)
 
 
 def uniform(shape, key, step, first, low, width, dtype):

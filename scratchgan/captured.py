@@ -38,7 +38,7 @@ class CapturedStep:
         if system.cycle is None:
             raise Unrecordable(f"the steps of {type(system).__name__} do not repeat")
         if steps < 1 or steps % system.cycle:
-            raise ValueError(f"CapturedStep: steps must be a multiple of {system.cycle}, the system's cycle, not {steps}")
+            raise ValueError(f"CapturedStep: steps must be a multiple of its cycle {system.cycle}, not {steps}")
         self.system, self.steps, self.xp = system, steps, backend.module_of("cuda")
         dtype = next(iter(system.networks.values())).dtype
         self.batch = self.xp.zeros((steps, *batch_shape), dtype)
@@ -180,10 +180,9 @@ class Kept:
             return None
         key = tuple(map(id, arrays))
         if key not in self.slots:
-            arrays = list(map(self.xp.ascontiguousarray, arrays))
             among = self.arrays.setdefault(arrays[0].dtype, [])
             first = sum(each.size for each in among)
-            among += arrays
+            among += map(self.xp.ascontiguousarray, arrays)
             self.slots[key] = arrays[0].dtype, first, (len(arrays), *arrays[0].shape)
         return self.slots[key]
 

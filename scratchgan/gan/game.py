@@ -122,7 +122,8 @@ class Game(ShownGame):
         D.zero_grad()
         real, fake = self.seen_both(real, fake)
         scores, terms = passes.learn(D, objective, real, fake, labels, self.joint_batch, self.penalties)
-        loss = Metric(lambda mean, real, fake, *terms: sum(terms, objective.loss_d(real, fake, mean)), *scores[:2], *terms)
+        loss = Metric(lambda mean, real, fake, *terms: sum(terms, objective.loss_d(real, fake, mean)),
+                      scores.real, scores.fake, *terms)
         return scores, {"loss_d": loss, "d_real": self.said(scores.real), "d_fake": self.said(scores.fake)}
 
     def said(self, scores):

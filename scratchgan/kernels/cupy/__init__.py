@@ -10,7 +10,8 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import gemm
+    from scratchgan.kernels.cupy import convolution, gemm
     return Functions(
+        convolution=convolution.convolution,
         gemm=gemm.gemm,
     )

@@ -10,8 +10,9 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, gemm
+    from scratchgan.kernels.cupy import activations, convolution, gemm
     return Functions(
+        convolution=convolution.convolution,
         gemm=gemm.gemm,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,

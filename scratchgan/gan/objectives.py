@@ -20,6 +20,7 @@ from functools import cache, partial
 from scratchgan import settings
 from scratchgan.backend import array_module
 from scratchgan.kernels import sigmoid, softplus
+from scratchgan.system import mean
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,13 @@ class Objective:
         """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
         return sigmoid(scores) if self.score == "logit" else scores
 
-    def loss_d(self, real, fake):
+    def loss_d(self, real, fake, mean=mean):
         if self.paired:
-            return self.scale_d * self.real.value(real - fake).mean()
-        return self.scale_d * (self.real.value(real).mean() + self.fake.value(fake).mean())
+            return self.scale_d * mean(self.real.value(real - fake))
+        return self.scale_d * (mean(self.real.value(real)) + mean(self.fake.value(fake)))
 
-    def loss_g(self, fake, real=None):
-        return self.g.value(fake - real if self.paired else fake).mean()
+    def loss_g(self, fake, real=None, mean=mean):
+        return mean(self.g.value(fake - real if self.paired else fake))
 
     def grad_d(self, real, fake):
         """(d loss_d / d real, d loss_d / d fake)."""

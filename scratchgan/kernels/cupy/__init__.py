@@ -10,7 +10,17 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import gemm
+    from scratchgan.kernels.cupy import activations, convolution, gemm
     return Functions(
+        convolution=convolution.convolution,
         gemm=gemm.gemm,
+        leaky_relu=activations.leaky_relu,
+        leaky_relu_grad=activations.leaky_relu_grad,
+        maxout=activations.maxout,
+        maxout_grad=activations.maxout_grad,
+        sigmoid=activations.sigmoid,
+        sigmoid_grad=activations.sigmoid_grad,
+        softplus=activations.softplus,
+        softplus_grad=activations.softplus_grad,
+        tanh_grad=activations.tanh_grad,
     )

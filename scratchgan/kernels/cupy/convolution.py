@@ -1,0 +1,144 @@
+"""Convolution as one matrix product with a matrix of columns (im2col): each pass is one kernel and one product.
+
+The column of an output (n, i, j) holds the kH kW C entries of x that it sees. With the columns K of all outputs, one a
+row, (N OH OW, kH kW C), the weight as a matrix w (kH kW C, O), which is how a network stores it, and y as (N OH OW, O),
+the images that `scratchgan.layers.convolution.Taps` computes tap by tap are
+
+    y = K w        dK = dy w^T, each entry of x adding up what it gave to K        dw = K^T dy
+
+Images lie in memory as (N, H, W, C), so that neighbouring threads read neighbouring channels. Where the kernel is one
+pixel or all of the image, the columns are the image. The sizes are constants of the compiled kernels, one set for each
+shape of a layer, so that no thread divides by an unknown number.
+"""
+
+from functools import cache
+
+import cupy
+import numpy as np
+
+from scratchgan.backend import empty_along
+from scratchgan.kernels.cupy.gemm import gemm
+from scratchgan.kernels.formulas import FORMULAS
+
+CHANNELS_LAST = (0, 2, 3, 1)  # N, H, W, C
+WEIGHT = (2, 3, 1, 0)         # kH, kW, C, O
+KEPT = 64 << 20               # bytes of columns that wait for the second pass that needs them; more are made again
+THREADS = 256                 # of a block
+LARGEST = 2**31 - THREADS     # what an int counts
+
+SOURCE = r"""
+extern "C" {
+
+// A thread makes one number of the columns: K[(n, i, j), (r, q, c)] = x[n, c, s i + d r - p, s j + d q - p].
+__global__ void columns_of(const NUMBER* x, int along_n, int along_c, int along_h, int along_w, NUMBER* K, int size) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index >= size) return;
+    int c = index % C, q = index / C % KW, r = index / (C * KW) % KH;
+    int row = index / (C * KW * KH), j = row % OW, i = row / OW % OH, n = row / (OW * OH);
+    int h = SH * i + DH * r - TOP, w = SW * j + DW * q - LEFT;
+    bool inside = h >= 0 && h < H && w >= 0 && w < W;
+    K[index] = inside ? x[n * along_n + c * along_c + h * along_h + w * along_w] : (NUMBER) 0;
+}
+
+// A thread makes one entry of dx, from the entries of dK that come from it, tap by tap:
+// dx[n, c, h, w] = sum of dK[(n, i, j), (r, q, c)] over r, q, i, j with s i + d r - p = h, s j + d q - p = w.
+__global__ void sums_of_columns(const NUMBER* dK, NUMBER* dx, int size) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index >= size) return;
+    int c = index % C, w = index / C % W, h = index / (C * W) % H, n = index / (C * W * H);
+    NUMBER sum = 0;
+    for (int r = 0; r < KH; r++) {
+        int down = h + TOP - DH * r, i = down / SH;
+        if (down < 0 || down % SH || i >= OH) continue;
+        for (int q = 0; q < KW; q++) {
+            int right = w + LEFT - DW * q, j = right / SW;
+            if (right < 0 || right % SW || j >= OW) continue;
+            sum += dK[(((n * OH + i) * OW + j) * KH + r) * KW * C + q * C + c];
+        }
+    }
+    dx[index] = sum;
+}
+
+}
+"""
+
+
+@cache
+def compiled(geometry, x_size, y_size, dtype):
+    """The two kernels for images of these sizes (C, H, W) and (OH, OW)."""
+    (top, _), (left, _) = geometry.padding
+    sizes = dict(zip(("C", "H", "W", "OH", "OW", "KH", "KW", "SH", "SW", "DH", "DW", "TOP", "LEFT"),
+                     (*x_size, *y_size, *geometry.kernel, *geometry.stride, *geometry.dilation, top, left)))
+    number = {"float32": "float", "float64": "double"}[dtype.name]
+    constants = "".join(f"#define {name} {value}\n" for name, value in {"NUMBER": number, **sizes}.items())
+    return tuple(cupy.RawKernel(constants + SOURCE, name) for name in ("columns_of", "sums_of_columns"))
+
+
+def convolution(geometry, weight, x_shape, y_shape):
+    columns = y_shape[0] * y_shape[2] * y_shape[3] * x_shape[1] * geometry.kernel[0] * geometry.kernel[1]
+    images = x_shape[0] * x_shape[1] * x_shape[2] * x_shape[3]
+    if geometry.groups == 1 and 0 < columns < LARGEST and images < LARGEST:
+        return Columns(geometry, weight, x_shape, y_shape)
+    return FORMULAS.convolution(geometry, weight, x_shape, y_shape)
+
+
+class Columns:
+    """See `scratchgan.layers.convolution.Taps`, whose results these equal but for rounding."""
+
+    def __init__(self, geometry, weight, x_shape, y_shape):
+        self.geometry, self.weight, self.x_shape, self.y_shape = geometry, weight, x_shape, y_shape
+        self.K_shape = (y_shape[0] * y_shape[2] * y_shape[3], x_shape[1] * geometry.kernel[0] * geometry.kernel[1])
+        self.last = None  # (x, its columns), for the second pass that needs them
+        one_pixel = geometry.kernel == geometry.stride == (1, 1)
+        all_pixels = geometry.kernel == tuple(x_shape[2:]) and geometry.dilation == y_shape[2:] == (1, 1)
+        self.columns_are_x = geometry.padding == ((0, 0), (0, 0)) and (one_pixel or all_pixels)
+
+    def forward(self, x):
+        y = empty_images(self.y_shape, x.dtype)
+        gemm(self.columns(x), self.matrix(), pixels(y))                         # y = K w
+        return y
+
+    def input_gradient(self, dy):
+        dx = empty_images(self.x_shape, dy.dtype)
+        dK = pixels(dx).reshape(self.K_shape) if self.columns_are_x else cupy.empty(self.K_shape, dy.dtype)
+        gemm(pixels(dy), self.matrix().T, dK)                                   # dK = dy w^T
+        if not self.columns_are_x:
+            self.run(1, dx.size, dy.dtype, dK, dx)
+        return dx
+
+    def weight_gradient(self, x, dy, out=None):
+        fits = out is not None and out.dtype == dy.dtype and out.transpose(WEIGHT).flags.c_contiguous
+        dw = out if fits else empty_along(self.weight.shape, dy.dtype, WEIGHT, cupy)
+        gemm(self.columns(x).T, pixels(dy), dw.transpose(WEIGHT).reshape(self.K_shape[1], -1))  # dw = K^T dy
+        return dw
+
+    def matrix(self):
+        """The weight as (kH kW C, O): a view where memory holds it so."""
+        return self.weight.transpose(WEIGHT).reshape(self.K_shape[1], -1)
+
+    def columns(self, x):
+        """K, (N OH OW, kH kW C)."""
+        if self.columns_are_x:
+            return pixels(x).reshape(self.K_shape)
+        there, self.last = self.last, None
+        if there is not None and there[0] is x:
+            return there[1]
+        K = cupy.empty(self.K_shape, x.dtype)
+        self.run(0, K.size, x.dtype, x, *(np.int32(stride // x.itemsize) for stride in x.strides), K)
+        if K.nbytes <= KEPT:
+            self.last = x, K
+        return K
+
+    def run(self, which, size, dtype, *arguments):
+        kernel = compiled(self.geometry, tuple(self.x_shape[1:]), tuple(self.y_shape[2:]), dtype)[which]
+        kernel((-(-size // THREADS),), (THREADS,), (*arguments, np.int32(size)))
+
+
+def empty_images(shape, dtype):
+    """Memory for images (N, C, H, W) that holds them as (N, H, W, C)."""
+    return empty_along(shape, dtype, CHANNELS_LAST, cupy)
+
+
+def pixels(images):
+    """(N, C, H, W) as (N H W, C): a view where memory holds it so, else a copy."""
+    return images.transpose(CHANNELS_LAST).reshape(-1, images.shape[1])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -52,6 +53,11 @@ def jobs():
             network.grad[...] = 1
             optimizer.step()
 
+    def recorded_job():
+        from scratchgan.captured import CapturedStep
+        system = recipes.get("mlp").build(seed=0, device="cuda", z_dim=4, widths_g=(8,), widths_d=(7,))
+        CapturedStep(system, (BATCH, 1, 28, 28), steps=2).run(6)
+
     def random_job(draw, shape):
         draw(shape, 0, "sanitizer", 3, device="cuda")
 
@@ -67,6 +73,8 @@ def jobs():
     found.append(("SGD with momentum", lambda: optimizer_job(lambda network: optimizers.SGD(network, momentum=0.5))))
     found += [(f"{draw.__name__} {shape}", lambda draw=draw, shape=shape: random_job(draw, shape))
               for draw in (random.uniform, random.normal) for shape in ((3, 7), (257, 1), (1, 1031))]
+    if find_spec("scratchgan.captured"):
+        found.append(("recorded steps", recorded_job))
     found.append(("at_least", lambda: random.at_least(0.5, (5, 33), 0, "sanitizer", device="cuda")))
     return found
 
@@ -109,7 +117,7 @@ def sanitizer_stage(short):
         print("compute-sanitizer is not on the PATH: the jobs run without it")
         return watched([], 2)
     start, options = time.monotonic(), ["--error-exitcode", str(ERROR), "--print-limit", "5"]
-    sound = watched([program, "--tool", "memcheck", *options], SHARES)
+    sound = watched([program, "--tool", "memcheck", "--report-api-errors", "no", *options], SHARES)
     if sound and time.monotonic() - start < 25 and not short:
         sound = watched([program, "--tool", "racecheck", *options], SHARES)
     return sound
@@ -157,7 +165,7 @@ SHAPES = ((64, 64, 256), (64, 256, 512), (64, 512, 784), (128, 784, 256), (128, 
 
 def gemm_stage(short):
     """C = A B in a graph, launched again and again on fresh A and B: the largest error against float64, in units of
-    |A| |B| eps, which sums in any order keep below K; and whether eager products have the same bits."""
+    |A| |B| 2^-24; and whether eager products have the same bits. TF32 would make some hundreds of units."""
     import cupy
 
     from scratchgan import kernels
@@ -191,9 +199,10 @@ def gemm_stage(short):
                         differ += (gemm(left, right) != c).sum()
                 stream.synchronize()
             units = float(worst) / 2**-24
-            right_enough = units <= k + 1
+            bound = 4 + k**0.5
+            right_enough = units <= bound
             sound = sound and right_enough
-            print(f"{f'{m}, {k}, {n}':<16} {layout:<8} {units:>13.2f} {k + 1:>6}   "
+            print(f"{f'{m}, {k}, {n}':<16} {layout:<8} {units:>13.2f} {bound:>6.0f}   "
                   f"{'same bits' if not int(differ) else f'{int(differ)} numbers differ'}"
                   f"{'' if right_enough else '   WRONG'}", flush=True)
     return sound

@@ -75,7 +75,7 @@ class Case:
         return game, captured
 
     def same_bits(self, CapturedStep, steps, runs):
-        """Ours recorded against ours eager after the same steps; against eager steps whose noise is always the first."""
+        """Ours recorded against ours eager after the same steps, and against steps whose noise is always the first."""
         game, captured = self.recorded(CapturedStep, steps)
         for n in (steps, runs - steps):  # the first is eager
             metrics = captured.run(n)
@@ -198,10 +198,11 @@ def measure(title, makers, short):
             micros[name].append(timed_steps(make, counts[name]))
     ours = [name for name in ready if name.startswith("ours")]
     base = np.median(micros[ours[-1]]) if ours else float("nan")
-    print(f"\n{title:<12} {'variant':<26} {'us a step':>10} {'least':>9} {'steps':>6}   {ours[-1] if ours else 'ours'} / it")
+    print(f"\n{title:<12} {'variant':<26} {'us a step':>10} {'least':>9} {'steps':>6}   "
+          f"{ours[-1] if ours else 'ours'} / it")
     for name, values in micros.items():
-        print(f"{title:<12} {name:<26} {np.median(values):>10.1f} {min(values):>9.1f} {counts[name] * len(values):>6}   "
-              f"{base / np.median(values):.2f}", flush=True)
+        print(f"{title:<12} {name:<26} {np.median(values):>10.1f} {min(values):>9.1f} {counts[name] * len(values):>6}"
+              f"   {base / np.median(values):.2f}", flush=True)
 
 
 def timed_steps(make, n):
@@ -262,7 +263,8 @@ def jax_variant(this, steps, trying):
         given = peers_jax.steps_given(state, x, jax.numpy.asarray(z[None]))
         game.step(this.images[0])
         apart = peers_jax.distance(given, game.networks)
-        print(f"{this.recipe} {this.size}, JAX {jax.__version__}: one step differs from ours by {worded(apart)}", flush=True)
+        print(f"{this.recipe} {this.size}, JAX {jax.__version__}: one step differs from ours by {worded(apart)}",
+              flush=True)
         if not max(apart.values()) <= this.limit:
             raise AssertionError(f"more than {this.limit}")
     holder = [state, key]

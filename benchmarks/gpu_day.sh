@@ -16,7 +16,8 @@ mkdir -p "$1" || exit 2
 out=$(cd "$1" && pwd) short="" root=$(cd "$(dirname "$0")/.." && pwd) python=${PYTHON:-python3}
 shift
 [ "${1:-}" != --short ] || { short=--short; shift; }
-[ $# -gt 0 ] || set -- machine captured epochs stacked sanitizer gemm jax compile tests gradients training times launches
+all="machine captured epochs stacked sanitizer gemm jax compile tests gradients training times launches"
+[ $# -gt 0 ] || set -- $all
 cd "$root" || exit 2
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 MPLBACKEND=Agg
 export NVIDIA_TF32_OVERRIDE=0 CUPY_TF32=0          # float32 means float32, in our products and in PyTorch's

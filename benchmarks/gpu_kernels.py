@@ -4,7 +4,9 @@
 """
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,8 +26,8 @@ REPLAYS = 1000
 
 
 def jobs():
-    """[(name, function)]: every layer, forward, backward and tangent where it has one; losses; each recipe's step, small
-    and with an odd batch; each optimizer; random numbers."""
+    """[(name, function)]: every layer, forward and backward; each recipe's step, small and with an odd batch; each
+    optimizer; recorded steps; random numbers."""
     from scratchgan import layers, optimizers, random, recipes
     from scratchgan.gradcheck.cases import layer_cases
     rng = np.random.default_rng(0)
@@ -62,9 +64,10 @@ def jobs():
         draw(shape, 0, "sanitizer", 3, device="cuda")
 
     odd = [(layers.Linear(37, 29), (13, 37)), (layers.Conv2d(5, 7, 4, 2, 1), (3, 5, 11, 9)),
-           (layers.ConvTranspose2d(5, 3, 4, 2, 1), (3, 5, 7, 5)), (layers.Conv2d(3, 33, 3, padding="same"), (2, 3, 17, 15)),
-           (layers.BatchNorm2d(7), (5, 7, 9, 11)), (layers.LayerNorm(131), (33, 131)), (layers.Maxout(17, 9, 5), (7, 17)),
-           *((kind(), (257, 3)) for kind in (layers.LeakyReLU, layers.ReLU, layers.Tanh, layers.Sigmoid, layers.Softplus))]
+           (layers.ConvTranspose2d(5, 3, 4, 2, 1), (3, 5, 7, 5)), (layers.Conv2d(3, 33, 3, 1, 1), (2, 3, 17, 15)),
+           (layers.BatchNorm2d(7), (5, 7, 9, 11)), (layers.LayerNorm(131), (33, 131)),
+           (layers.Maxout(17, 9, 5), (7, 17)), (layers.LeakyReLU(), (257, 3)), (layers.ReLU(), (257, 3)),
+           (layers.Tanh(), (257, 3)), (layers.Sigmoid(), (257, 3)), (layers.Softplus(), (257, 3))]
     found = [(f"{type(layer).__name__} {shape}", lambda layer=layer, shape=shape: layer_job(layer, shape))
              for layer, shape in odd + [case[:2] for cases in layer_cases().values() for case in cases]]
     found += [(f"step of {name}", lambda name=name: recipe_job(name)) for name in recipes.names()]
@@ -80,7 +83,7 @@ def jobs():
 
 
 def once(share, shares):
-    """Runs every `shares`-th job; prints a line of JSON: which jobs ran, which failed, which faster functions were used."""
+    """Runs every `shares`-th job; prints a line of JSON: which ran, failed, what functions were used."""
     import cupy
 
     from scratchgan import kernels
@@ -128,13 +131,13 @@ def watched(before, shares):
     print(f"\n{' '.join(before) or 'alone'}", flush=True)
     start = time.monotonic()
     running = [subprocess.Popen([*before, sys.executable, __file__, str(share), str(shares)], text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for share in range(shares)]
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) for share in range(shares)]
     told, sound, done, jobs_of_all = {"ran": [], "failed": [], "used": [], "names": []}, True, 0, len(jobs())
     for process in running:
         try:
             text, _ = process.communicate(timeout=max(1, SECONDS - (time.monotonic() - start)))
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what the sanitizer has started
             text = process.communicate()[0] + "\nTIMED OUT"
         lines = text.splitlines()
         report = next((json.loads(line.split("ONCE ", 1)[1]) for line in lines if line.startswith("ONCE ")), None)
@@ -146,8 +149,8 @@ def watched(before, shares):
             sound = False
             print(f"status {process.returncode}\n" + "\n".join(line[:200] for line in lines[:60]), flush=True)
         elif before:
-            summary = next((line for line in lines if SUMMARY in line or "hazard" in line), "the sanitizer gave no summary")
-            print(summary.strip("= "), flush=True)
+            summary = [line for line in lines if SUMMARY in line or "hazard" in line] or ["no summary"]
+            print(summary[-1].strip("= "), flush=True)
     missing = sorted(set(told["names"]) - set(told["used"]))
     print(f"{done} of {shares} processes without errors; {len(told['ran'])} of {jobs_of_all} jobs, "
           f"{len(set(told['used']))} of {len(set(told['names']))} faster functions, {time.monotonic() - start:.0f} s"
@@ -159,8 +162,8 @@ def watched(before, shares):
 
 # -- products in a graph -------------------------------------------------------------------------------------------
 
-SHAPES = ((64, 64, 256), (64, 256, 512), (64, 512, 784), (128, 784, 256), (128, 256, 128), (128, 128, 1), (784, 128, 256),
-          (1, 1, 1), (3, 5, 7), (33, 1031, 65))
+SHAPES = ((64, 64, 256), (64, 256, 512), (64, 512, 784), (128, 784, 256), (128, 256, 128), (128, 128, 1),
+          (784, 128, 256), (1, 1, 1), (3, 5, 7), (33, 1031, 65))
 
 
 def gemm_stage(short):
@@ -177,7 +180,8 @@ def gemm_stage(short):
         for layout in ("A B", "At B", "A Bt"):
             a = cupy.zeros((k, m) if layout == "At B" else (m, k), np.float32)
             b = cupy.zeros((n, k) if layout == "A Bt" else (k, n), np.float32)
-            left, right, c = a.T if layout == "At B" else a, b.T if layout == "A Bt" else b, cupy.zeros((m, n), np.float32)
+            left, right = a.T if layout == "At B" else a, b.T if layout == "A Bt" else b
+            c = cupy.zeros((m, n), np.float32)
             cupy.cuda.Device().synchronize()
             with stream:
                 gemm = kernels.of(a).gemm

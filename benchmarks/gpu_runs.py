@@ -22,7 +22,7 @@ def timed_run(recipe, data, steps, out=None, callbacks=(), **more):
 
 
 def epochs_stage(short):
-    """Epochs of `mlp` on bytes shaped as MNIST's, a folder with pictures and checkpoints, as `scratchgan train` has it."""
+    """Epochs of `mlp` on bytes shaped as MNIST's, with the pictures and checkpoints of `scratchgan train`."""
     from scratchgan import report
     images = np.random.default_rng(0).integers(0, 256, (640 if short else 60_000, 1, 28, 28), np.uint8)
     per_epoch, small = (10, {"z_dim": 4, "widths_g": (8,), "widths_d": (8,)}) if short else (PER_EPOCH, {})
@@ -41,8 +41,8 @@ def epochs_stage(short):
         count = 2 if short else max(2, min(EPOCHS, int(SECONDS / one)))
         run, many = train(count, folder)
         rate = (many - one) / (count - 1)
-        print(f"{count} epochs, {run.step} steps: {many:.2f} s; {rate:.3f} s an epoch, {1e6 * rate / per_epoch:.0f} us a step, "
-              f"pictures and checkpoints included\n{EPOCHS} epochs: "
+        print(f"{count} epochs, {run.step} steps: {many:.2f} s; {rate:.3f} s an epoch, "
+              f"{1e6 * rate / per_epoch:.0f} us a step, pictures and checkpoints included\n{EPOCHS} epochs: "
               + (f"{many:.2f} s, measured" if count == EPOCHS else f"{one + rate * (EPOCHS - 1):.1f} s, extrapolated"))
         row = run.history[-1]
         print({name: round(float(value), 4) for name, value in row.items()})
@@ -52,7 +52,7 @@ def epochs_stage(short):
 
 
 def stacked_stage(short):
-    """The recipe `stacked` for as many steps as the time allows, with its modes and KL by 26,000 samples of G's average."""
+    """The recipe `stacked` for as many steps as the time allows; modes and KL of 26,000 samples of G's average."""
     folder = os.environ.get("SCRATCHGAN_DATA")
     if not folder or not Path(folder, "mnist").is_dir():
         print("SCRATCHGAN_DATA does not name a folder with mnist/ in it, which must be carried there: left out")
@@ -73,7 +73,7 @@ def stacked_stage(short):
     start = time.perf_counter()
     samples = unit(run.system.sample(60 if short else JUDGED), run.system.value_range)
     found = stacked.of_stacked(stacked.judged(samples, "cuda"))
-    print(f"{steps} steps, {seconds:.1f} s, {1e3 * seconds / steps:.2f} ms a step; {len(samples)} samples judged in "
-          f"{time.perf_counter() - start:.1f} s\nmodes {found['modes']} +- {found['modes_se']:.0f}, KL {found['kl']:.4f} +- "
-          f"{found['kl_se']:.4f}, sure {found['sure']:.3f} +- {found['sure_se']:.3f}")
+    print(f"{steps} steps, {seconds:.1f} s, {1e3 * seconds / steps:.2f} ms a step; {len(samples)} samples judged "
+          f"in {time.perf_counter() - start:.1f} s\nmodes {found['modes']} +- {found['modes_se']:.0f}, KL "
+          f"{found['kl']:.4f} +- {found['kl_se']:.4f}, sure {found['sure']:.3f} +- {found['sure_se']:.3f}")
     return all(np.isfinite(value) for value in found.values())

@@ -28,8 +28,8 @@ def begin_anew(peer, networks):
 
 
 class GraphedSteps:
-    """Whole steps of a peer in one CUDA graph: first some on a stream beside, then the recording, as "CUDA semantics" in
-    PyTorch's documentation has it ("whole-network capture").
+    """Whole steps of a peer in one CUDA graph: first some on a stream beside, then the recording, as PyTorch's "CUDA
+    semantics" has it ("whole-network capture").
 
     peer    a game whose optimizers are capturable
     x       (K, N, ...) on the device, a batch for each step, to be filled by the caller

@@ -67,6 +67,7 @@ def distance(state, networks):
     """{network: relative difference of weights to ours, Euclidean}."""
     apart = {}
     for name, theirs in state_of(networks).items():
-        a, b = (jnp.concatenate([jnp.ravel(p) for p in jax.tree.leaves(each["layers"])]) for each in (theirs, state[name]))
+        a, b = (jnp.concatenate([jnp.ravel(p) for p in jax.tree.leaves(each["layers"])])
+                for each in (theirs, state[name]))
         apart[name] = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a))
     return apart

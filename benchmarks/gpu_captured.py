@@ -258,7 +258,7 @@ def jax_variant(this, steps, trying):
     game = this.game()
     x = jax.numpy.asarray(this.host.reshape(MANY, this.size, -1)[:steps])
     state, key = peers_jax.state_of(game.networks), jax.random.key(0)
-    if steps == 1 and not this.settings:  # as published: a smaller z is not what the peer draws
+    if steps == 1:
         z = np.asarray(game.latent.draw(this.size, game.seed, "noise", 0))
         given = peers_jax.steps_given(state, x, jax.numpy.asarray(z[None]))
         game.step(this.images[0])

@@ -131,7 +131,8 @@ def watched(before, shares):
     print(f"\n{' '.join(before) or 'alone'}", flush=True)
     start = time.monotonic()
     running = [subprocess.Popen([*before, sys.executable, __file__, str(share), str(shares)], text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) for share in range(shares)]
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+               for share in range(shares)]
     told, sound, done, jobs_of_all = {"ran": [], "failed": [], "used": [], "names": []}, True, 0, len(jobs())
     for process in running:
         try:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 jax.config.update("jax_default_matmul_precision", "highest")  # float32, not TF32
-BETA1, BETA2, EPS, LR, SLOPE, Z_DIM = 0.9, 0.999, 1e-8, 3e-4, 0.1, 64
+BETA1, BETA2, EPS, LR, SLOPE = 0.9, 0.999, 1e-8, 3e-4, 0.1
 
 
 def state_of(networks):
@@ -59,7 +59,8 @@ def steps_drawn(state, key, x):
     def one(carry, batch):
         state, key = carry
         key, now = jax.random.split(key)
-        return (step(state, batch, jax.random.normal(now, (len(batch), Z_DIM))), key), None
+        z_dim = state["generator"]["layers"][0][0].shape[1]
+        return (step(state, batch, jax.random.normal(now, (len(batch), z_dim))), key), None
     return lax.scan(one, (state, key), x)[0]
 
 

@@ -21,5 +21,6 @@ def faster():
         sigmoid_grad=activations.sigmoid_grad,
         softplus=activations.softplus,
         softplus_grad=activations.softplus_grad,
+        tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
     )

@@ -10,17 +10,23 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, convolution, gemm
+    from scratchgan.kernels.cupy import activations, convolution, gemm, optimizers
     return Functions(
+        adam=optimizers.adam,
         convolution=convolution.convolution,
         gemm=gemm.gemm,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
         maxout=activations.maxout,
         maxout_grad=activations.maxout_grad,
+        momentum=optimizers.momentum,
+        moving_average=optimizers.moving_average,
+        rmsprop=optimizers.rmsprop,
+        sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
         sigmoid_grad=activations.sigmoid_grad,
         softplus=activations.softplus,
         softplus_grad=activations.softplus_grad,
+        tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
     )

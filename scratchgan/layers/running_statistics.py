@@ -26,19 +26,20 @@ class RunningStatistics(Layer):
                             "num_batches_tracked": np.array(0, np.int64)}
 
     def moments(self, z):
-        """(mean, var, whether they are the batch's) for z (B, n, C, ...): (B, C), or (1, C) of running ones."""
+        """(mean, r, whether they are the batch's) for z (B, n, C, ...): (B, C), or (1, C) of running ones."""
         if self.track_running_stats and not self.training:
-            return *(self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var")), False
+            mean, var = (self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var"))
+            return mean, 1 / (var + self.eps) ** 0.5, False
         M = values_a_channel(z)
         if M == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape[1:])}")
-        mean = var = array_module(z).zeros((len(z), self.num_features), wide(z))
+        mean = var = r = array_module(z).zeros((len(z), self.num_features), wide(z))
         if z.size:
-            mean, var = self.ops().batch_moments(z)
+            mean, var, r = self.ops().batch_statistics(z, self.eps)
         if self.training and self.track_running_stats and not self.is_twin:
             self.follow(mean, var * (M / (M - 1)), moves=z.size > 0)
-        return mean, var, True
+        return mean, r, True
 
     def follow(self, means, unbiased_vars, moves):
         """The running statistics follow those of the batches, one after the other."""

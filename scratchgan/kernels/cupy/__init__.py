@@ -10,8 +10,14 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import convolution, gemm
+    from scratchgan.kernels.cupy import batch_norm, convolution, gemm
     return Functions(
+        batch_moments=batch_norm.batch_moments,
+        batch_norm=batch_norm.batch_norm,
+        batch_norm_grad=batch_norm.batch_norm_grad,
+        batch_norm_sums=batch_norm.batch_norm_sums,
+        batch_statistics=batch_norm.batch_statistics,
+        channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
         gemm=gemm.gemm,
     )

@@ -4,8 +4,22 @@ import math
 
 import numpy as np
 
+from scratchgan import kernels
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
+
+
+@kernels.formula
+def running_averages(running_mean, running_var, count, means, variances, M, momentum):
+    """running += share (value - running) for each batch in turn, where the values (B, C) are of M numbers a channel.
+
+    share = momentum, or 1 / count if that is None; the variance's value is M / (M - 1) times what is given.
+    """
+    for mean, var in zip(means, variances):
+        count += 1
+        share = 1 / count if momentum is None else momentum
+        for running, value in ((running_mean, mean), (running_var, var * (M / (M - 1)))) if M else ():
+            running += share * ((value.real if running.dtype.kind == "f" else value) - running)
 
 
 class RunningStatistics(Layer):
@@ -38,20 +52,12 @@ class RunningStatistics(Layer):
         if z.size:
             mean, var, r = self.ops().batch_statistics(z, self.eps)
         if self.training and self.track_running_stats and not self.is_twin:
-            self.follow(mean, var * (M / (M - 1)), moves=z.size > 0)
+            self.follow(mean, var, M)
         return mean, r, True
 
-    def follow(self, means, unbiased_vars, moves):
-        """The running statistics follow those of the batches, one after the other."""
-        for mean, var in zip(means, unbiased_vars):
-            self.buffers["num_batches_tracked"] += 1
-            share = 1 / self.buffers["num_batches_tracked"] if self.momentum is None else self.momentum
-            self.move(mean, var, share if moves else 0)
-
-    def move(self, mean, var, share):
-        for name, value in (("running_mean", mean), ("running_var", var)):
-            running = self.buffers[name]
-            running += share * ((value.real if running.dtype.kind == "f" else value) - running)
+    def follow(self, means, variances, M):
+        """The running statistics follow those of the batches."""
+        self.ops().running_averages(*self.buffers.values(), means, variances, M, self.momentum)
 
     def reset_buffers(self, seed, prefix):
         for name, value in zip(self.buffers, (0, 1, 0)):

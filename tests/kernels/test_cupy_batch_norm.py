@@ -70,3 +70,15 @@ def test_results_have_the_order_of_x_and_the_same_bits_each_time(cuda, rng):
             results.append([to_host(value) for value in (mean, var, r, y, dbias, dweight, dx)])
         assert memory_order(y) == memory_order(dx) == memory_order(x)
         assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1, 0.0])
+@pytest.mark.parametrize("M", [0, 7])
+def test_running_averages_like_the_formula(cuda, rng, momentum, M):
+    running, vectors = rng.normal(size=(2, 300)).astype(np.float32), rng.uniform(1, 2, (2, 3, 300))
+    expected = [*running.copy(), np.array(5, np.int64)]
+    got = [to_device(array, cuda) for array in expected]
+    FORMULAS.running_averages(*expected, *vectors, M, momentum)
+    kernels.of(got[0]).running_averages(*got, *(to_device(array, cuda) for array in vectors), M, momentum)
+    for value, right in zip(got, expected, strict=True):
+        np.testing.assert_allclose(to_host(value), right, rtol=1e-6, atol=1e-6)

@@ -20,4 +20,5 @@ def faster():
         channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
         gemm=gemm.gemm,
+        running_averages=batch_norm.running_averages,
     )

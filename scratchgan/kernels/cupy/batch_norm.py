@@ -23,6 +23,7 @@ THREADS = 256
 SIDE_BY_SIDE = 32  # channels of a block at most: their float32 numbers are one line of the cache
 BLOCKS = 512       # enough to keep a GPU busy
 NOTHING = np.uintp(0)
+NUMBERS = {"float32": "float", "float64": "double"}
 
 SOURCE = r"""
 // A block: CHANNELS threads side by side, and THREADS / CHANNELS of these rows.
@@ -181,6 +182,22 @@ __global__ void sums(int channels, int inner, int count, double* found, unsigned
     if (add_up(part, a, b, found, arrived)) total[part.channel] = a;
 }
 
+// The moving averages of all channels, in one block; `momentum` below 0 stands for 1 / tracked.
+__global__ void averages(int channels, NUMBER* running_mean, NUMBER* running_var, long long* tracked,
+                         const double* mean, const double* var, int batches, int count, double momentum) {
+    long long before = *tracked;
+    __syncthreads();
+    if (threadIdx.x == 0) *tracked = before + batches;
+    if (count == 0) return;
+    for (int c = threadIdx.x; c < channels; c += THREADS)
+        for (int b = 0; b < batches; b++) {
+            double share = momentum < 0 ? 1.0 / (before + b + 1) : momentum;
+            double unbiased = var[b * channels + c] * (count / (count - 1.0));
+            running_mean[c] += share * (mean[b * channels + c] - running_mean[c]);
+            running_var[c] += share * (unbiased - running_var[c]);
+        }
+}
+
 }
 """
 
@@ -206,7 +223,7 @@ class Form(NamedTuple):
 def form_of(x, *others):
     """The `Form` of arrays (B, n, C, ...); None where only the formulas will do."""
     others_differ = any(other.dtype != x.dtype for other in others)
-    if others_differ or not 0 < x.size < 2**31 or x.dtype.name not in ("float32", "float64"):
+    if others_differ or not 0 < x.size < 2**31 or x.dtype.name not in NUMBERS:
         return None
     batches, n, channels, *rest = x.shape
     inner = math.prod(rest)
@@ -220,8 +237,7 @@ def form_of(x, *others):
 
 @cache
 def compiled(name, dtype, side_by_side):
-    number = {"float32": "float", "float64": "double"}[dtype.name]
-    constants = {"NUMBER": number, "THREADS": THREADS, "CHANNELS": side_by_side}
+    constants = {"NUMBER": NUMBERS[dtype.name], "THREADS": THREADS, "CHANNELS": side_by_side}
     return cupy.RawKernel("".join(f"#define {key} {value}\n" for key, value in constants.items()) + SOURCE, name)
 
 
@@ -318,3 +334,12 @@ def channel_sums(dy):
     total = cupy.empty(form.channels, np.float64)
     add_up("sums", form, dy.dtype, dy, total)
     return total
+
+
+def running_averages(running_mean, running_var, count, means, variances, M, momentum):
+    if running_mean.dtype.name not in NUMBERS or (momentum is not None and momentum < 0):
+        return FORMULAS.running_averages(running_mean, running_var, count, means, variances, M, momentum)
+    share = np.float64(-1 if momentum is None else momentum)
+    compiled("averages", running_mean.dtype, 1)((1,), (THREADS,), (
+        np.int32(running_mean.size), running_mean, running_var, count, *map(cupy.ascontiguousarray, (means, variances)),
+        np.int32(len(means)), np.int32(M), share))

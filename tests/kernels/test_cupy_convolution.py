@@ -31,7 +31,7 @@ def arranged(array, how, device):
 def passed(layer, x, dy, z):
     """What all passes give, each twice or after another that shares its columns."""
     results = {"y": layer.forward(x), "x": layer.backward(dy, "tangent"), "tangent": layer.tangent(z)}
-    results |= {f"again {name}": value for name, value in (("x", layer.backward(dy)), ("x once more", layer.backward(dy)))}
+    results |= {"again": layer.backward(dy), "once more": layer.backward(dy)}
     return {name: to_host(value) for name, value in (results | layer.grads).items()}
 
 

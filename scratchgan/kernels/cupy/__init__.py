@@ -10,9 +10,15 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, convolution, gemm, optimizers
+    from scratchgan.kernels.cupy import activations, batch_norm, convolution, gemm, optimizers
     return Functions(
         adam=optimizers.adam,
+        batch_moments=batch_norm.batch_moments,
+        batch_norm=batch_norm.batch_norm,
+        batch_norm_grad=batch_norm.batch_norm_grad,
+        batch_norm_sums=batch_norm.batch_norm_sums,
+        batch_statistics=batch_norm.batch_statistics,
+        channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
         gemm=gemm.gemm,
         leaky_relu=activations.leaky_relu,
@@ -22,6 +28,7 @@ def faster():
         momentum=optimizers.momentum,
         moving_average=optimizers.moving_average,
         rmsprop=optimizers.rmsprop,
+        running_averages=batch_norm.running_averages,
         sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
         sigmoid_grad=activations.sigmoid_grad,

@@ -10,9 +10,10 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, gemm, optimizers
+    from scratchgan.kernels.cupy import activations, games, gemm, optimizers
     return Functions(
         adam=optimizers.adam,
+        direction=games.direction,
         gemm=gemm.gemm,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
@@ -20,6 +21,7 @@ def faster():
         maxout_grad=activations.maxout_grad,
         momentum=optimizers.momentum,
         moving_average=optimizers.moving_average,
+        noisy=games.noisy,
         rmsprop=optimizers.rmsprop,
         sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
@@ -28,4 +30,5 @@ def faster():
         softplus_grad=activations.softplus_grad,
         tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
+        weighted_squares=games.weighted_squares,
     )

@@ -156,6 +156,9 @@ MISTAKES = {
                (with_result(1, lambda won: np.roll(won, 1, -1)), maxout, BATCH, LINEAR)],
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
+    "direction": [],  # those of games: see tests/gan
+    "noisy": [],
+    "weighted_squares": [],
     "momentum": [],
     "moving_average": [],
     "rmsprop": [],

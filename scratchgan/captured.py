@@ -4,8 +4,10 @@ At the sizes of small GANs a GPU waits for Python: an operation of CuPy costs ab
 one in a graph about one of the device's. A recorded step runs the very kernels of an eager one, to the same bits.
 """
 
+import math
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -147,6 +149,17 @@ class Numbers:
         self.memory.data.copy_from_host_async(host.ctypes.data, host.nbytes)
 
 
+class Slot(NamedTuple):
+    """A place among the copies: those of one array of each step."""
+
+    dtype: np.dtype
+    first: int
+    shape: tuple
+
+    def of(self, copies):
+        return copies[self.dtype][self.first:self.first + math.prod(self.shape)].reshape(self.shape)
+
+
 class Kept:
     """What the metrics of recorded steps are made of, copied after each launch by one kernel for each dtype.
 
@@ -158,7 +171,7 @@ class Kept:
         self.xp, self.constants = xp, [{} for _ in metrics]
         self.groups = {}  # name -> (function, the steps that have it, the slots of its arguments)
         self.arrays = {}  # dtype -> arrays, those of one slot together
-        self.slots = {}   # ids of the arrays of a slot -> (dtype, where it begins, its shape)
+        self.slots = {}   # ids of the arrays of a slot -> the slot
         for name in dict.fromkeys(name for each in metrics for name in each):
             steps = [k for k, each in enumerate(metrics) if name in each]
             of_name = [metrics[k][name] for k in steps]
@@ -175,15 +188,15 @@ class Kept:
         self.gathers = {dtype: gather(self.xp, arrays) for dtype, arrays in self.arrays.items()}
 
     def slot(self, arrays):
-        """Where the copies of these arrays will be, one of each step; None where there are none."""
-        if arrays[0] is None:
-            return None
+        """Where the copies of these arrays will be, one of each step; what is no array stays what it is."""
+        if not backend.is_array(arrays[0]):
+            return arrays[0]
         key = tuple(map(id, arrays))
         if key not in self.slots:
             among = self.arrays.setdefault(arrays[0].dtype, [])
             first = sum(each.size for each in among)
             among += map(self.xp.ascontiguousarray, arrays)
-            self.slots[key] = arrays[0].dtype, first, (len(arrays), *arrays[0].shape)
+            self.slots[key] = Slot(arrays[0].dtype, first, (len(arrays), *arrays[0].shape))
         return self.slots[key]
 
     def metrics(self):
@@ -198,8 +211,7 @@ class Kept:
     def read(self, copies, together, name, i):
         if name not in together:
             function, _, slots = self.groups[name]
-            arrays = [None if slot is None else copies[slot[0]][slot[1]:slot[1] + np.prod(slot[2])].reshape(slot[2])
-                      for slot in slots]
+            arrays = [slot.of(copies) if isinstance(slot, Slot) else slot for slot in slots]
             together[name] = backend.to_host(function(mean_of_each, *arrays))
         return together[name][i]
 

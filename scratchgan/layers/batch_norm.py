@@ -16,6 +16,13 @@ def batch_moments(x):
 
 
 @kernels.formula
+def batch_statistics(x, eps):
+    """(mean, var, r) of each channel of each batch, r = 1 / sqrt(var + eps)."""
+    mean, var = kernels.of(x).batch_moments(x)
+    return mean, var, 1 / (var + eps) ** 0.5
+
+
+@kernels.formula
 def batch_norm(x, mean, r, weight, bias):
     """y = xhat weight + bias, xhat = (x - mean) r."""
     xhat = (x - per_channel(mean, x)) * per_channel(r, x)
@@ -77,8 +84,7 @@ class BatchNorm2d(RunningStatistics):
         self.expect(any(x.ndim == len(axes) and x.shape[axes.index("C")] == self.num_features for axes in self.inputs),
                     x, " or ".join(f"({', '.join(axes)})" for axes in self.inputs).replace("C", str(self.num_features)))
         z = self.in_batches_apart(x)
-        mean, var, of_batch = self.moments(z)                           # of each channel
-        r = 1 / (var + self.eps) ** 0.5
+        mean, r, of_batch = self.moments(z)                             # of each channel, r = 1 / sqrt(var + eps)
         # y = (x - mean) r weight + bias
         y = ops.batch_norm(z, mean, r, self.params.get("weight", 1.0), self.params.get("bias", 0.0))
         return self.keep(y.reshape(x.shape), z, mean, r, of_batch)

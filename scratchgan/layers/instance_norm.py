@@ -23,6 +23,9 @@ class InstanceNorm2d(BatchNorm2d):
     def in_batches_apart(self, x):
         return x.reshape(len(x) if x.ndim == 4 else 1, 1, *x.shape[-3:])
 
-    def follow(self, means, unbiased_vars, moves):
-        if moves and self.momentum is not None:
-            self.move(means.mean(axis=0), unbiased_vars.mean(axis=0), self.momentum)
+    def follow(self, means, variances, M):
+        if len(means) and self.momentum is not None:
+            count = self.buffers["num_batches_tracked"].copy()  # to be counted in vain
+            means, variances = (vectors.mean(axis=0, keepdims=True) for vectors in (means, variances))
+            self.ops().running_averages(self.buffers["running_mean"], self.buffers["running_var"], count, means,
+                                        variances, M, self.momentum)

@@ -4,8 +4,22 @@ import math
 
 import numpy as np
 
+from scratchgan import kernels
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
+
+
+@kernels.formula
+def running_averages(running_mean, running_var, count, means, variances, M, momentum):
+    """running += share (value - running) for each batch in turn, where the values (B, C) are of M numbers a channel.
+
+    share = momentum, or 1 / count if that is None; the variance's value is M / (M - 1) times what is given.
+    """
+    for mean, var in zip(means, variances):
+        count += 1
+        share = 1 / count if momentum is None else momentum
+        for running, value in ((running_mean, mean), (running_var, var * (M / (M - 1)))) if M else ():
+            running += share * ((value.real if running.dtype.kind == "f" else value) - running)
 
 
 class RunningStatistics(Layer):
@@ -26,31 +40,24 @@ class RunningStatistics(Layer):
                             "num_batches_tracked": np.array(0, np.int64)}
 
     def moments(self, z):
-        """(mean, var, whether they are the batch's) for z (B, n, C, ...): (B, C), or (1, C) of running ones."""
+        """(mean, r, whether they are the batch's) for z (B, n, C, ...): (B, C), or (1, C) of running ones."""
         if self.track_running_stats and not self.training:
-            return *(self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var")), False
+            mean, var = (self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var"))
+            return mean, 1 / (var + self.eps) ** 0.5, False
         M = values_a_channel(z)
         if M == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape[1:])}")
-        mean = var = array_module(z).zeros((len(z), self.num_features), wide(z))
+        mean = var = r = array_module(z).zeros((len(z), self.num_features), wide(z))
         if z.size:
-            mean, var = self.ops().batch_moments(z)
+            mean, var, r = self.ops().batch_statistics(z, self.eps)
         if self.training and self.track_running_stats and not self.is_twin:
-            self.follow(mean, var * (M / (M - 1)), moves=z.size > 0)
-        return mean, var, True
+            self.follow(mean, var, M)
+        return mean, r, True
 
-    def follow(self, means, unbiased_vars, moves):
-        """The running statistics follow those of the batches, one after the other."""
-        for mean, var in zip(means, unbiased_vars):
-            self.buffers["num_batches_tracked"] += 1
-            share = 1 / self.buffers["num_batches_tracked"] if self.momentum is None else self.momentum
-            self.move(mean, var, share if moves else 0)
-
-    def move(self, mean, var, share):
-        for name, value in (("running_mean", mean), ("running_var", var)):
-            running = self.buffers[name]
-            running += share * ((value.real if running.dtype.kind == "f" else value) - running)
+    def follow(self, means, variances, M):
+        """The running statistics follow those of the batches."""
+        self.ops().running_averages(*self.buffers.values(), means, variances, M, self.momentum)
 
     def reset_buffers(self, seed, prefix):
         for name, value in zip(self.buffers, (0, 1, 0)):

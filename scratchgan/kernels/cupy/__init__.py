@@ -10,17 +10,33 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, convolution, gemm
+    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, optimizers
     return Functions(
+        adam=optimizers.adam,
+        batch_moments=batch_norm.batch_moments,
+        batch_norm=batch_norm.batch_norm,
+        batch_norm_grad=batch_norm.batch_norm_grad,
+        batch_norm_sums=batch_norm.batch_norm_sums,
+        batch_statistics=batch_norm.batch_statistics,
+        channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
+        direction=games.direction,
         gemm=gemm.gemm,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
         maxout=activations.maxout,
         maxout_grad=activations.maxout_grad,
+        momentum=optimizers.momentum,
+        moving_average=optimizers.moving_average,
+        noisy=games.noisy,
+        rmsprop=optimizers.rmsprop,
+        running_averages=batch_norm.running_averages,
+        sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
         sigmoid_grad=activations.sigmoid_grad,
         softplus=activations.softplus,
         softplus_grad=activations.softplus_grad,
+        tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
+        weighted_squares=games.weighted_squares,
     )

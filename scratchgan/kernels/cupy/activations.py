@@ -1,4 +1,4 @@
-"""The formulas of `scratchgan.layers.activations` and `maxout` in one kernel each. (CuPy's own tanh is one already.)
+"""The formulas of `scratchgan.layers.activations` and `maxout` in one kernel each.
 
 Results keep the memory order of the first argument.
 """
@@ -9,6 +9,7 @@ from scratchgan.kernels.cupy.elementwise import apply, elementwise
 
 _leaky_relu = elementwise("x", "slope", "x <= 0 ? (slope == 0 ? T(0) : slope * x) : x", "leaky_relu")
 _leaky_relu_grad = elementwise("dy y", "slope", "y > 0 ? dy : slope * dy", "leaky_relu_grad")
+_tanh = elementwise("x", "", "tanh(x)", "tanh")
 _tanh_grad = elementwise("dy y", "", "dy * (1 - y * y)", "tanh_grad")
 _sigmoid = elementwise("x", "", "sigmoid(x)", "sigmoid")
 _sigmoid_grad = elementwise("dy x y", "", "dy * (y * sigmoid(-x))", "sigmoid_grad")
@@ -24,6 +25,10 @@ def leaky_relu(x, slope):
 
 def leaky_relu_grad(dy, y, slope):
     return apply(_leaky_relu_grad, (dy, y), slope)
+
+
+def tanh(x):
+    return apply(_tanh, (x,))
 
 
 def tanh_grad(dy, y):

@@ -6,9 +6,9 @@ the images that `scratchgan.layers.convolution.Taps` computes tap by tap are
 
     y = K w        dK = dy w^T, each entry of x adding up what it gave to K        dw = K^T dy
 
-Images lie in memory as (N, H, W, C), so that neighbouring threads read neighbouring channels. Where the kernel is one
-pixel or all of the image, the columns are the image. The sizes are constants of the compiled kernels, one set for each
-shape of a layer, so that no thread divides by an unknown number.
+Images lie in memory as (N, H, W, C), so that neighbouring threads read neighbouring channels, several at once where
+their number allows. Where the kernel is one pixel or all of the image, the columns are the image. The sizes are
+constants of the compiled kernels, one set for each shape of a layer, so that no thread divides by an unknown number.
 """
 
 from functools import cache
@@ -26,10 +26,17 @@ KEPT = 64 << 20               # bytes of columns that wait for the second pass t
 THREADS = 256                 # of a block
 LARGEST = 2**31 - THREADS     # what an int counts
 
+VECTOR = 16                   # bytes that a thread reads at once
+NUMBERS = {("float32", False): "float", ("float32", True): "float4",
+           ("float64", False): "double", ("float64", True): "double2"}
+
 SOURCE = r"""
+__device__ void operator+=(float4& a, float4 b) { a.x += b.x, a.y += b.y, a.z += b.z, a.w += b.w; }
+__device__ void operator+=(double2& a, double2 b) { a.x += b.x, a.y += b.y; }
+
 extern "C" {
 
-// A thread makes one number of the columns: K[(n, i, j), (r, q, c)] = x[n, c, s i + d r - p, s j + d q - p].
+// A thread makes one entry of the columns: K[(n, i, j), (r, q, c)] = x[n, c, s i + d r - p, s j + d q - p].
 __global__ void columns_of(const NUMBER* x, int along_n, int along_c, int along_h, int along_w, NUMBER* K, int size) {
     int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
@@ -37,7 +44,7 @@ __global__ void columns_of(const NUMBER* x, int along_n, int along_c, int along_
     int row = index / (C * KW * KH), j = row % OW, i = row / OW % OH, n = row / (OW * OH);
     int h = SH * i + DH * r - TOP, w = SW * j + DW * q - LEFT;
     bool inside = h >= 0 && h < H && w >= 0 && w < W;
-    K[index] = inside ? x[n * along_n + c * along_c + h * along_h + w * along_w] : (NUMBER) 0;
+    K[index] = inside ? x[n * along_n + c * along_c + h * along_h + w * along_w] : NUMBER();
 }
 
 // A thread makes one entry of dx, from the entries of dK that come from it, tap by tap:
@@ -46,7 +53,7 @@ __global__ void sums_of_columns(const NUMBER* dK, NUMBER* dx, int size) {
     int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
     int c = index % C, w = index / C % W, h = index / (C * W) % H, n = index / (C * W * H);
-    NUMBER sum = 0;
+    NUMBER sum = NUMBER();
     for (int r = 0; r < KH; r++) {
         int down = h + TOP - DH * r, i = down / SH;
         if (down < 0 || down % SH || i >= OH) continue;
@@ -64,14 +71,15 @@ __global__ void sums_of_columns(const NUMBER* dK, NUMBER* dx, int size) {
 
 
 @cache
-def compiled(geometry, x_size, y_size, dtype):
-    """The two kernels for images of these sizes (C, H, W) and (OH, OW)."""
+def compiled(geometry, x_size, y_size, dtype, width):
+    """The two kernels for images of these sizes (C, H, W) and (OH, OW); an entry is of `width` channels."""
     (top, _), (left, _) = geometry.padding
     sizes = dict(zip(("C", "H", "W", "OH", "OW", "KH", "KW", "SH", "SW", "DH", "DW", "TOP", "LEFT"),
-                     (*x_size, *y_size, *geometry.kernel, *geometry.stride, *geometry.dilation, top, left)))
-    number = {"float32": "float", "float64": "double"}[dtype.name]
-    constants = "".join(f"#define {name} {value}\n" for name, value in {"NUMBER": number, **sizes}.items())
-    return tuple(cupy.RawKernel(constants + SOURCE, name) for name in ("columns_of", "sums_of_columns"))
+                     (x_size[0] // width, *x_size[1:], *y_size, *geometry.kernel, *geometry.stride, *geometry.dilation,
+                      top, left)))
+    constants = {"NUMBER": NUMBERS[dtype.name, width > 1], **sizes}
+    source = "".join(f"#define {name} {value}\n" for name, value in constants.items()) + SOURCE
+    return tuple(cupy.RawKernel(source, name) for name in ("columns_of", "sums_of_columns"))
 
 
 def convolution(geometry, weight, x_shape, y_shape):
@@ -103,7 +111,8 @@ class Columns:
         dK = pixels(dx).reshape(self.K_shape) if self.columns_are_x else cupy.empty(self.K_shape, dy.dtype)
         gemm(pixels(dy), self.matrix().T, dK)                                   # dK = dy w^T
         if not self.columns_are_x:
-            self.run(1, dx.size, dy.dtype, dK, dx)
+            width = self.width(dx)
+            self.kernels(dx.dtype, width)[1](*grid(dx.size // width), (dK, dx, np.int32(dx.size // width)))
         return dx
 
     def weight_gradient(self, x, dy, out=None):
@@ -124,14 +133,27 @@ class Columns:
         if there is not None and there[0] is x:
             return there[1]
         K = cupy.empty(self.K_shape, x.dtype)
-        self.run(0, K.size, x.dtype, x, *(np.int32(stride // x.itemsize) for stride in x.strides), K)
+        width = self.width(x)
+        n, c, h, w = (stride // x.itemsize for stride in x.strides)
+        steps = map(np.int32, (n // width, c, h // width, w // width))
+        self.kernels(x.dtype, width)[0](*grid(K.size // width), (x, *steps, K, np.int32(K.size // width)))
         if K.nbytes <= KEPT:
             self.last = x, K
         return K
 
-    def run(self, which, size, dtype, *arguments):
-        kernel = compiled(self.geometry, tuple(self.x_shape[1:]), tuple(self.y_shape[2:]), dtype)[which]
-        kernel((-(-size // THREADS),), (THREADS,), (*arguments, np.int32(size)))
+    def width(self, x):
+        """How many channels of x a thread can read at once."""
+        width = VECTOR // x.itemsize
+        n, c, h, w = x.strides
+        fits = c == x.itemsize and x.shape[1] % width == (x.data.ptr | n | h | w) % VECTOR == 0
+        return width if fits else 1
+
+    def kernels(self, dtype, width):
+        return compiled(self.geometry, tuple(self.x_shape[1:]), tuple(self.y_shape[2:]), dtype, width)
+
+
+def grid(size):
+    return (-(-size // THREADS),), (THREADS,)
 
 
 def empty_images(shape, dtype):

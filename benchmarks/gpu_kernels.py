@@ -60,6 +60,19 @@ def jobs():
         system = recipes.get("mlp").build(seed=0, device="cuda", z_dim=4, widths_g=(8,), widths_d=(7,))
         CapturedStep(system, (BATCH, 1, 28, 28), steps=2).run(6)
 
+    def noise_job():
+        system = recipes.get("mlp").build(seed=0, device="cuda", z_dim=4, widths_g=(8,), widths_d=(7,),
+                                           instance_noise=0.1)
+        system.step(np.zeros((BATCH, 1, 28, 28), np.float32))
+
+    def moments_job():  # which layers take together with what they are for
+        import cupy
+
+        from scratchgan import kernels
+        for shape in ((1, 5, 7, 3, 3), (2, 3, 33, 1, 1)):
+            x = cupy.asarray(rng.standard_normal(shape).astype(np.float32))
+            kernels.of(x).batch_moments(x)
+
     def random_job(draw, shape):
         draw(shape, 0, "sanitizer", 3, device="cuda")
 
@@ -78,6 +91,7 @@ def jobs():
               for draw in (random.uniform, random.normal) for shape in ((3, 7), (257, 1), (1, 1031))]
     if find_spec("scratchgan.captured"):
         found.append(("recorded steps", recorded_job))
+    found += [("instance noise", noise_job), ("moments of batches", moments_job)]
     found.append(("at_least", lambda: random.at_least(0.5, (5, 33), 0, "sanitizer", device="cuda")))
     return found
 

@@ -5,7 +5,7 @@ one in a graph about one of the device's. A recorded step runs the very kernels 
 """
 
 import math
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ class CapturedStep:
     def launch(self):
         if self.graph is None:
             self.record()
-        self.numbers.update()
+        self.recording.update()
         self.graph.launch(self.xp.cuda.get_current_stream())
         self.system.steps += self.steps
         for optimizer, steps in self.made:
@@ -78,13 +78,9 @@ class CapturedStep:
         """Runs the steps in Python with nothing done on the device; what Python counts is set back."""
         counters = self.system.optimizers
         start, before = self.system.steps, {name: each.hyper.copy() for name, each in counters.items()}
-        self.numbers, self.pool = Numbers(self.system, self.xp), self.xp.cuda.MemoryPool()
-        stream = self.xp.cuda.Stream(non_blocking=True)
+        self.recording = Recording(self.system, self.xp)
         try:
-            # All memory of the graph is of a pool that nobody else takes from, and lives as long as the graph.
-            with stream, self.xp.cuda.using_allocator(self.pool.malloc), recording.by(self.numbers):
-                one = self.xp.ones((1, 1), self.batch.dtype)
-                kernels.of(one).gemm(one, one)  # cuBLAS is ready on this stream
+            with self.recording.under_way(self.batch.dtype) as stream:
                 graph, kept = self.recorded(stream)
             kept.prepare()
             self.graph, self.kept = graph, kept
@@ -104,6 +100,7 @@ class CapturedStep:
             for k in range(self.steps):
                 before = {name: each.steps for name, each in self.system.optimizers.items()}
                 metrics.append(self.step(k).unread())
+                self.recording.step_is_over()
             self.learned = [name for name, each in self.system.optimizers.items() if each.steps != before[name]]
             kept = Kept(metrics, self.xp)
         except BaseException:
@@ -113,15 +110,54 @@ class CapturedStep:
         return stream.end_capture(), kept
 
 
-class Numbers:
-    """What differs from launch to launch, in memory of the device: the steps done, and `recording.values`."""
+class Recording:
+    """What `scratchgan.recording` asks while a step is recorded, and what the graph needs as long as it lives.
+
+    The numbers that differ from launch to launch, the steps done and `recording.values`, have slots in `memory`. All
+    other memory is of a pool that nobody else takes from. None of it is used again before the step is over: what is
+    computed aside may still read it.
+    """
 
     def __init__(self, system, xp):
-        self.system = system
+        self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
+        self.pool, self.held = xp.cuda.MemoryPool(), []
+        self.stream, self.beside = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        self.apart = False  # whether anything was computed aside since the last join
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
         self.functions, self.used = [], 1
         self.start_of(system)
+
+    @contextmanager
+    def under_way(self, dtype):
+        """Inside, what is launched goes to the stream that is given, in memory of the pool."""
+        one = self.xp.ones((1, 1), dtype)
+        with self.xp.cuda.using_allocator(self.allocate), recording.by(self):
+            for stream in (self.beside, self.stream):
+                with stream:
+                    kernels.of(one).gemm(one, one)  # cuBLAS is ready there
+            with self.stream:
+                yield self.stream
+
+    def allocate(self, size):
+        self.held.append(self.pool.malloc(size))
+        return self.held[-1]
+
+    def step_is_over(self):
+        self.joined()
+        self.held.clear()
+
+    @contextmanager
+    def aside(self):
+        self.beside.wait_event(self.stream.record())
+        self.apart = True
+        with self.beside:
+            yield
+
+    def joined(self):
+        if self.apart:
+            self.stream.wait_event(self.beside.record())
+            self.apart = False
 
     def counter(self, step):
         return self.memory[:SLOT].view(np.uint64), step - self.start_of(self.system)

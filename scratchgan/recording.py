@@ -1,22 +1,26 @@
-"""A step recorded once and run many times: what may differ from one run to the next.
+"""What a step that is recorded does in other ways: a step is recorded once and run many times.
 
 A CUDA graph repeats the very same operations on the very same memory. What differs between steps, the number of the
 step, of which random numbers are a function, and rates on schedules, must then lie in the device's memory. While a
 step is recorded, `counter` and `values` give that memory; otherwise they give numbers of the step.
+
+A graph also knows what waits for what. Work that nothing waits for until much later, such as the gradients of weights,
+is recorded `aside`, and runs beside what comes after it until the two are `joined`.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 import numpy as np
 
+NOTHING = nullcontext()
 _current = ContextVar("recording", default=None)
 
 
 @contextmanager
-def by(numbers):
-    """Inside, `counter` and `values` are those of `numbers`: see `captured.Numbers`."""
-    token = _current.set(numbers)
+def by(recording):
+    """Inside, all functions of this file are those of a `captured.Recording`."""
+    token = _current.set(recording)
     try:
         yield
     finally:
@@ -28,8 +32,8 @@ def counter(step):
 
     For kernels that draw random numbers.
     """
-    numbers = _current.get()
-    return (None, step) if numbers is None else numbers.counter(step)
+    recording = _current.get()
+    return (None, step) if recording is None else recording.counter(step)
 
 
 def values(function, step, dtype, of=None):
@@ -38,7 +42,20 @@ def values(function, step, dtype, of=None):
     function  step -> numbers, a function of nothing else
     of        whose `steps` count, such as an optimizer; None: those of the system
     """
-    numbers = _current.get()
-    if numbers is None:
+    recording = _current.get()
+    if recording is None:
         return tuple(map(np.dtype(dtype).type, function(step)))
-    return numbers.values(function, step, dtype, of)
+    return recording.values(function, step, dtype, of)
+
+
+def aside():
+    """A context: what is computed inside is read by nobody before `joined` is called."""
+    recording = _current.get()
+    return NOTHING if recording is None else recording.aside()
+
+
+def joined():
+    """From here on all that was computed aside may be read."""
+    recording = _current.get()
+    if recording is not None:
+        recording.joined()

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from scratchgan import backend
+from scratchgan import backend, recording
 from scratchgan.layers.children import Children
 
 _built = itertools.count()
@@ -97,6 +97,7 @@ class Parameters(Children):
     @property
     def grad(self):
         """All gradients as one 1-D vector, in the order of `theta`."""
+        recording.joined()
         for _, layer in self.named_layers():
             if layer._stale:
                 layer._write_zeros()
@@ -104,6 +105,7 @@ class Parameters(Children):
 
     @property
     def grads(self):
+        recording.joined()
         if self._stale:
             self._write_zeros()
         return self._grads
@@ -121,11 +123,12 @@ class Parameters(Children):
 
     def accumulate(self, name, value):
         """grads[name] += value."""
-        if name in self._stale:
-            self._grads[name][...] = value
-            self._stale.discard(name)
-        else:
-            self._grads[name] += value
+        with recording.aside():
+            if name in self._stale:
+                self._grads[name][...] = value
+                self._stale.discard(name)
+            else:
+                self._grads[name] += value
 
     def accumulate_by(self, name, compute):
         """grads[name] += compute(out), `out` being memory that the result may be written to.
@@ -134,13 +137,14 @@ class Parameters(Children):
         arrays of unlike orders takes ten times as long.
         """
         gradient = self._grads[name]
-        if name in self._stale:
-            value = compute(gradient)
-            if value is not gradient:
-                gradient[...] = value
-            self._stale.discard(name)
-        else:
-            gradient += compute(backend.empty_like(gradient))
+        with recording.aside():
+            if name in self._stale:
+                value = compute(gradient)
+                if value is not gradient:
+                    gradient[...] = value
+                self._stale.discard(name)
+            else:
+                gradient += compute(backend.empty_like(gradient))
 
     def accumulate_product(self, name, a, b):
         """grads[name] += a @ b."""

@@ -3,7 +3,7 @@
 import functools
 from contextlib import contextmanager
 
-from scratchgan import kernels, random
+from scratchgan import kernels, random, recording
 from scratchgan.backend import array_module, empty_along, memory_order, to_device
 from scratchgan.layers.base import Layer
 from scratchgan.layers.convolution import ConvTranspose2d
@@ -90,6 +90,7 @@ class _SpectralNorm(Layer):
         dweight = empty_along(weight.shape, self._grad.dtype, memory_order(weight), array_module(weight))
         with self.weight_is(weight, dweight):
             dx = super().backward(dy, wrt)                                          # and dV
+        recording.joined()
         if wrt in ("all", "params"):
             xp = array_module(u)
             moved = xp.moveaxis(weight, self.dim, 0)

@@ -156,9 +156,8 @@ MISTAKES = {
                (with_result(1, lambda won: np.roll(won, 1, -1)), maxout, BATCH, LINEAR)],
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
-    "direction": [],  # those of games: see tests/gan
-    "noisy": [],
-    "weighted_squares": [],
+    **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
+                     "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
     "moving_average": [],
     "rmsprop": [],

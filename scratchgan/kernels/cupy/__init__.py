@@ -23,6 +23,7 @@ def faster():
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
         rmsprop=optimizers.rmsprop,
+        scaled_slope=games.scaled_slope,
         sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
         sigmoid_grad=activations.sigmoid_grad,

@@ -10,11 +10,13 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, games, gemm, optimizers
+    from scratchgan.kernels.cupy import activations, games, gemm, layer_norm, optimizers, sums
     return Functions(
         adam=optimizers.adam,
         direction=games.direction,
         gemm=gemm.gemm,
+        layer_norm=layer_norm.layer_norm,
+        layer_norm_grad=layer_norm.layer_norm_grad,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
         maxout=activations.maxout,
@@ -23,6 +25,7 @@ def faster():
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
         rmsprop=optimizers.rmsprop,
+        row_sums=sums.row_sums,
         scaled_slope=games.scaled_slope,
         sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,

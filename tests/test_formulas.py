@@ -107,6 +107,7 @@ LINEAR = "x linear.weight linear.bias"
 MISTAKES = {
     "gemm": [(with_argument(0, negative), lambda: Linear(4, 3), BATCH, "bias"),  # y, dW and dx agree on a changed sign
              (without_the_last_term, lambda: Linear(4, 3), BATCH, "x weight bias")],
+    "row_sums": [(flipped, lambda: Linear(4, 3), BATCH, "bias")],
     "leaky_relu": [(flipped, lambda: LeakyReLU(0.2), BATCH, "x"),
                    (with_argument(1, negative), lambda: LeakyReLU(-0.2), BATCH, "x")],
     "leaky_relu_grad": [(flipped, lambda: LeakyReLU(0.2), BATCH, "x"),
@@ -156,9 +157,8 @@ MISTAKES = {
                (with_result(1, lambda won: np.roll(won, 1, -1)), maxout, BATCH, LINEAR)],
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
-    "direction": [],  # those of games: see tests/gan
-    "noisy": [],
-    "weighted_squares": [],
+    **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
+                     "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
     "moving_average": [],
     "rmsprop": [],

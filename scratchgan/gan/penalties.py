@@ -163,7 +163,7 @@ class ZeroCentred(InputGradientPenalty):
         n, xp = len(fake), array_module(fake)
         x, pairs = passes.together(real, fake), passes.pairs(labels)
         s = passes.scores(D, x, pairs)
-        of_both, c = passes.Scores(s[:n], s[n:], joint=True), xp.concatenate(objective.grad_d(s[:n], s[n:]))
+        of_both, c = passes.Scores(s[:n], s[n:], joint=True), objective.grad_both(s)
         if s.size > 2 * n:  # a map of scores has a c of its own for each
             D.backward(c, "params")
             return of_both, self.gradient(D, real, fake, labels)

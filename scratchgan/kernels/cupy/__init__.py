@@ -10,7 +10,7 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, optimizers
+    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, sums
     return Functions(
         adam=optimizers.adam,
         batch_moments=batch_norm.batch_moments,
@@ -22,6 +22,8 @@ def faster():
         convolution=convolution.convolution,
         direction=games.direction,
         gemm=gemm.gemm,
+        layer_norm=layer_norm.layer_norm,
+        layer_norm_grad=layer_norm.layer_norm_grad,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
         maxout=activations.maxout,
@@ -30,7 +32,9 @@ def faster():
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
         rmsprop=optimizers.rmsprop,
+        row_sums=sums.row_sums,
         running_averages=batch_norm.running_averages,
+        scaled_slope=games.scaled_slope,
         sgd=optimizers.sgd,
         sigmoid=activations.sigmoid,
         sigmoid_grad=activations.sigmoid_grad,

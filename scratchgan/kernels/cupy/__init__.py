@@ -10,8 +10,10 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import batch_norm, convolution, gemm
+    from scratchgan.kernels.cupy import batch_norm, convolution, gemm, pooling
     return Functions(
+        average_pool=pooling.average_pool,
+        average_pool_grad=pooling.average_pool_grad,
         batch_moments=batch_norm.batch_moments,
         batch_norm=batch_norm.batch_norm,
         batch_norm_grad=batch_norm.batch_norm_grad,
@@ -20,5 +22,10 @@ def faster():
         channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
         gemm=gemm.gemm,
+        max_pool=pooling.max_pool,
+        max_pool_grad=pooling.max_pool_grad,
+        max_pool_tangent=pooling.max_pool_tangent,
+        repeat=pooling.repeat,
+        repeat_grad=pooling.repeat_grad,
         running_averages=batch_norm.running_averages,
     )

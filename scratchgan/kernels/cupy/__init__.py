@@ -10,9 +10,11 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, sums
+    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, pooling, sums
     return Functions(
         adam=optimizers.adam,
+        average_pool=pooling.average_pool,
+        average_pool_grad=pooling.average_pool_grad,
         batch_moments=batch_norm.batch_moments,
         batch_norm=batch_norm.batch_norm,
         batch_norm_grad=batch_norm.batch_norm_grad,
@@ -26,11 +28,16 @@ def faster():
         layer_norm_grad=layer_norm.layer_norm_grad,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
+        max_pool=pooling.max_pool,
+        max_pool_grad=pooling.max_pool_grad,
+        max_pool_tangent=pooling.max_pool_tangent,
         maxout=activations.maxout,
         maxout_grad=activations.maxout_grad,
         momentum=optimizers.momentum,
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
+        repeat=pooling.repeat,
+        repeat_grad=pooling.repeat_grad,
         rmsprop=optimizers.rmsprop,
         row_sums=sums.row_sums,
         running_averages=batch_norm.running_averages,

@@ -236,9 +236,14 @@ def form_of(x, *others):
 
 
 @cache
-def compiled(name, dtype, side_by_side):
+def module(dtype, side_by_side):
     constants = {"NUMBER": NUMBERS[dtype.name], "THREADS": THREADS, "CHANNELS": side_by_side}
-    return cupy.RawKernel("".join(f"#define {key} {value}\n" for key, value in constants.items()) + SOURCE, name)
+    return cupy.RawModule(code="".join(f"#define {key} {value}\n" for key, value in constants.items()) + SOURCE)
+
+
+@cache
+def compiled(name, dtype, side_by_side):
+    return module(dtype, side_by_side).get_function(name)
 
 
 @cache

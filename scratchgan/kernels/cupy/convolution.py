@@ -79,7 +79,8 @@ def compiled(geometry, x_size, y_size, dtype, width):
                       top, left)))
     constants = {"NUMBER": NUMBERS[dtype.name, width > 1], **sizes}
     source = "".join(f"#define {name} {value}\n" for name, value in constants.items()) + SOURCE
-    return tuple(cupy.RawKernel(source, name) for name in ("columns_of", "sums_of_columns"))
+    module = cupy.RawModule(code=source)
+    return module.get_function("columns_of"), module.get_function("sums_of_columns")
 
 
 def convolution(geometry, weight, x_shape, y_shape):

@@ -10,7 +10,17 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, pooling, sums
+    from scratchgan.kernels.cupy import (
+        activations,
+        batch_norm,
+        convolution,
+        games,
+        gemm,
+        layer_norm,
+        optimizers,
+        pooling,
+        sums,
+    )
     return Functions(
         adam=optimizers.adam,
         average_pool=pooling.average_pool,

@@ -122,7 +122,7 @@ class Recording:
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
         self.pool, self.held = xp.cuda.MemoryPool(), []
-        self.stream, self.beside = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        self.stream, self.beside = (xp.cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, 0))
         self.apart = False  # whether anything was computed aside since the last join
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
         self.functions, self.used = [], 1

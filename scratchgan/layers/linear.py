@@ -8,6 +8,15 @@ from scratchgan.layers.base import Layer
 
 
 @kernels.formula
+def affine(x, weight, bias):
+    """y = x W^T + b, for x (n, in) and W (out, in); b (out,) may be None."""
+    y = kernels.of(x, weight).gemm(x, weight.T)
+    if bias is not None:
+        y += bias
+    return y
+
+
+@kernels.formula
 def row_sums(dy, out=None):
     """sum_n dy[n, o], written into `out` if given: as a product, which is faster than NumPy's sum."""
     return kernels.of(dy).gemm(dy.T, array_module(dy).ones(len(dy), dy.dtype), out)
@@ -42,9 +51,7 @@ class Linear(Layer):
     def forward(self, x):
         ops = self.ops(x)
         self.expect(x.shape[-1:] == (self.in_features,), x, f"(..., {self.in_features})")
-        y = ops.gemm(rows(x), self.params["weight"].T)                          # x W^T
-        if "bias" in self.params:
-            y += self.params["bias"]                                            # + b
+        y = ops.affine(rows(x), self.params["weight"], self.params.get("bias"))
         return self.keep(y.reshape(*x.shape[:-1], self.out_features), x)
 
     def backward(self, dy, wrt="all"):

@@ -17,7 +17,8 @@ def stored(matrix, how, device):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("m, k, n", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (0, 3, 2), (2, 0, 3)])
+@pytest.mark.parametrize("m, k, n", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (0, 3, 2), (2, 0, 3),
+                                     (17, 260, 33), (20, 1030, 16), (64, 256, 20)])
 def test_products_of_matrices_however_they_are_stored(cuda, rng, dtype, m, k, n):
     a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
     for of_a, of_b, of_out in itertools.product(["rows", "columns", "gaps"], ["rows", "columns"],
@@ -26,7 +27,17 @@ def test_products_of_matrices_however_they_are_stored(cuda, rng, dtype, m, k, n)
         x, y = stored(a, of_a, cuda), stored(b, of_b, cuda)
         product = kernels.of(x).gemm(x, y, out)
         assert out is None or product is out
-        np.testing.assert_allclose(to_host(product), a @ b, atol=1e-5 if dtype == "float32" else 1e-12)
+        np.testing.assert_allclose(to_host(product), a.astype(float) @ b,
+                                   atol=2e-4 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("n, size, outputs", [(5, 7, 3), (64, 30, 20), (2000, 200, 200)])
+def test_a_linear_layer_s_product_with_its_bias(cuda, rng, n, size, outputs):
+    x, weight, bias = (rng.normal(size=shape).astype("float32") for shape in ((n, size), (outputs, size), (outputs,)))
+    affine = kernels.of(to_device(x, cuda)).affine
+    for b in (bias, None):
+        y = affine(*(each if each is None else to_device(each, cuda) for each in (x, weight, b)))
+        np.testing.assert_allclose(to_host(y), x.astype(float) @ weight.T + (0 if b is None else b), atol=2e-4)
 
 
 def test_a_product_of_part_of_a_matrix_and_with_a_vector(cuda, rng):

@@ -23,6 +23,7 @@ def faster():
     )
     return Functions(
         adam=optimizers.adam,
+        affine=gemm.affine,
         average_pool=pooling.average_pool,
         average_pool_grad=pooling.average_pool_grad,
         batch_moments=batch_norm.batch_moments,

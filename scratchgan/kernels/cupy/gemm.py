@@ -1,4 +1,4 @@
-"""The matrix product by cuBLAS, through a handle of our own.
+"""The matrix product: of small matrices by a kernel of ours, of others by cuBLAS, through a handle of our own.
 
 CuPy's own product refuses to run while a stream is recorded into a graph, and its handle has no memory set aside, so
 that a recorded product would allocate each time the graph runs. Ours runs in both: the same call, hence the same bits.
@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 from cuda import pathfinder
 
+from scratchgan.kernels.cupy.small_products import is_small, small_product
 from scratchgan.kernels.formulas import FORMULAS
 
 WORKSPACE = 32 << 20  # bytes that cuBLAS may use on a stream: what NVIDIA advises for Hopper; smaller ones slow it down
@@ -76,14 +77,27 @@ def gemm(a, b, out=None):
     if not a.size or not b.size:
         out.fill(0)
         return out
+    if is_small(len(a), *b.shape[::-1]):
+        small_product(stored(a)[0], stored(b)[0], out)
+        return out
     target, transposed, line = stored(out)
-    product(a, b, target, transposed, line)
+    blas_product(a, b, target, transposed, line)
     if target is not out:
         out[...] = target
     return out
 
 
-def product(a, b, out, transposed, line):
+def affine(x, weight, bias):
+    """x W^T + b, as `scratchgan.layers.linear.affine`: of small matrices in one kernel."""
+    real = bias is not None and x.dtype == weight.dtype == bias.dtype in ROUTINES
+    if not real or not x.size or not weight.size or not is_small(*x.shape, len(weight)):
+        return FORMULAS.affine(x, weight, bias)
+    out = cupy.empty((len(x), len(weight)), x.dtype)
+    small_product(stored(x)[0], stored(weight.T)[0], out, bias)
+    return out
+
+
+def blas_product(a, b, out, transposed, line):
     """out = a @ b. The BLAS stores matrices by columns: by rows, as here, that is out^T = b^T a^T."""
     if transposed:
         a, b, out = b.T, a.T, out.T

@@ -158,7 +158,7 @@ MISTAKES = {
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
     **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
-                     "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
+                     "scaled_slope", "unit_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
     "moving_average": [],
     "rmsprop": [],

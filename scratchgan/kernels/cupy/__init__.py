@@ -34,5 +34,6 @@ def faster():
         softplus_grad=activations.softplus_grad,
         tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
+        unit_slope=games.unit_slope,
         weighted_squares=games.weighted_squares,
     )

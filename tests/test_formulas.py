@@ -19,6 +19,7 @@ from scratchgan.layers import (
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
+    Dropout,
     Flatten,
     InstanceNorm2d,
     LayerNorm,
@@ -121,6 +122,7 @@ MISTAKES = {
                  (with_argument(1, doubled), lambda: Softplus(2.0, 1.0), BATCH, "x")],
     "softplus_grad": [(flipped, Softplus, BATCH, "x"), (with_argument(1, negative), Softplus, BATCH, "x"),
                       (with_argument(3, doubled), lambda: Softplus(2.0, 1.0), BATCH, "x")],
+    "dropout": [],  # its mask depends on the layer's number: see the test of it alone
     "convolution": [(with_method("forward", flipped), conv, IMAGES, "x weight"),
                     (with_method("input_gradient", flipped), conv, IMAGES, "x"),
                     (with_method("weight_gradient", flipped), conv, IMAGES, "weight"),
@@ -240,6 +242,13 @@ def test_the_formulas_of_other_optimizers(monkeypatch, name, optimizer, numbers)
                 patch.setattr(FORMULAS, name, with_argument(index, change)(getattr(FORMULAS, name)))
                 assert steps() != right
         assert steps() == right
+
+
+def test_the_formula_of_dropout(monkeypatch):
+    with kernels.plain():
+        monkeypatch.setattr(FORMULAS, "dropout", with_result(1, doubled)(FORMULAS.dropout))
+        report = check_layer(Dropout(), input_shape=BATCH, batch_of_one=False)
+    assert wrong_tensors(report) == {"x"}
 
 
 def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):

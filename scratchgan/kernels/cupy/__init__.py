@@ -14,6 +14,7 @@ def faster():
     return Functions(
         adam=optimizers.adam,
         direction=games.direction,
+        dropout=activations.dropout,
         gemm=gemm.gemm,
         layer_norm=layer_norm.layer_norm,
         layer_norm_grad=layer_norm.layer_norm_grad,

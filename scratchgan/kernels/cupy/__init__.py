@@ -13,6 +13,7 @@ def faster():
     from scratchgan.kernels.cupy import activations, games, gemm, layer_norm, optimizers, sums
     return Functions(
         adam=optimizers.adam,
+        affine=layer_norm.affine,
         direction=games.direction,
         dropout=activations.dropout,
         gemm=gemm.gemm,
@@ -25,6 +26,7 @@ def faster():
         momentum=optimizers.momentum,
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
+        product_sums=layer_norm.product_sums,
         rmsprop=optimizers.rmsprop,
         row_sums=sums.row_sums,
         scaled_slope=games.scaled_slope,

@@ -19,6 +19,7 @@ from scratchgan.layers import (
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
+    Dropout,
     Flatten,
     InstanceNorm2d,
     LayerNorm,
@@ -121,6 +122,7 @@ MISTAKES = {
                  (with_argument(1, doubled), lambda: Softplus(2.0, 1.0), BATCH, "x")],
     "softplus_grad": [(flipped, Softplus, BATCH, "x"), (with_argument(1, negative), Softplus, BATCH, "x"),
                       (with_argument(3, doubled), lambda: Softplus(2.0, 1.0), BATCH, "x")],
+    "dropout": [],  # its mask depends on the layer's number: see the test of it alone
     "convolution": [(with_method("forward", flipped), conv, IMAGES, "x weight"),
                     (with_method("input_gradient", flipped), conv, IMAGES, "x"),
                     (with_method("weight_gradient", flipped), conv, IMAGES, "weight"),
@@ -140,6 +142,9 @@ MISTAKES = {
     "batch_norm_grad": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
                         (with_argument(5, negative), lambda: BatchNorm2d(2), IMAGES, "x"),
                         (with_argument(6, negative), lambda: BatchNorm1d(4), BATCH, "x")],
+    "affine": [(flipped, lambda: LayerNorm(4), BATCH, "x weight bias"),
+               (with_argument(2, negative), lambda: LayerNorm((4, 5)), IMAGES, "bias")],
+    "product_sums": [(flipped, lambda: LayerNorm(4), BATCH, "weight")],
     "layer_norm": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
                    (with_result(1, negative), lambda: LayerNorm((4, 5)), IMAGES, "x")],
     "layer_norm_grad": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
@@ -158,7 +163,7 @@ MISTAKES = {
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
     **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
-                     "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
+                     "scaled_slope", "unit_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
     "moving_average": [],
     "rmsprop": [],
@@ -240,6 +245,13 @@ def test_the_formulas_of_other_optimizers(monkeypatch, name, optimizer, numbers)
                 patch.setattr(FORMULAS, name, with_argument(index, change)(getattr(FORMULAS, name)))
                 assert steps() != right
         assert steps() == right
+
+
+def test_the_formula_of_dropout(monkeypatch):
+    with kernels.plain():
+        monkeypatch.setattr(FORMULAS, "dropout", with_result(1, doubled)(FORMULAS.dropout))
+        report = check_layer(Dropout(), input_shape=BATCH, batch_of_one=False)
+    assert wrong_tensors(report) == {"x"}
 
 
 def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):

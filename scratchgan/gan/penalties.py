@@ -227,16 +227,22 @@ class GradientPenalty(InputGradientPenalty):
         return self.on_twin(D, fake + e * (x - fake), labels, self.slope)
 
     def slope(self, g):
-        xp, n = array_module(g), len(g)
-        flat, weight = g.reshape(n, -1), g.real.dtype.type(self.weight / n)
-        squared = (flat * flat).sum(axis=1)
-        norm = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))
-        over = xp.where(squared.real > 0, norm, xp.zeros_like(norm)) - 1
-        v = (2 * weight) * (over / norm).reshape(n, 1) * flat
-        return weight * (over * over).sum(), v.reshape(g.shape)
+        return kernels.of(g).unit_slope(g, g.real.dtype.type(self.weight / len(g)))
 
     def __repr__(self):
         return f"GradientPenalty({self.weight})"
+
+
+@kernels.formula
+def unit_slope(g, weight):
+    """P = weight sum_n (|g_n| - 1)^2 and dP/dg_n = 2 weight (1 - 1 / |g_n|) g_n, 0 where g_n = 0."""
+    xp, n = array_module(g), len(g)
+    flat = g.reshape(n, -1)
+    squared = (flat * flat).sum(axis=1)
+    norm = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))
+    over = xp.where(squared.real > 0, norm, xp.zeros_like(norm)) - 1
+    v = (2 * weight) * (over / norm).reshape(n, 1) * flat
+    return weight * (over * over).sum(), v.reshape(g.shape)
 
 
 def is_real(D):

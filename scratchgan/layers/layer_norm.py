@@ -21,6 +21,19 @@ def layer_norm_grad(g, xhat, r, axes):
     return r * (g - mean_of(g, axes) - xhat * mean_of(g * xhat, axes))
 
 
+@kernels.formula
+def affine(xhat, weight, bias):
+    """y = xhat weight + bias, of shapes that fit; either is None where it is not there."""
+    y = xhat if weight is None else xhat * weight
+    return y if bias is None else y + bias
+
+
+@kernels.formula
+def product_sums(dy, xhat, samples, out=None):
+    """sum dy xhat over the axes of the samples, written into `out` if given."""
+    return (dy * xhat).sum(axis=samples, out=out)
+
+
 def mean_of(a, axes):
     """Over each sample, added up in float64."""
     wide = np.result_type(a.dtype, np.float64)
@@ -57,19 +70,17 @@ class LayerNorm(Layer):
         self.expect(x.shape[max(0, x.ndim - axes):] == self.normalized_shape, x,
                     f"({', '.join(map(str, ('...', *self.normalized_shape)))})")
         xhat, r = ops.layer_norm(x, self.eps, axes)
-        y = xhat * self.params["weight"] if self.params else xhat       # xhat weight
-        if "bias" in self.params:
-            y = y + self.params["bias"]                                 # + bias
+        y = ops.affine(xhat, self.params.get("weight"), self.params.get("bias"))    # xhat weight + bias
         return self.keep(y, xhat, r)
 
     def backward(self, dy, wrt="all"):
-        (xhat, r), axes = self.kept(dy, wrt), len(self.normalized_shape)
+        (xhat, r), axes, ops = self.kept(dy, wrt), len(self.normalized_shape), self.ops()
         if self.params and wrt in ("all", "params"):
-            samples = tuple(range(dy.ndim - axes))
-            self.accumulate("weight", (dy * xhat).sum(axis=samples))    # dweight = sum dy xhat
+            samples = tuple(range(dy.ndim - axes))                      # dweight = sum dy xhat, dbias = sum dy
+            self.accumulate_by("weight", lambda out: ops.product_sums(dy, xhat, samples, out))
             if "bias" in self.params:
-                self.accumulate("bias", dy.sum(axis=samples))           # dbias = sum dy
+                self.accumulate_by("bias", lambda out: dy.sum(axis=samples, out=out))
         if wrt == "params":
             return None
         g = dy * self.params["weight"] if self.params else dy           # dL/dxhat
-        return self.ops().layer_norm_grad(g, xhat, r, axes)
+        return ops.layer_norm_grad(g, xhat, r, axes)

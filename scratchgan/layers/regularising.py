@@ -1,8 +1,15 @@
 """Layers that act in training only."""
 
-from scratchgan import random
+from scratchgan import kernels, random
 from scratchgan.backend import array_module, device_of, empty_like
 from scratchgan.layers.base import Layer
+
+
+@kernels.formula
+def dropout(x, kept, scale):
+    """(y, m): y = x m, m = scale where kept, else 0, both in the memory order of x."""
+    mask = array_module(x).multiply(kept, scale, out=empty_like(x.real))
+    return x * mask, mask
 
 
 class Dropout(Layer):
@@ -21,9 +28,8 @@ class Dropout(Layer):
         self.p = p
 
     def forward(self, x):
-        self.ops(x)
-        mask = self.next_mask(x) if self.training else 1
-        return self.keep(x * mask, mask)
+        ops = self.ops(x)
+        return self.keep(*(ops.dropout(x, *self.drawn(x)) if self.training else (x * 1, 1)))
 
     def backward(self, dy, wrt="all"):
         mask = self.kept(dy, wrt)
@@ -32,11 +38,9 @@ class Dropout(Layer):
     def tangent(self, z, c=None):
         return z * self.kept_for(z, c)
 
-    def next_mask(self, x):
-        (seed, key, step, count), dtype = self._draw, x.real.dtype
+    def drawn(self, x):
+        """(which values of x are kept in this pass, 1 / (1 - p))."""
+        seed, key, step, count = self._draw
         self._draw[3] += 1
-        shape = x.shape if x.ndim else (1,)
-        kept = random.at_least(self.p, shape, seed, f"dropout/{key}/{count}", step, device=device_of(x))
-        mask = empty_like(x.real)  # in the memory order of x, so that y and dx have it too
-        scale = dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
-        return array_module(x).multiply(kept.reshape(x.shape), scale, out=mask)
+        kept = random.at_least(self.p, x.shape or (1,), seed, f"dropout/{key}/{count}", step, device=device_of(x))
+        return kept.reshape(x.shape), x.real.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)

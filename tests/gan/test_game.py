@@ -360,11 +360,11 @@ def test_labels_of_the_data_do_not_matter_elsewhere():
 def test_dropout_draws_apart_in_both_networks(monkeypatch):
     from scratchgan.layers import Dropout
     seen = []
-    draw = Dropout.next_mask
-    monkeypatch.setattr(Dropout, "next_mask", lambda self, x: seen.append(draw(self, x)) or seen[-1])
+    draw = Dropout.drawn
+    monkeypatch.setattr(Dropout, "drawn", lambda self, x: seen.append(draw(self, x)) or seen[-1])
     G, D = Sequential(Dropout(0.5), Linear(16, 16)), Sequential(Dropout(0.5), Linear(16, 1))
     game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(16), sample_shape=(1, 4, 4))
     for x in batches(8, 2, (1, 4, 4)):
         game.step(x)
-    masks = [m.tobytes() for m in seen if m.shape == (8, 16)]  # G's, and D's of the samples after its update
+    masks = [kept.tobytes() for kept, _ in seen if kept.shape == (8, 16)]  # G's, and D's in G's turn
     assert len(masks) == 4 and len(set(masks)) == 4

@@ -56,3 +56,14 @@ def test_maxout_takes_the_first_of_equals_and_of_nan(cuda, rng, launches, dtype)
         np.testing.assert_array_equal(to_host(dz), FORMULAS.maxout_grad(dy, won))
         assert launches(kernels.of(stored).maxout, stored) == 1
         assert launches(kernels.of(stored).maxout_grad, moved, got_won) == 1
+
+
+def test_dropout_in_one_kernel(cuda, rng, launches):
+    for order in ("C", "F", "turned", "gaps"):
+        x, kept = arranged(rng, "float32", order, cuda), to_device(rng.random((4, 5, 6)) > 0.3, cuda)
+        scale = np.float32(2)
+        pairs = zip(kernels.of(x).dropout(x, kept, scale), FORMULAS.dropout(x, kept, scale), strict=True)
+        for got, expected in pairs:
+            np.testing.assert_array_equal(to_host(got), to_host(expected))
+            assert backend.memory_order(got) == backend.memory_order(x)
+        assert launches(kernels.of(x).dropout, x, kept, scale) == 1

@@ -46,3 +46,12 @@ def test_noise_and_penalties(cuda, rng, launches, dtype):
         np.testing.assert_allclose(to_host(got), to_host(expected), rtol=1e-5 if dtype == "float32" else 1e-14)
         assert got.ndim == 0 or memory_order(got) == memory_order(x)
         assert launches(getattr(kernels.of(x), name), *arguments) <= most, name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_penalty_on_the_length_of_a_gradient(cuda, rng, launches, dtype):
+    g = to_device(rng.standard_normal((6, 4, 5, 2)).astype(dtype), cuda).transpose(0, 3, 1, 2)
+    g[2], weight = 0, np.dtype(dtype).type(0.7)
+    for got, expected in zip(kernels.of(g).unit_slope(g, weight), FORMULAS.unit_slope(g, weight), strict=True):
+        np.testing.assert_allclose(to_host(got), to_host(expected), rtol=1e-5 if dtype == "float32" else 1e-14)
+    assert launches(kernels.of(g).unit_slope, g, weight) == 3

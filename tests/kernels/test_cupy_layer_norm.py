@@ -23,6 +23,20 @@ def test_layer_norm_is_its_formula_in_one_kernel(cuda, rng, launches, shape, axe
     assert launches(ops.layer_norm, x, 1e-3, axes) == launches(ops.layer_norm_grad, x, x, r, axes) == 1
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_affine_and_its_sums_in_one_kernel_each(cuda, rng, launches, turned):
+    x, dy = (to_device(rng.standard_normal((6, 3, 4, 5)), cuda) for _ in range(2))
+    x = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2) if turned else x
+    weight, bias = (to_device(rng.standard_normal((3, 4, 5)), cuda) for _ in range(2))
+    out = weight.copy()
+    for name, arguments in (("affine", (x, weight, bias)), ("product_sums", (dy, x, (0,))),
+                            ("product_sums", (dy, x, (0,), out))):
+        got, expected = getattr(kernels.of(x), name)(*arguments), getattr(FORMULAS, name)(*arguments[:3])
+        np.testing.assert_allclose(to_host(got), to_host(expected), rtol=1e-13, atol=1e-13)
+        assert launches(getattr(kernels.of(x), name), *arguments) == 1
+    np.testing.assert_array_equal(to_host(kernels.of(x).affine(x, None, None)), to_host(x))
+
+
 def test_a_large_mean_costs_no_digits(cuda, rng):
     x = to_device((1e4 + rng.standard_normal((3, 500))).astype("float32"), cuda)
     xhat, _ = kernels.of(x).layer_norm(x, 0.0, 1)

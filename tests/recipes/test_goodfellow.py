@@ -143,7 +143,7 @@ def test_steps_equal_pytorchs(digits):
 def test_a_run_is_loaded_without_its_data(digits, tmp_path):
     source = datasets.of_recipe(RECIPE, "digits")
     run = training.start("goodfellow", source, tmp_path / "run", SMALL, steps=2, batch_size=4, threads=1, announce=None)
-    loaded = scratchgan.load(tmp_path / "run")
+    loaded = scratchgan.load(tmp_path / "run", run.system.device)
     assert np.array_equal(loaded.sample(3, seed=1), run.system.sample(3, seed=1))
     assert np.array_equal(loaded.record["facts"]["pixel_means"], digits.pixel_means())
     assert 0 <= loaded.sample(3).min() <= loaded.sample(3).max() <= 1

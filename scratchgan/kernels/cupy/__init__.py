@@ -10,20 +10,10 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import (
-        activations,
-        batch_norm,
-        convolution,
-        games,
-        gemm,
-        layer_norm,
-        optimizers,
-        pooling,
-        sums,
-    )
+    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, pooling, sums
     return Functions(
         adam=optimizers.adam,
-        affine=gemm.affine,
+        affine=layer_norm.affine,
         average_pool=pooling.average_pool,
         average_pool_grad=pooling.average_pool_grad,
         batch_moments=batch_norm.batch_moments,
@@ -34,6 +24,7 @@ def faster():
         channel_sums=batch_norm.channel_sums,
         convolution=convolution.convolution,
         direction=games.direction,
+        dropout=activations.dropout,
         gemm=gemm.gemm,
         layer_norm=layer_norm.layer_norm,
         layer_norm_grad=layer_norm.layer_norm_grad,
@@ -47,6 +38,7 @@ def faster():
         momentum=optimizers.momentum,
         moving_average=optimizers.moving_average,
         noisy=games.noisy,
+        product_sums=layer_norm.product_sums,
         repeat=pooling.repeat,
         repeat_grad=pooling.repeat_grad,
         rmsprop=optimizers.rmsprop,
@@ -60,5 +52,6 @@ def faster():
         softplus_grad=activations.softplus_grad,
         tanh=activations.tanh,
         tanh_grad=activations.tanh_grad,
+        unit_slope=games.unit_slope,
         weighted_squares=games.weighted_squares,
     )

@@ -1,10 +1,11 @@
-"""The formulas of `scratchgan.layers.activations` and `maxout` in one kernel each.
+"""The formulas of `scratchgan.layers.activations`, `maxout` and `regularising` in one kernel each.
 
 Results keep the memory order of the first argument.
 """
 
 import cupy
 
+from scratchgan.backend import empty_like, memory_order
 from scratchgan.kernels.cupy.elementwise import apply, elementwise
 
 _leaky_relu = elementwise("x", "slope", "x <= 0 ? (slope == 0 ? T(0) : slope * x) : x", "leaky_relu")
@@ -71,3 +72,13 @@ def maxout(z):
 
 def maxout_grad(dy, won):
     return _maxout_grad(dy[..., None], won)
+
+
+_dropout = cupy.ElementwiseKernel("T x, bool kept, T scale", "T y, T mask", "mask = kept ? scale : T(0); y = x * mask",
+                                  "scratchgan_dropout")
+
+
+def dropout(x, kept, scale):
+    y, mask, axes = empty_like(x), empty_like(x), memory_order(x)
+    _dropout(x.transpose(axes), kept.transpose(axes), scale, y.transpose(axes), mask.transpose(axes))
+    return y, mask

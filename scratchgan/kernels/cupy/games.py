@@ -10,6 +10,10 @@ from scratchgan.kernels.formulas import FORMULAS
 
 _noisy = elementwise("x n", "sigma", "x + sigma * n", "noisy")
 _direction = elementwise("x c g weight", "", "c * x + weight * g", "direction")
+_unit_slope = elementwise("g norm", "weight", "norm == 0 ? T(0) : 2 * weight * ((norm - 1) / norm) * g", "unit_slope")
+_norms = cupy.ReductionKernel("T g", "T norm", "g * g", "a + b", "norm = sqrt(a)", "0", "scratchgan_norms")
+_unit_penalty = cupy.ReductionKernel("T norm, T weight", "T sum", "weight * (norm - 1) * (norm - 1)", "a + b",
+                                     "sum = a", "0", "scratchgan_unit_penalty")
 _squares = cupy.ReductionKernel("T g, T weight", "T sum", "g * g * weight / 2", "a + b", "sum = a", "0",
                                 "scratchgan_squares")
 
@@ -24,10 +28,18 @@ def direction(x, c, g, weight):
 
 
 def weighted_squares(g, weight):
-    """A block of threads for each sample, along its memory."""
-    axes, each = memory_order(g), (len(g), *(1,) * (g.ndim - 1))
-    within = tuple(i for i, axis in enumerate(axes) if axis)
-    return _squares(g.transpose(axes), weight.reshape(each).transpose(axes), axis=within).sum()
+    return over_samples(_squares, g, weight.reshape(len(g), *(1,) * (g.ndim - 1))).sum()
+
+
+def unit_slope(g, weight):
+    norm = over_samples(_norms, g)
+    return _unit_penalty(norm, weight), apply(_unit_slope, (g, norm.reshape(len(g), *(1,) * (g.ndim - 1))), weight)
+
+
+def over_samples(kernel, *arrays):
+    """Reduces all axes but the first: a block of threads for each sample, along the memory of the first array."""
+    axes = memory_order(arrays[0])
+    return kernel(*(array.transpose(axes) for array in arrays), axis=tuple(i for i, axis in enumerate(axes) if axis))
 
 
 # The slopes of `scratchgan.gan.objectives`, by name; a is the number that they are given.

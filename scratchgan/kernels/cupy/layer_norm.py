@@ -6,6 +6,7 @@ import cupy
 import numpy as np
 
 from scratchgan.backend import empty_like, flat, memory_order
+from scratchgan.kernels.cupy.elementwise import apply, elementwise
 from scratchgan.kernels.formulas import FORMULAS
 
 THREADS = 256
@@ -73,6 +74,22 @@ def layer_norm_grad(g, xhat, r, axes):
         g = dx
     kernel("layer_norm_grad", g.dtype)((r.size,), (THREADS,), (g, xhat, r, dx, np.int64(g.size // r.size)))
     return dx
+
+
+_affine = elementwise("xhat weight bias", "", "xhat * weight + bias", "affine")
+_product_sums = cupy.ReductionKernel("T dy, T xhat", "T sum", "dy * xhat", "a + b", "sum = a", "0",
+                                     "scratchgan_product_sums")
+
+
+def affine(xhat, weight, bias):
+    if weight is None or bias is None:
+        return FORMULAS.affine(xhat, weight, bias)
+    shape = *(1,) * (xhat.ndim - weight.ndim), *weight.shape
+    return apply(_affine, (xhat, weight.reshape(shape), bias.reshape(shape)))
+
+
+def product_sums(dy, xhat, samples, out=None):
+    return _product_sums(dy, xhat, axis=samples, out=out)
 
 
 def by_samples(x, axes):

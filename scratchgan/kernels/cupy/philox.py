@@ -29,7 +29,9 @@ struct Block {
         word[0] = number + 1; word[1] = 0; word[2] = step; word[3] = 0;
         philox(word, k0, k1);
     }
-    __device__ unsigned int bits(int i) const { return (unsigned int)(word[i / 2] >> 32 * (i % 2)); }
+    __device__ unsigned int bits(int half, int i) const {             // number i of 4 in a half of the block
+        return (unsigned int)((half ? word[2 + i / 2] : word[i / 2]) >> 32 * (i % 2));
+    }
 };
 """
 
@@ -40,17 +42,21 @@ PLACE = "raw uint64 counter, uint64 offset, uint64 k0, uint64 k1, uint64 first, 
 EACH = """
     Block block(first + i, counter[0] + offset, k0, k1);
     long long sample = i / blocks, place = 8 * (i %% blocks);
-    for (int j = 0; j < 8 && place + j < size; ++j)
-        %s[sample * size + place + j] = %s;
+    #pragma unroll
+    for (int j = 0; j < 8; ++j) {
+        unsigned int bits = block.bits(j / 4, j %% 4);
+        if (place + j < size) %s[sample * size + place + j] = %s;
+    }
 """
 
 BOX_MULLER = """
     long long sample = i / blocks, four = i % blocks, other = blocks + four;
     unsigned long long step = counter[0] + offset, start = first + sample * blocks;
     Block one(start + four / 2, step, k0, k1), two(start + other / 2, step, k0, k1);
+    #pragma unroll
     for (int j = 0; j < 4; ++j) {
-        float u1 = __fmul_rn(__fadd_rn((float)one.bits(4 * (four % 2) + j), 0.5f), 2.3283064365386963e-10f);  // 2^-32
-        float u2 = __fmul_rn(__fadd_rn((float)two.bits(4 * (other % 2) + j), 0.5f), 2.3283064365386963e-10f);
+        float u1 = __fmul_rn(__fadd_rn((float)one.bits(four % 2, j), 0.5f), 2.3283064365386963e-10f);  // 2^-32
+        float u2 = __fmul_rn(__fadd_rn((float)two.bits(other % 2, j), 0.5f), 2.3283064365386963e-10f);
         float radius = sqrtf(__fmul_rn(-2.0f, logf(u1))), angle = __fmul_rn(u2, 6.2831855f), sine, cosine;
         sincosf(angle, &sine, &cosine);
         long long c = 4 * four + j, s = 4 * other + j;
@@ -61,9 +67,9 @@ BOX_MULLER = """
 
 # Each rounded on its own, as on the host: a fused multiply and add would give other bits.
 _uniform = cupy.ElementwiseKernel(f"{PLACE}, float32 low, float32 width", "raw T u", EACH % (
-    "u", "__fadd_rn(low, __fmul_rn(width, (block.bits(j) >> 8) * 5.9604644775390625e-8f))"),  # 2^-24
+    "u", "__fadd_rn(low, __fmul_rn(width, (bits >> 8) * 5.9604644775390625e-8f))"),  # 2^-24
     "scratchgan_uniform", preamble=PHILOX)
-_at_least = cupy.ElementwiseKernel(f"{PLACE}, uint64 least", "raw bool kept", EACH % ("kept", "block.bits(j) >= least"),
+_at_least = cupy.ElementwiseKernel(f"{PLACE}, uint64 least", "raw bool kept", EACH % ("kept", "bits >= least"),
                                    "scratchgan_at_least", preamble=PHILOX)
 _normal = cupy.ElementwiseKernel(PLACE, "raw T z", BOX_MULLER, "scratchgan_normal", preamble=PHILOX)
 

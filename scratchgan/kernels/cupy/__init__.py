@@ -12,6 +12,7 @@ from scratchgan.kernels.formulas import Functions
 def faster():
     from scratchgan.kernels.cupy import batch_norm, convolution, gemm, pooling
     return Functions(
+        add_in_turn=batch_norm.add_in_turn,
         average_pool=pooling.average_pool,
         average_pool_grad=pooling.average_pool_grad,
         batch_moments=batch_norm.batch_moments,

@@ -198,6 +198,18 @@ __global__ void averages(int channels, NUMBER* running_mean, NUMBER* running_var
         }
 }
 
+// total += each of its terms, (rows, size), for two totals; a null pointer stands for none.
+__global__ void add_in_turn(int size, int rows, NUMBER* a, const double* a_terms, int a_is_fresh,
+                            NUMBER* b, const double* b_terms, int b_is_fresh) {
+    NUMBER* total = blockIdx.y ? b : a;
+    const double* terms = blockIdx.y ? b_terms : a_terms;
+    int c = blockIdx.x * THREADS + threadIdx.x;
+    if (!total || c >= size) return;
+    NUMBER sum = (blockIdx.y ? b_is_fresh : a_is_fresh) ? (NUMBER) 0 : total[c];
+    for (int row = 0; row < rows; row++) sum += terms[row * size + c];
+    total[c] = sum;
+}
+
 }
 """
 
@@ -348,3 +360,15 @@ def running_averages(running_mean, running_var, count, means, variances, M, mome
     compiled("averages", running_mean.dtype, 1)((1,), (THREADS,), (
         np.int32(running_mean.size), running_mean, running_var, count, *map(cupy.ascontiguousarray, (means, variances)),
         np.int32(len(means)), np.int32(M), share))
+
+
+def add_in_turn(totals, terms, fresh):
+    first = terms[0]
+    if len(totals) > 2 or any(total.dtype.name not in NUMBERS or not total.flags.c_contiguous for total in totals) or \
+            any(each.shape != first.shape or each.dtype != np.float64 or not each.flags.c_contiguous for each in terms):
+        return FORMULAS.add_in_turn(totals, terms, fresh)
+    rows, size = first.shape
+    given = [part for each in zip(totals, terms, map(np.int32, fresh)) for part in each]
+    given += [NOTHING, NOTHING, np.int32(0)] * (2 - len(totals))
+    compiled("add_in_turn", totals[0].dtype, 1)((-(-size // THREADS), len(totals)), (THREADS,),
+                                                (np.int32(size), np.int32(rows), *given))

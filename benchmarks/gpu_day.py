@@ -1,9 +1,10 @@
-"""One stage of `gpu_day.sh`: python benchmarks/gpu_day.py {machine,gradients,training,times,launches} [--short]
+"""One stage of `gpu_day.sh`: python benchmarks/gpu_day.py STAGE [--short]
 
 --short only shows that a stage runs: few steps, small networks. Every stage ends with status 1 if it found a mistake.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -13,50 +14,15 @@ import tempfile
 import time
 from collections import Counter
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from gpu_common import CASES, FULL, IMAGES, SMALL, batches, game_of, steps_within, synchronise, timed, torch_on_device
 
-IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64)}
-FULL = {"mlp": {}, "dcgan28": {}, "dcgan64": {"channels": 3}}
-SMALL = {"mlp": {"z_dim": 4}, "dcgan28": {"z_dim": 4, "ngf": 2, "ndf": 2},
-         "dcgan64": {"z_dim": 4, "ngf": 2, "ndf": 2, "channels": 3}}
-CASES = (("mlp", 64), ("mlp", 512), ("dcgan28", 64), ("dcgan64", 16), ("dcgan64", 64))
-PEERS = {"best eager", "best eager, channels_last"}
 LOSSES_AT, WEIGHTS_AT = (1, 2, 5, 10, 20, 50, 100, 200), (1, 10, 20, 200)
 EXACT, CLOSE = 1e-9, 1e-3  # relative difference of weights: a tensor's in float64, a network's in float32 after a step
 PATIENCE = 25              # seconds for the 200 steps of a recipe on both devices
-
-
-def game_of(recipe, device, settings, dtype="float32"):
-    from scratchgan import recipes
-    game = recipes.get(recipe).build(seed=0, device=device, **settings)
-    for network in game.networks.values():
-        network.to(dtype=dtype)
-    return game
-
-
-def batches(recipe, size, count=8, dtype=np.float32):
-    """Random images in [-1, 1], on the host."""
-    return np.random.default_rng(0).uniform(-1, 1, (count, size, *IMAGES[recipe])).astype(dtype)
-
-
-def synchronise():
-    import cupy
-    cupy.cuda.Device().synchronize()  # for all of the process, PyTorch's work, too
-
-
-def torch_on_device():
-    """PyTorch if it is here and sees the device, without TF32 and with cuDNN's search for the fastest algorithm."""
-    if not find_spec("torch"):
-        return None
-    import torch
-    if not torch.cuda.is_available():
-        return None
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
-    return torch
+PEERS = {"best eager", "best eager, channels_last"}
 
 
 # -- the machine ---------------------------------------------------------------------------------------------------
@@ -230,22 +196,6 @@ def times(short):
     return True
 
 
-def steps_within(step, seconds, short):
-    """How many steps to measure at a time, 2 to 15, so that they take about so long; makes a few of them first."""
-    timed(step, 3)
-    return 2 if short else max(2, min(15, int(1e3 * seconds / timed(step, 2))))
-
-
-def timed(step, count):
-    """Milliseconds a step, waiting for the device before and after."""
-    synchronise()
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    synchronise()
-    return (time.perf_counter() - start) / count * 1e3
-
-
 def launches(short):
     """What the device does in a step, as CUPTI records it through PyTorch's profiler: CuPy's kernels, too."""
     torch = torch_on_device()
@@ -295,15 +245,19 @@ def summary(title, events, count, wall):
     return kernels > 0
 
 
-STAGES = {stage.__name__: stage for stage in (machine, gradients, training, times, launches)}
+HERE = {stage.__name__: stage for stage in (machine, gradients, training, times, launches)}
+ELSEWHERE = {"captured": "gpu_captured", "compile": "gpu_captured", "jax": "gpu_captured", "epochs": "gpu_runs",
+             "stacked": "gpu_runs", "sanitizer": "gpu_kernels", "gemm": "gpu_kernels"}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=[*HERE, *ELSEWHERE])
     parser.add_argument("--short", action="store_true", help="does it run? its figures mean nothing")
     args = parser.parse_args()
-    return 0 if STAGES[args.stage](args.short) else 1
+    name = args.stage
+    stage = HERE[name] if name in HERE else getattr(importlib.import_module(ELSEWHERE[name]), f"{name}_stage")
+    return 0 if stage(args.short) else 1
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ class TorchGame:
 
     fused = False
 
-    def __init__(self, system, dtype=torch.float32, lr=None, channels_last=False, compiled=False):
-        self.rules = RULES[system]
+    def __init__(self, system, dtype=torch.float32, lr=None, channels_last=False, compiled=False, capturable=False):
+        self.rules, self.capturable = RULES[system], capturable
         lr = self.rules.lr if lr is None else lr
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.G, self.D = (network.to(dtype=dtype, memory_format=self.layout) if channels_last else network.to(dtype)
@@ -115,7 +115,7 @@ class TorchGame:
         self.play_g, self.play_d = (torch.compile(n) if compiled else n for n in (self.G, self.D))
 
     def optimizer(self, parameters, lr):
-        return torch.optim.Adam(parameters, lr, self.rules.betas, fused=self.fused or None)
+        return torch.optim.Adam(parameters, lr, self.rules.betas, fused=self.fused or None, capturable=self.capturable)
 
     @property
     def networks(self):

@@ -6,7 +6,7 @@ momentum and Adam's betas are numbers or schedules: see `scratchgan.schedules`.
 
 import numpy as np
 
-from scratchgan import backend, kernels, schedules
+from scratchgan import backend, kernels, recording, schedules
 from scratchgan.layers.base import Layer
 
 
@@ -42,6 +42,10 @@ class Optimizer:
     def scheduled(self, step):
         """[lr, ...] after this many steps."""
         return [float(schedules.value(schedule, step)) for schedule in self.schedules.values()]
+
+    def numbers(self, function):
+        """function(steps) in theta's precision, such as `scheduled`: what a formula takes, also of a recorded step."""
+        return recording.values(function, self.steps, self.network.theta.dtype, of=self)
 
     def zero_grad(self):
         """Set the network's gradients to zero."""
@@ -113,13 +117,24 @@ class SGD(Optimizer):
     momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
-        kind, direction = theta.dtype.type, grad
-        if self.schedules["momentum"]:
-            b, first = self.vector("momentum_buffer"), self.steps == 0
-            b *= kind(self.momentum)
-            b += grad if first else kind(1 - self.dampening) * grad
-            direction = grad + kind(self.momentum) * b if self.nesterov else b
-        theta -= kind(self.lr) * direction
+        b = self.vector("momentum_buffer") if self.schedules["momentum"] else None
+        kernels.of(theta).sgd(theta, grad, b, *self.numbers(self.constants), self.nesterov)
+
+    def constants(self, steps):
+        """(momentum, the share of g in b, lr) of the step after this many."""
+        lr, factor = self.scheduled(steps)
+        return factor, 1 - self.dampening if steps else 1.0, lr
+
+
+@kernels.formula
+def sgd(theta, grad, b, factor, share, rate, nesterov):
+    """b = factor b + share g;  theta -= rate b, in place, all 1-D. Nesterov: g + factor b for b; b is None: g."""
+    direction = grad
+    if b is not None:
+        b *= factor
+        b += share * grad
+        direction = grad + factor * b if nesterov else b
+    theta -= rate * direction
 
 
 class Momentum(Optimizer):
@@ -135,15 +150,15 @@ class Momentum(Optimizer):
     momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
-        kernels.of(theta).momentum(theta, grad, self.vector("velocity"), self.momentum, self.lr)
+        rate, factor = self.numbers(self.scheduled)
+        kernels.of(theta).momentum(theta, grad, self.vector("velocity"), factor, rate)
 
 
 @kernels.formula
 def momentum(theta, grad, v, factor, rate):
     """v = factor v - rate g;  theta += v, in place, all 1-D."""
-    kind = theta.dtype.type
-    v *= kind(factor)
-    v -= kind(rate) * grad
+    v *= factor
+    v -= rate * grad
     theta += v
 
 
@@ -164,23 +179,32 @@ class RMSprop(Optimizer):
     momentum = property(lambda self: float(self.hyper[1]))
 
     def update(self, theta, grad):
-        kind, xp = theta.dtype.type, self.network.xp
-        v = self.vector("square_avg")
-        v *= kind(self.alpha)
-        v += kind(1 - self.alpha) * (grad * grad)
-        spread = v
-        if self.centered:
-            mean = self.vector("grad_avg")
-            mean *= kind(self.alpha)
-            mean += kind(1 - self.alpha) * grad
-            spread = v - mean * mean
-        direction = grad / (xp.sqrt(spread) + kind(self.eps))
-        if self.schedules["momentum"]:
-            b = self.vector("momentum_buffer")
-            b *= kind(self.momentum)
-            b += direction
-            direction = b
-        theta -= kind(self.lr) * direction
+        v, (rate, factor) = self.vector("square_avg"), self.numbers(self.scheduled)
+        mean = self.vector("grad_avg") if self.centered else None
+        b = self.vector("momentum_buffer") if self.schedules["momentum"] else None
+        kernels.of(theta).rmsprop(theta, grad, v, mean, b, self.alpha, self.eps, factor, rate)
+
+
+@kernels.formula
+def rmsprop(theta, grad, v, mean, b, alpha, eps, factor, rate):
+    """v = alpha v + (1 - alpha) g^2;  theta -= rate g / (sqrt(v) + eps), in place, all 1-D.
+
+    With mean = alpha mean + (1 - alpha) g it is the root of v - mean^2; with b = factor b + g / (...), theta -= rate b.
+    Either is None where it is not used.
+    """
+    v *= alpha
+    v += (1 - alpha) * (grad * grad)
+    spread = v
+    if mean is not None:
+        mean *= alpha
+        mean += (1 - alpha) * grad
+        spread = v - mean * mean
+    direction = grad / (backend.array_module(theta).sqrt(spread) + eps)
+    if b is not None:
+        b *= factor
+        b += direction
+        direction = b
+    theta -= rate * direction
 
 
 class Adam(Optimizer):
@@ -206,7 +230,7 @@ class Adam(Optimizer):
     betas = property(lambda self: (float(self.hyper[1]), float(self.hyper[2])))
 
     def update(self, theta, grad):
-        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), *self.constants(self.steps))
+        kernels.of(theta).adam(theta, grad, self.vector("m"), self.vector("v"), *self.numbers(self.constants))
 
     def constants(self, steps):
         """(b1', b2', lr (1 - b1) / ((1 - b1^t) c), eps / c) of the step after this many."""
@@ -220,9 +244,8 @@ class Adam(Optimizer):
 @kernels.formula
 def adam(theta, grad, m, v, beta1, beta2, rate, eps):
     """M = b1 M + g;  V = b2 V + g^2;  theta -= rate M / (sqrt(V) + eps), in place, all 1-D."""
-    kind, xp = theta.dtype.type, backend.array_module(theta)
-    m *= kind(beta1)
+    m *= beta1
     m += grad
-    v *= kind(beta2)
+    v *= beta2
     v += grad * grad
-    theta -= kind(rate) * m / (xp.sqrt(v) + kind(eps))
+    theta -= rate * m / (backend.array_module(theta).sqrt(v) + eps)

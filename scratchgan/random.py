@@ -10,9 +10,13 @@ a block cipher run on a counter, which NumPy implements:
 Axis 0 of every shape counts samples. Each sample owns a fixed number of blocks, so sample i of a batch that
 starts at sample `first` reads the blocks of sample first + i, whoever draws it. (NumPy's bit generator steps
 the counter before it encrypts, so block b is the cipher of counter b + 1.)
+
+On CUDA a kernel draws (`kernels/cupy/philox.py`), unless a step or a block has more than 63 bits: then the host does.
+Bits, uniform numbers and masks are the same there; normal numbers agree to 4 ulp of max(1, |z|).
 """
 
 import hashlib
+import importlib
 import math
 import operator
 import threading
@@ -49,13 +53,20 @@ def _words64(number, count):
 
 def _in_parts(draw, shape, first, dtype=np.float32):
     """draw((samples, size), first) for some samples after the other, so that temporaries are few."""
-    shape, first = _whole(shape), operator.index(first)
     size = math.prod(shape[1:])
     numbers, step = np.empty((shape[0], size), dtype), max(1, AT_ONCE // max(1, size))
     for start in range(0, shape[0], step):
         part = numbers[start:start + step]
         part[...] = draw(part.shape, first + start)
     return numbers.reshape(shape)
+
+
+def _on_device(device, shape, step, first):
+    """The module that draws there, or None: the host has to."""
+    blocks = -(-math.prod(shape[1:]) // NUMBERS_PER_BLOCK)
+    if device == "cpu" or not (0 <= step < 1 << 63 and first >= 0 and (first + shape[0]) * blocks < 1 << 63):
+        return None
+    return importlib.import_module("scratchgan.kernels.cupy.philox")
 
 
 def _whole(shape):
@@ -73,6 +84,10 @@ def words(shape, seed, purpose, step=0, first=0):
 
 def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):
     """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling."""
+    shape, step, first = _whole(shape), operator.index(step), operator.index(first)
+    if there := _on_device(device, shape, step, first):
+        return there.uniform(shape, _key(seed, purpose), step, first, low, high - low, dtype)
+
     def draw(shape, first):
         u = (words(shape, seed, purpose, step, first)[:, :shape[1]] >> 8).astype(np.float32) * np.float32(2**-24)
         return np.float32(low) + np.float32(high - low) * u
@@ -82,6 +97,10 @@ def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="flo
 def at_least(p, shape, seed, purpose, step=0, first=0, device="cpu"):
     """Where `uniform` of the same arguments is p or more: True with probability 1 - p, found without the floats."""
     least = math.ceil(float(np.float32(p)) * 2**24) << 8
+    shape, step, first = _whole(shape), operator.index(step), operator.index(first)
+    if there := _on_device(device, shape, step, first):
+        return there.at_least(least, shape, _key(seed, purpose), step, first)
+
     def draw(shape, first):
         return words(shape, seed, purpose, step, first)[:, :shape[1]] >= least
     return backend.to_device(_in_parts(draw, shape, first, np.bool), device)
@@ -93,6 +112,10 @@ def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu")
     The first half of a sample's words gives u1, the second u2; the cosines come before the sines. Computed in
     float32 whatever `dtype`, so that a float64 run starts from the same weights and sees the same noise.
     """
+    shape, step, first = _whole(shape), operator.index(step), operator.index(first)
+    if there := _on_device(device, shape, step, first):
+        return there.normal(shape, _key(seed, purpose), step, first, dtype)
+
     def draw(shape, first):
         return _box_muller(words(shape, seed, purpose, step, first))[:, :shape[1]]
     return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)

@@ -1,15 +1,30 @@
-"""A step recorded once and run many times: what may differ from one run to the next.
+"""What a step that is recorded does in other ways: a step is recorded once and run many times.
 
 A CUDA graph repeats the very same operations on the very same memory. What differs between steps, the number of the
 step, of which random numbers are a function, and rates on schedules, must then lie in the device's memory. While a
-`Recording` is made, `counter` and `values` give that memory; otherwise they give numbers of the step.
+step is recorded, `counter` and `values` give that memory; otherwise they give numbers of the step.
+
+A graph also knows what waits for what. Work that nothing waits for until much later, such as the gradients of weights,
+is recorded `aside`, and runs beside what comes after it until the two are `joined`.
 """
 
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 import numpy as np
 
+NOTHING = nullcontext()
 _current = ContextVar("recording", default=None)
+
+
+@contextmanager
+def by(recording):
+    """Inside, all functions of this file are those of a `captured.Recording`."""
+    token = _current.set(recording)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def counter(step):
@@ -31,3 +46,16 @@ def values(function, step, dtype, of=None):
     if recording is None:
         return tuple(map(np.dtype(dtype).type, function(step)))
     return recording.values(function, step, dtype, of)
+
+
+def aside():
+    """A context: what is computed inside is read by nobody before `joined` is called."""
+    recording = _current.get()
+    return NOTHING if recording is None else recording.aside()
+
+
+def joined():
+    """From here on all that was computed aside may be read."""
+    recording = _current.get()
+    if recording is not None:
+        recording.joined()

@@ -106,6 +106,8 @@ class Progress(Callback):
     `asked` is the device that was asked for, `say` prints a line.
     """
 
+    each_step = False
+
     def __init__(self, asked=None, say=print):
         self.asked, self.say, self.bar = asked, say, None
 
@@ -211,6 +213,8 @@ class Pictures(Callback):
     told, once. Of systems without pictures only the curves are drawn.
     """
 
+    each_step = False
+
     def __init__(self, preview=False):
         self.preview = preview
         self.begin = time.perf_counter()
@@ -228,7 +232,7 @@ class Pictures(Callback):
             self.draw(run)
 
     def on_step(self, run):
-        early = not self.late and (run.step == EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS)
+        early = not self.late and (run.step >= EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS)
         if early or run.step % run.config["sample_every"] == 0:
             self.draw(run)
 

@@ -12,9 +12,27 @@ GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images,
 MARGIN = 0.25  # of a picture of points about the data, as a share of their width
 
 
+def mean(x):
+    return x.mean()
+
+
+class Metric:
+    """A number of a step, function(mean, *arrays), computed when it is asked for: `mean` makes a number of an array.
+
+    Steps recorded on a device compute theirs together: the function then gets arrays with one axis more in front, and a
+    `mean` over all others. It depends on nothing else that changes from step to step.
+    """
+
+    def __init__(self, function, *arrays):
+        self.function, self.arrays = function, arrays
+
+    def __call__(self):
+        return self.function(mean, *self.arrays)
+
+
 class Metrics(Mapping):
-    """Numbers of one step, read-only: floats, 0-d arrays, or functions that give these. A value is computed (and waited
-    for) when it is first read."""
+    """Numbers of one step, read-only: floats, 0-d arrays, or functions that give these, such as a `Metric`. A value is
+    computed (and waited for) when it is first read."""
 
     def __init__(self, values=(), **more):
         self._values = {**dict(values), **more}
@@ -30,6 +48,10 @@ class Metrics(Mapping):
 
     def __len__(self):
         return len(self._values)
+
+    def unread(self):
+        """The numbers, arrays and functions themselves: nothing is computed."""
+        return dict(self._values)
 
     def __reduce__(self):
         return type(self), (dict(self),)  # the numbers: they can be pickled, what computes them cannot
@@ -127,6 +149,9 @@ class System:
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     sampler_name   what people call that network: "generator", "decoder"
     scale          samples are what that network gives, times this
+    cycle          after how many steps they are the same operations again, on other numbers, so that a CUDA graph can
+                   repeat them: all that depends on the step is drawn by `random` or comes from `recording.values`.
+                   None: steps are made one by one
     phases         steps at which it works in ways of their own, such as the stages of one that grows: each is checked
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
@@ -135,7 +160,7 @@ class System:
     networks = optimizers = None
     steps = seed = classes = 0
     record = sampler = latent = sampler_name = None
-    sample_shape = None
+    sample_shape = cycle = None
     value_range = (-1, 1)
     scale = 1.0
     panels = ()

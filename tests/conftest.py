@@ -57,6 +57,21 @@ def rng():
 
 
 @pytest.fixture
+def launches():
+    """launches(function, *arguments): the kernels that a call launches, by the emulation of CUDA. It must not wait, or
+    copy between host and device. Where CUDA is not emulated the test is skipped."""
+    cupysim = pytest.importorskip("cupysim", reason="launches are counted by the emulation of CUDA")
+    def count(function, *arguments):
+        function(*arguments)  # the first time makes what is kept
+        before = cupysim.counters()
+        function(*arguments)
+        after = cupysim.counters()
+        assert all(after[name] == before[name] for name in ("syncs", "h2d", "d2h"))
+        return after["launches"] - before["launches"]
+    return count
+
+
+@pytest.fixture
 def alone(tmp_path, monkeypatch):
     """An empty folder to work in; no MNIST is here and no mirror answers."""
     (tmp_path / "work").mkdir()

@@ -4,6 +4,8 @@ with plain kernels goes another way.
 `MISTAKES` has every formula of the package: a new one needs an entry here.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ from scratchgan.layers import (
     Upsample,
 )
 from scratchgan.losses import BCEWithLogitsLoss
-from scratchgan.optimizers import SGD, Adam, Momentum
+from scratchgan.optimizers import SGD, Adam, Momentum, RMSprop
 
 
 def flipped(formula):
@@ -105,6 +107,7 @@ LINEAR = "x linear.weight linear.bias"
 MISTAKES = {
     "gemm": [(with_argument(0, negative), lambda: Linear(4, 3), BATCH, "bias"),  # y, dW and dx agree on a changed sign
              (without_the_last_term, lambda: Linear(4, 3), BATCH, "x weight bias")],
+    "row_sums": [(flipped, lambda: Linear(4, 3), BATCH, "bias")],
     "leaky_relu": [(flipped, lambda: LeakyReLU(0.2), BATCH, "x"),
                    (with_argument(1, negative), lambda: LeakyReLU(-0.2), BATCH, "x")],
     "leaky_relu_grad": [(flipped, lambda: LeakyReLU(0.2), BATCH, "x"),
@@ -154,7 +157,12 @@ MISTAKES = {
                (with_result(1, lambda won: np.roll(won, 1, -1)), maxout, BATCH, LINEAR)],
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
+    **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
+                     "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
+    "moving_average": [],
+    "rmsprop": [],
+    "sgd": [],
 }
 CASES = [(name, *case) for name, cases in MISTAKES.items() for case in cases]
 every = pytest.mark.parametrize(("name", "mistake", "make", "shape", "tensors"), CASES,
@@ -219,14 +227,17 @@ def test_the_formula_of_adam(monkeypatch):
         assert steps() != Linear(4, 3).initialize(0).theta.tobytes()  # the kernel does not need it
 
 
-def test_the_formula_of_momentum(monkeypatch):
+@pytest.mark.parametrize("name, optimizer, numbers", [
+    ("momentum", Momentum, (3, 4)), ("sgd", SGD, (5,)), ("sgd", partial(SGD, momentum=0.9), (3, 4, 5)),
+    ("rmsprop", partial(RMSprop, momentum=0.9, centered=True), (5, 6, 7, 8))])
+def test_the_formulas_of_other_optimizers(monkeypatch, name, optimizer, numbers):
     def steps():
-        return trained(Linear(4, 3).initialize(0), (5, 4), Momentum)
+        return trained(Linear(4, 3).initialize(0), (5, 4), optimizer)
     with kernels.plain():
         right = steps()
-        for index, change in ((1, negative), (3, negative), (4, doubled)):
+        for index, change in ((1, negative), *((number, lambda value: value / 2) for number in numbers)):
             with monkeypatch.context() as patch:
-                patch.setattr(FORMULAS, "momentum", with_argument(index, change)(FORMULAS.momentum))
+                patch.setattr(FORMULAS, name, with_argument(index, change)(getattr(FORMULAS, name)))
                 assert steps() != right
         assert steps() == right
 

@@ -1,6 +1,6 @@
 """What D sees in place of samples: the same change of real and of fake ones, so that D cannot tell them by it."""
 
-from scratchgan import random, settings
+from scratchgan import kernels, random, recording, settings
 from scratchgan.backend import array_module, device_of
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.latent import whole
@@ -52,16 +52,22 @@ class InstanceNoise(Augmentation):
         self.until = whole(until, "InstanceNoise: until", 0)
 
     def forward(self, x):
-        self.ops(x)
-        seed, key, step, count = self._draw
+        ops, (seed, key, step, count), dtype = self.ops(x), self._draw, x.real.dtype
         self._draw[3] += 1
-        sigma = self.sigma * max(0.0, 1 - step / self.until) if self.until else self.sigma
-        n = random.normal(x.shape, seed, f"instance-noise/{key}/{count}", step, dtype=x.real.dtype, device=device_of(x))
-        return self.keep(x + x.real.dtype.type(sigma) * n)
+        n = random.normal(x.shape, seed, f"instance-noise/{key}/{count}", step, dtype=dtype, device=device_of(x))
+        return self.keep(ops.noisy(x, n, *recording.values(self.sigma_at, step, dtype)))
+
+    def sigma_at(self, step):
+        return self.sigma * max(0.0, 1 - step / self.until) if self.until else self.sigma,
 
     def backward(self, dy, wrt="all"):
         self.kept(dy, wrt)
         return None if wrt == "params" else dy.copy()
+
+
+@kernels.formula
+def noisy(x, n, sigma):
+    return x + sigma * n
 
 
 class Pack(Augmentation):

@@ -1,14 +1,12 @@
 """`Game`: a generator and a discriminator in alternating steps, written out."""
 
-from functools import partial
-
 from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, checked_labels
 from scratchgan.gan.generator_penalties import with_terms
 from scratchgan.gan.latent import whole
 from scratchgan.gan.shown import ShownGame
-from scratchgan.system import Metrics, scaled
+from scratchgan.system import Metric, Metrics, scaled
 
 
 class Game(ShownGame):
@@ -72,6 +70,11 @@ class Game(ShownGame):
     def device(self):
         return self.generator.device
 
+    @property
+    def cycle(self):
+        """`n_critic`; None where G looks ahead at D, which takes rates of the steps to come as they are now."""
+        return None if self.unrolled else self.n_critic
+
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):
@@ -119,9 +122,13 @@ class Game(ShownGame):
         D.zero_grad()
         real, fake = self.seen_both(real, fake)
         scores, terms = passes.learn(D, objective, real, fake, labels, self.joint_batch, self.penalties)
-        return scores, {"loss_d": lambda: sum(terms, objective.loss_d(scores.real, scores.fake)),
-                        "d_real": lambda: objective.says(scores.real).mean(),
-                        "d_fake": lambda: objective.says(scores.fake).mean()}
+        loss = Metric(lambda mean, real, fake, *terms: sum(terms, objective.loss_d(real, fake, mean)),
+                      scores.real, scores.fake, *terms)
+        return scores, {"loss_d": loss, "d_real": self.said(scores.real), "d_fake": self.said(scores.fake)}
+
+    def said(self, scores):
+        """The mean of what D says, for a person."""
+        return Metric(lambda mean, scores: mean(self.objective.says(scores)), scores)
 
     def generator_gradient(self, real, fake, labels=None, scores=None):
         """G's grad = d loss_g / d theta_G, through D's last pass, that over the fakes; D's own grad stays as it is.
@@ -131,10 +138,9 @@ class Game(ShownGame):
         G, D, objective = self.generator, self.discriminator, self.objective
         after = scores is None and not self.unrolled
         if self.unrolled:
-            loss, dx, scores = self.unrolled.gradient(self, *self.seen_both(real, fake), labels)
+            dx, scores = self.unrolled.gradient(self, *self.seen_both(real, fake), labels)
         else:
             scores = scores or self.scores_now(real, fake, labels)
-            loss = partial(objective.loss_g, scores.fake, scores.real)
             dx = passes.fake_gradient(D, objective.grad_g(scores.fake, scores.real), scores.joint)
         dx, of_codes = with_terms(dx, [part.gradient_of_seen(D, scores.joint) for part in self.penalties_g])
         for part in reversed(self.augmentation):
@@ -144,8 +150,9 @@ class Game(ShownGame):
             part.sees(dx)
         G.zero_grad()
         G.backward(dx, "params")
-        metrics = {"loss_g": lambda: sum(of_codes + of_samples, loss())}
-        return {**metrics, "d_fake_after": lambda: objective.says(scores.fake).mean()} if after else metrics
+        metrics = {"loss_g": Metric(lambda mean, fake, real, *terms: sum(terms, objective.loss_g(fake, real, mean)),
+                                    scores.fake, scores.real, *of_codes, *of_samples)}
+        return {**metrics, "d_fake_after": self.said(scores.fake)} if after else metrics
 
     def scores_now(self, real, fake, labels=None):
         """D's scores in G's turn: of the fakes, and before them of the real samples where the objective pairs them."""

@@ -1,6 +1,6 @@
 """Further terms of G's loss, against samples that are all alike."""
 
-from scratchgan import settings
+from scratchgan import kernels, settings
 from scratchgan.backend import array_module
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.part import Part
@@ -112,9 +112,10 @@ class PullAway(GeneratorPenalty):
         squared = (c * c).sum(axis=1, keepdims=True)
         length = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))  # a code of zeros is left alone
         u = c / length
-        A = u.T @ u
+        gemm = kernels.of(u).gemm
+        A = gemm(u.T, u)
         P = self.weight / (n * (n - 1)) * ((A * A).sum() - n)
-        du = 4 * self.weight / (n * (n - 1)) * (u @ A)
+        du = 4 * self.weight / (n * (n - 1)) * gemm(u, A)
         dcodes = xp.zeros_like(codes)
         dcodes[first:] = (du - (du * u).sum(axis=1, keepdims=True) * u) / length
         return P, D.encoder.backward(dcodes.reshape(D.codes.shape), "input")[first:]

@@ -153,6 +153,8 @@ class GrowingGame(Game):
     def growth(self):
         return self.generator.growth
 
+    cycle = None  # the stages differ
+
     def step(self, batch, labels=None):
         if self.growth.begins(self.steps):
             for optimizer in self.optimizers.values():

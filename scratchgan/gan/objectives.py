@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 
-from scratchgan import settings
-from scratchgan.backend import array_module
+from scratchgan import kernels, settings
+from scratchgan.backend import array_module, empty_like
 from scratchgan.kernels import sigmoid, softplus
+from scratchgan.system import mean
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,6 @@ def negative(term):
     return Term(lambda s: -term.value(s), lambda s: -term.slope(s))
 
 
-def itself(s):
-    return s
-
-
-def ones(s):
-    return array_module(s).ones_like(s)
-
-
 def positive(x):
     """max(0, x)."""
     return array_module(x).where(x.real > 0, x, array_module(x).zeros_like(x))
@@ -52,14 +45,47 @@ def step(x):
     return (x.real > 0).astype(x.dtype)
 
 
+# Slopes of what a number, given first, tells apart.
+
+@kernels.formula
+def constant(value, s):
+    return array_module(s).full_like(s, value)
+
+
+@kernels.formula
+def difference(m, s):
+    return s - m
+
+
+@kernels.formula
+def below_slope(m, s):
+    """Of max(0, m - s)."""
+    return -step(m - s)
+
+
+@kernels.formula
+def above_slope(m, s):
+    """Of max(0, s - m)."""
+    return step(s - m)
+
+
+@kernels.formula
+def logit_slope(target, s):
+    """Of -(target log p + (1 - target) log(1 - p)): sigmoid(s) - target, with all its digits at both ends."""
+    if target in (0, 1):
+        return -sigmoid(-s) if target else sigmoid(s)
+    return target * -sigmoid(-s) + (1 - target) * sigmoid(s)
+
+
 # p = sigmoid(s) is the probability that D gives a sample of being real; no logarithm of 0 at any s.
-LOG_REAL = Term(lambda s: softplus(-s), lambda s: -sigmoid(-s))           # -log p
-LOG_FAKE = Term(lambda s: softplus(s), lambda s: sigmoid(s))              # -log(1 - p)
-SCORE = Term(itself, ones)                                                # s
-ABOVE = Term(lambda s: positive(1 - s), lambda s: -step(1 - s))           # max(0, 1 - s): s should be 1 or more
-BELOW = Term(lambda s: positive(1 + s), lambda s: step(1 + s))            # max(0, 1 + s): s should be -1 or less
-NEAR_ONE = Term(lambda s: (s - 1) ** 2 / 2, lambda s: s - 1)              # (s - 1)^2 / 2
-NEAR_ZERO = Term(lambda s: s ** 2 / 2, lambda s: s)                       # s^2 / 2
+LOG_REAL = Term(lambda s: softplus(-s), partial(logit_slope, 1.0))            # -log p
+LOG_FAKE = Term(lambda s: softplus(s), partial(logit_slope, 0.0))             # -log(1 - p)
+SCORE = Term(lambda s: s, partial(constant, 1.0))                             # s
+MINUS = Term(lambda s: -s, partial(constant, -1.0))                           # -s
+ABOVE = Term(lambda s: positive(1 - s), partial(below_slope, 1.0))            # max(0, 1 - s): s should be 1 or more
+BELOW = Term(lambda s: positive(1 + s), partial(above_slope, -1.0))           # max(0, 1 + s): s should be -1 or less
+NEAR_ONE = Term(lambda s: (s - 1) ** 2 / 2, partial(difference, 1.0))         # (s - 1)^2 / 2
+NEAR_ZERO = Term(lambda s: s ** 2 / 2, partial(difference, 0.0))              # s^2 / 2
 
 
 def margin(m):
@@ -72,16 +98,11 @@ def below(m, s):
     return positive(m - s)
 
 
-def below_slope(m, s):
-    return -step(m - s)
-
-
 @cache
 def smoothed(target):
     """-(target log p + (1 - target) log(1 - p)): the cross-entropy to a target below 1."""
     target = float(target)  # as `scale_d`
-    return Term(lambda s: target * LOG_REAL.value(s) + (1 - target) * LOG_FAKE.value(s),
-                lambda s: target * LOG_REAL.slope(s) + (1 - target) * LOG_FAKE.slope(s))
+    return Term(lambda s: target * LOG_REAL.value(s) + (1 - target) * LOG_FAKE.value(s), partial(logit_slope, target))
 
 
 @cache
@@ -131,13 +152,13 @@ class Objective:
         """What D says of samples, for a person: the probability of being real for a logit, else the score itself."""
         return sigmoid(scores) if self.score == "logit" else scores
 
-    def loss_d(self, real, fake):
+    def loss_d(self, real, fake, mean=mean):
         if self.paired:
-            return self.scale_d * self.real.value(real - fake).mean()
-        return self.scale_d * (self.real.value(real).mean() + self.fake.value(fake).mean())
+            return self.scale_d * mean(self.real.value(real - fake))
+        return self.scale_d * (mean(self.real.value(real)) + mean(self.fake.value(fake)))
 
-    def loss_g(self, fake, real=None):
-        return self.g.value(fake - real if self.paired else fake).mean()
+    def loss_g(self, fake, real=None, mean=mean):
+        return mean(self.g.value(fake - real if self.paired else fake))
 
     def grad_d(self, real, fake):
         """(d loss_d / d real, d loss_d / d fake)."""
@@ -146,22 +167,39 @@ class Objective:
             return dreal, -dreal
         return self.grad_real(real), self.grad_fake(fake)
 
-    def grad_real(self, real):
-        """d loss_d / d real, where real and fake have terms of their own."""
-        return gradient(self.real, real, self.scale_d)
+    def grad_both(self, both):
+        """d loss_d / d both, where `both` holds the scores of N real samples and then of N fake ones."""
+        gradients, n = empty_like(both), len(both) // 2
+        if self.paired:
+            gradient(self.real, both[:n] - both[n:], self.scale_d, gradients[:n])
+            array_module(both).negative(gradients[:n], out=gradients[n:])
+        else:
+            self.grad_real(both[:n], gradients[:n])
+            self.grad_fake(both[n:], gradients[n:])
+        return gradients
 
-    def grad_fake(self, fake):
+    def grad_real(self, real, out=None):
+        """d loss_d / d real, where real and fake have terms of their own."""
+        return gradient(self.real, real, self.scale_d, out)
+
+    def grad_fake(self, fake, out=None):
         """d loss_d / d fake, where real and fake have terms of their own."""
-        return gradient(self.fake, fake, self.scale_d)
+        return gradient(self.fake, fake, self.scale_d, out)
 
     def grad_g(self, fake, real=None):
         """d loss_g / d fake."""
         return gradient(self.g, fake - real if self.paired else fake)
 
 
-def gradient(term, s, scale=1.0):
-    """d(scale mean value(s)) / ds = scale / n slope(s)."""
-    return scale / s.size * term.slope(s)
+def gradient(term, s, scale=1.0, out=None):
+    """d(scale mean value(s)) / ds = scale / n slope(s), written into `out` if given."""
+    return kernels.of(s).scaled_slope(term.slope, s, scale / s.size, out)
+
+
+@kernels.formula
+def scaled_slope(slope, s, factor, out=None):
+    """factor slope(s)."""
+    return array_module(s).multiply(factor, slope(s), out=out)
 
 
 GOODFELLOW = "Goodfellow et al. 2014"
@@ -169,9 +207,9 @@ TABLE = {row.name: row for row in (
     #         name                 real        fake       g                   score     source
     Objective("non-saturating",    LOG_REAL,   LOG_FAKE,  LOG_REAL,           "logit",  f"{GOODFELLOW}, section 3"),
     Objective("minimax",           LOG_REAL,   LOG_FAKE,  negative(LOG_FAKE), "logit",  f"{GOODFELLOW}, eq. 1"),
-    Objective("wasserstein",       negative(SCORE), SCORE, negative(SCORE),   "real",   "Arjovsky et al. 2017"),
+    Objective("wasserstein",       MINUS,      SCORE,      MINUS,              "real",   "Arjovsky et al. 2017"),
     Objective("least-squares",     NEAR_ONE,   NEAR_ZERO, NEAR_ONE,           "real",   "Mao et al. 2017"),
-    Objective("hinge",             ABOVE,      BELOW,     negative(SCORE),    "real",   "Lim and Ye 2017"),
+    Objective("hinge",             ABOVE,      BELOW,      MINUS,              "real",   "Lim and Ye 2017"),
     Objective("energy-margin",     SCORE,      margin(1), SCORE,              "energy", "Zhao et al. 2017"),
     Objective("relativistic",      LOG_REAL,   None,      LOG_REAL,           "real",   "Jolicoeur-Martineau 2019",
               paired=True),

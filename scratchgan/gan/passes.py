@@ -93,10 +93,10 @@ def learn(D, objective, real, fake, labels, joint_batch, penalties=()):
 def of_loss(D, objective, real, fake, labels, joint_batch, wrt="params"):
     """Adds the gradient of the scores' loss to D's; returns the `Scores` and, with wrt="all", d loss_d / d fake."""
     if one_pass(D, objective, real, joint_batch):
-        n, xp = len(fake), backend.array_module(fake)
+        n = len(fake)
         with nullcontext() if joint_batch else D.in_batches(2):
             both = scores(D, together(real, fake), pairs(labels))
-        dx = of_samples(D.backward(xp.concatenate(objective.grad_d(both[:n], both[n:])), wrt))
+        dx = of_samples(D.backward(objective.grad_both(both), wrt))
         return Scores(both[:n], both[n:], joint=True), dx if dx is None else dx[n:]
     # The backward pass of the real ones comes before the fake ones take over D's caches.
     of_real = scores(D, real, labels)

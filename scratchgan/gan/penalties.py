@@ -5,9 +5,11 @@ comes without autograd by one of two routes (`scratchgan.derivatives`): tangents
 linear, else the complex step.
 """
 
+from functools import partial
+
 import numpy as np
 
-from scratchgan import random, schedules, settings
+from scratchgan import kernels, random, recording, schedules, settings
 from scratchgan.backend import array_module, device_of, empty_like
 from scratchgan.derivatives import gradient_derivative
 from scratchgan.gan import passes
@@ -136,14 +138,17 @@ class ZeroCentred(InputGradientPenalty):
             schedules.check(f"ZeroCentred: {name}", r)
         self.r1, self.r2 = r1, r2
 
-    def weights(self):
-        """(r1, r2) at this step."""
-        step = self.draws[2]
-        return schedules.value(self.r1, step), schedules.value(self.r2, step)
+    def weights(self, n=1, dtype="float64"):
+        """(r1 / n, r2 / n) at this step."""
+        def of_each(step):
+            return [schedules.value(r, step) / n for r in (self.r1, self.r2)]
+        return recording.values(of_each, self.draws[2], dtype)
 
     def gradient(self, D, real, fake, labels=None):
-        return sum(self.on_twin(D, x, labels, lambda g, weight=weight: squares(g, weight))
-                   for x, r, weight in ((real, self.r1, self.weights()[0]), (fake, self.r2, self.weights()[1])) if r)
+        def slope(i, g):
+            return squares(g, self.weights(len(g), g.real.dtype)[i])
+        return sum(self.on_twin(D, x, labels, partial(slope, i))
+                   for i, (x, r) in enumerate([(real, self.r1), (fake, self.r2)]) if r)
 
     def shares_passes(self, D):
         return D.is_piecewise_linear
@@ -158,18 +163,17 @@ class ZeroCentred(InputGradientPenalty):
         n, xp = len(fake), array_module(fake)
         x, pairs = passes.together(real, fake), passes.pairs(labels)
         s = passes.scores(D, x, pairs)
-        of_both, c = passes.Scores(s[:n], s[n:], joint=True), xp.concatenate(objective.grad_d(s[:n], s[n:]))
+        of_both, c = passes.Scores(s[:n], s[n:], joint=True), objective.grad_both(s)
         if s.size > 2 * n:  # a map of scores has a c of its own for each
             D.backward(c, "params")
             return of_both, self.gradient(D, real, fake, labels)
         g = passes.of_samples(D.backward(xp.ones_like(s), "tangent"))
-        kind, (r1, r2) = s.real.dtype.type, self.weights()
-        weight = xp.full(2 * n, kind(r1 / n))
-        weight[n:] = kind(r2 / n)
+        weight, c = xp.empty(2 * n, s.real.dtype), c.reshape(2 * n)
+        weight[:n], weight[n:] = self.weights(n, weight.dtype)
+        ops = kernels.of(x, c, g)
         if is_real(D):
-            c, each = c.reshape(2 * n), (2 * n, *(1,) * (x.ndim - 1))
-            D.tangent(passes.given(c.reshape(each) * x + weight.reshape(each) * g, pairs), c)
-        P = ((g * g).reshape(2 * n, -1).sum(axis=1) * weight).sum() / 2
+            D.tangent(passes.given(ops.direction(x, c, g, weight), pairs), c)
+        P = ops.weighted_squares(g, weight)
         return of_both, P
 
     def about(self, D):
@@ -179,9 +183,21 @@ class ZeroCentred(InputGradientPenalty):
         return f"ZeroCentred(r1={schedules.in_words(self.r1)}, r2={schedules.in_words(self.r2)})"
 
 
+@kernels.formula
+def direction(x, c, g, weight):
+    """c_n x_n + weight_n g_n, for samples x_n and g_n."""
+    each = len(x), *(1,) * (x.ndim - 1)
+    return c.reshape(each) * x + weight.reshape(each) * g
+
+
+@kernels.formula
+def weighted_squares(g, weight):
+    """sum_n weight_n / 2 |g_n|^2."""
+    return ((g * g).reshape(len(g), -1).sum(axis=1) * weight).sum() / 2
+
+
 def squares(g, weight):
-    """P = weight / 2 mean_n |g_n|^2 and dP/dg."""
-    weight = g.real.dtype.type(weight / len(g))
+    """P = weight / 2 sum_n |g_n|^2 and dP/dg."""
     return weight / 2 * (g * g).sum(), weight * g
 
 

@@ -1,7 +1,6 @@
 """`Unrolled`: G's loss as D will see it K of its steps later, which G's own step then takes into account."""
 
 import copy
-from functools import partial
 
 import numpy as np
 
@@ -57,7 +56,7 @@ class Unrolled(Part):
             raise ValueError("Unrolled: the pull-away term needs the codes of D as it is: leave one of them out")
 
     def gradient(self, game, real, fake, labels=None):
-        """(loss_g, its gradient on the fakes, D's scores of them) for batches as D sees them."""
+        """(the gradient of loss_g on the fakes, D's scores that it is made of) for batches as D sees them."""
         D, objective, dtype = game.discriminator, game.objective, np.result_type(game.discriminator.theta, fake)
         net, looks, rule = self.copied(D, dtype), [], self.rule(game.optimizer_d, dtype)
         for k in range(self.steps):
@@ -68,9 +67,8 @@ class Unrolled(Part):
         net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
         of_real = passes.scores(net, real, labels) if objective.paired else None
         scores = passes.Scores(of_real, passes.scores(net, fake, labels))
-        loss = partial(objective.loss_g, scores.fake, scores.real)
         if dtype.kind == "c":
-            return loss, fake, scores  # a check asks for the value only
+            return fake, scores  # a check asks for the value only
         dscores = objective.grad_g(scores.fake, scores.real)
         net.zero_grad()
         dfake = passes.of_samples(net.backward(dscores, "all"))
@@ -88,7 +86,7 @@ class Unrolled(Part):
             dx = self.scored(game, net, k, real, fake, labels, "all")
             along += net.grad.imag * (size / h)
             dfake = dfake + dx.imag * (size / h)
-        return loss, dfake, scores
+        return dfake, scores
 
     def scored(self, game, net, k, real, fake, labels, wrt="params"):
         """Adds d loss_d / d theta to the gradient of D's copy in look k; returns d loss_d / d fake with wrt "all"."""

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from scratchgan import settings
+from scratchgan import kernels, recording, settings
 from scratchgan.backend import array_module
 from scratchgan.gan.part import Part
 
@@ -123,10 +123,10 @@ class Ema(Update):
         self.take_buffers(network)
 
     def after(self, network, steps, since):
-        half_life = min(self.half_life, self.ramp * steps)
-        average, kind = self.average.theta, network.dtype.type
-        share = kind(1 - 2 ** (-since / half_life))
-        average += share * (network.theta - average)
+        def share(steps):
+            return 1 - 2 ** (-since / min(self.half_life, self.ramp * steps)),
+        average = self.average.theta
+        kernels.of(average).moving_average(average, network.theta, *recording.values(share, steps, network.dtype))
         self.take_buffers(network)
 
     def take_buffers(self, network):
@@ -136,3 +136,9 @@ class Ema(Update):
 
     def __repr__(self):
         return f"Ema(half_life={self.half_life})"
+
+
+@kernels.formula
+def moving_average(average, theta, share):
+    """average <- average + share (theta - average), in place, both 1-D."""
+    average += share * (theta - average)

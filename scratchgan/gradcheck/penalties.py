@@ -194,11 +194,15 @@ class Unrolling:
         return (COMPLEX,)
 
     def gradients(self, game, real, fake):
-        return {"fake": game.unrolled.gradient(game, real, fake)[1]}
+        return {"fake": game.unrolled.gradient(game, real, fake)[0]}
 
     def told(self, game, real, fake):
         fake = fake.astype(np.complex128)
-        return lambda: game.unrolled.gradient(game, real, fake)[0](), {"fake": fake}
+
+        def loss():
+            _, scores = game.unrolled.gradient(game, real, fake)
+            return game.objective.loss_g(scores.fake, scores.real)
+        return loss, {"fake": fake}
 
     def written_out(self, game, real, fake):
         fake = fake.copy()

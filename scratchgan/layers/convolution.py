@@ -205,8 +205,9 @@ class Conv2d(_Convolution):
 
     def tangent(self, z, c=None):
         (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)
+        y = convolution.forward(images)
         self.accumulate_by("weight", partial(convolution.weight_gradient, images, dy))          # dW, with z for x
-        return self.biased_tangent(convolution.forward(images), z, c)
+        return self.biased_tangent(y, z, c)
 
 
 class ConvTranspose2d(_Convolution):
@@ -244,11 +245,12 @@ class ConvTranspose2d(_Convolution):
         return self.keep(y, x, convolution)
 
     def backward(self, dy, wrt="all"):
-        x, convolution = self.kept(dy, wrt)
+        (x, convolution), images = self.kept(dy, wrt), batched(dy)
+        dx = None if wrt == "params" else convolution.forward(images).reshape(x.shape)          # dx
         if wrt in ("all", "params"):
-            self.accumulate_by("weight", partial(convolution.weight_gradient, batched(dy), batched(x)))     # dW
+            self.accumulate_by("weight", partial(convolution.weight_gradient, images, batched(x)))          # dW
             self.accumulate_bias(dy)                                                            # db
-        return None if wrt == "params" else convolution.forward(batched(dy)).reshape(x.shape)   # dx
+        return dx
 
     def tangent(self, z, c=None):
         (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)

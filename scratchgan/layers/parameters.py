@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from scratchgan import backend, kernels
+from scratchgan import backend, kernels, recording
 from scratchgan.layers.children import Children
 
 _built = itertools.count()
@@ -109,6 +109,7 @@ class Parameters(Children):
     @property
     def grad(self):
         """All gradients as one 1-D vector, in the order of `theta`."""
+        recording.joined()
         for _, layer in self.named_layers():
             if layer._stale:
                 layer._write_zeros()
@@ -116,6 +117,7 @@ class Parameters(Children):
 
     @property
     def grads(self):
+        recording.joined()
         if self._stale:
             self._write_zeros()
         return self._grads
@@ -133,11 +135,12 @@ class Parameters(Children):
 
     def accumulate(self, name, value):
         """grads[name] += value."""
-        if name in self._stale:
-            self._grads[name][...] = value
-            self._stale.discard(name)
-        else:
-            self._grads[name] += value
+        with recording.aside():
+            if name in self._stale:
+                self._grads[name][...] = value
+                self._stale.discard(name)
+            else:
+                self._grads[name] += value
 
     def accumulate_by(self, name, compute):
         """grads[name] += compute(out), `out` being memory that the result may be written to.
@@ -146,19 +149,21 @@ class Parameters(Children):
         arrays of unlike orders takes ten times as long.
         """
         gradient = self._grads[name]
-        if name in self._stale:
-            value = compute(gradient)
-            if value is not gradient:
-                gradient[...] = value
-            self._stale.discard(name)
-        else:
-            gradient += compute(backend.empty_like(gradient))
+        with recording.aside():
+            if name in self._stale:
+                value = compute(gradient)
+                if value is not gradient:
+                    gradient[...] = value
+                self._stale.discard(name)
+            else:
+                gradient += compute(backend.empty_like(gradient))
 
     def accumulate_in_turn(self, terms):
         """grads[name] += each of terms[name], one after the other, for those names that are parameters."""
         names = [name for name in terms if name in self.params]
-        self.ops().add_in_turn([self._grads[name] for name in names], [terms[name] for name in names],
-                               [name in self._stale for name in names])
+        with recording.aside():
+            self.ops().add_in_turn([self._grads[name] for name in names], [terms[name] for name in names],
+                                   [name in self._stale for name in names])
         self._stale.difference_update(names)
 
     def accumulate_product(self, name, a, b):

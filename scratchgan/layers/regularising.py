@@ -1,7 +1,7 @@
 """Layers that act in training only."""
 
 from scratchgan import random
-from scratchgan.backend import device_of, empty_like
+from scratchgan.backend import array_module, device_of, empty_like
 from scratchgan.layers.base import Layer
 
 
@@ -38,5 +38,5 @@ class Dropout(Layer):
         shape = x.shape if x.ndim else (1,)
         kept = random.at_least(self.p, shape, seed, f"dropout/{key}/{count}", step, device=device_of(x))
         mask = empty_like(x.real)  # in the memory order of x, so that y and dx have it too
-        mask[...] = kept.reshape(x.shape) * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
-        return mask
+        scale = dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        return array_module(x).multiply(kept.reshape(x.shape), scale, out=mask)

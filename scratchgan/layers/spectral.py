@@ -3,7 +3,7 @@
 import functools
 from contextlib import contextmanager
 
-from scratchgan import random
+from scratchgan import kernels, random, recording
 from scratchgan.backend import array_module, empty_along, memory_order, to_device
 from scratchgan.layers.base import Layer
 from scratchgan.layers.convolution import ConvTranspose2d
@@ -75,7 +75,7 @@ class _SpectralNorm(Layer):
         changes = self.training and not self.is_twin
         if changes:
             u, v = self.power_iteration(w, v, self.n_power_iterations)
-        s = u @ (self.matrix(w) @ v)                                                # u^T W v
+        s = self.length(u, w, v)                                                    # u^T W v
         weight = w / s                                                              # V
         with self.weight_is(weight):
             y = super().forward(x)
@@ -90,10 +90,11 @@ class _SpectralNorm(Layer):
         dweight = empty_along(weight.shape, self._grad.dtype, memory_order(weight), array_module(weight))
         with self.weight_is(weight, dweight):
             dx = super().backward(dy, wrt)                                          # and dV
+        recording.joined()
         if wrt in ("all", "params"):
             xp = array_module(u)
             moved = xp.moveaxis(weight, self.dim, 0)
-            uv = xp.moveaxis(xp.outer(u, v).reshape(moved.shape), 0, self.dim)
+            uv = xp.moveaxis((u[:, None] * v).reshape(moved.shape), 0, self.dim)
             # dW = (dV - (sum dV V) u v^T) / s
             self.accumulate(self.key("original"), (dweight - (dweight * weight).sum() * uv) / s)
         return dx
@@ -126,10 +127,10 @@ class _SpectralNorm(Layer):
         return self.buffers[self.key("0._u")].copy(), self.buffers[self.key("0._v")].copy()
 
     def power_iteration(self, w, v, steps):
-        w = self.matrix(w)
+        w, gemm = self.matrix(w), kernels.of(w).gemm
         for _ in range(steps):
-            u = self.unit(w @ v)
-            v = self.unit(w.T @ u)
+            u = self.unit(gemm(w, v))
+            v = self.unit(gemm(w.T, u))
         return u, v
 
     def unit(self, a):
@@ -139,7 +140,11 @@ class _SpectralNorm(Layer):
     def normalised_weight(self):
         """V with u and v as they are."""
         w, u, v = self.params[self.key("original")], *self.vectors()
-        return w / (u @ (self.matrix(w) @ v))
+        return w / self.length(u, w, v)
+
+    def length(self, u, w, v):
+        """u^T W v."""
+        return (u * kernels.of(w).gemm(self.matrix(w), v)).sum()
 
     def reset_buffers(self, seed, prefix):
         super().reset_buffers(seed, prefix)

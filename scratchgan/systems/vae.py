@@ -40,6 +40,7 @@ class VAE(Sampling):
     """
 
     value_range = (0, 1)
+    cycle = 1
     sampler_name = "decoder"
     panels = (Panel("loss of an image (nats)", {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL"}),
               Panel("norm of the gradient (L2)", {"grad_norm_encoder": "encoder's gradient",

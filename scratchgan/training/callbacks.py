@@ -10,7 +10,12 @@ class Callback:
     line; a progress bar may put its own function there.
 
     A callback must not change the system. `system.sample` does not: its noise has a purpose of its own.
+
+    each_step   whether `on_step` must see the system after each step. On CUDA steps are made several at a time, which
+                is faster by far: if nobody must, `on_step` is called for each, but after the last of them
     """
+
+    each_step = True
 
     def on_start(self, run):
         """Before the first step; `run.step` is above 0 where a run is resumed."""

@@ -12,8 +12,9 @@ from scratchgan.training.config import DEFAULTS, checked
 from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
-from scratchgan.training.run import Run, taken_in
+from scratchgan.training.run import Run
 from scratchgan.training.snapshot import Snapshot
+from scratchgan.training.stepping import taken_in
 
 
 def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=None, flip=None, drop_last=None,

@@ -10,11 +10,11 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.errors import UserError
-from scratchgan.system import scaled
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.environment import using_threads
 from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
+from scratchgan.training.stepping import in_range, maker
 from scratchgan.training.stopping import Diverged, Interrupts, Stopped
 
 
@@ -80,17 +80,14 @@ class Run:
                 if self.saved is None:
                     self.checkpoint()
                 self.evaluate()  # where a killed process did not get to it
+                make = maker(self.system, self.batches, self.callbacks, self.announce).make
                 while not self.finished:
-                    batch, labels = self.batches.batch(self.step)
-                    batch = taken_in(self.system, batch)
-                    self.system.draw_from(self.step)
-                    before = {name: optimizer.steps for name, optimizer in self.system.optimizers.items()}
-                    self.pending.append(self.system.step(batch, labels))
-                    self.learned = [name for name, optimizer in self.system.optimizers.items()
-                                    if optimizer.steps != before[name]]
-                    self.seen += len(batch[0] if isinstance(batch, tuple) else batch)
-                    self.step += 1
-                    self.tell("on_step")
+                    metrics, seen, self.learned = make(self.step, self.undisturbed())
+                    self.seen += seen
+                    for each in metrics:
+                        self.pending.append(each)
+                        self.step += 1
+                        self.tell("on_step")
                     if self.step % log_every == 0 or self.finished:
                         self.log()
                     if self.step % checkpoint_every == 0 or self.finished or interrupts.asked or self.must_evaluate:
@@ -102,6 +99,12 @@ class Run:
                 if not interrupts.aborted:
                     self.tell("on_end")
         return self
+
+    def undisturbed(self):
+        """How many steps there are before the next one after which somebody looks at the system."""
+        events = [self.config[name] for name in ("log_every", "checkpoint_every", "sample_every")]
+        events += [self.evaluation.every] if self.evaluation else []
+        return min(self.steps - self.step, *(every - self.step % every for every in events if every))
 
     def log(self):
         """End an interval: its row goes to the history, to metrics.csv and to the callbacks."""
@@ -216,21 +219,6 @@ class Run:
             return f"Stopped at step {self.step}."
         where = shlex.quote(str(self.folder.path))
         return f"Stopped at step {self.step}; continue with: scratchgan train --resume {where}"
-
-
-def in_range(batch, value_range):
-    """A batch, or a pair of them, as floats in the range of a system."""
-    if isinstance(batch, tuple):
-        return tuple(scaled(each, value_range) for each in batch)
-    return scaled(batch, value_range)
-
-
-def taken_in(system, batch):
-    """A batch, or a pair of them, as the system's step takes it: on the device of its networks, and scaled there, so
-    that bytes travel and not floats."""
-    device = next(iter(system.networks.values())).device
-    parts = [backend.to_device(each, device) for each in (batch if isinstance(batch, tuple) else (batch,))]
-    return in_range(tuple(parts) if isinstance(batch, tuple) else parts[0], system.value_range)
 
 
 def means(metrics):

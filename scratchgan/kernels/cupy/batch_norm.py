@@ -17,11 +17,12 @@ import cupy
 import numpy as np
 
 from scratchgan.backend import empty_like
+from scratchgan.kernels.cupy.gemm import COUNTERS, of_stream
 from scratchgan.kernels.formulas import FORMULAS
 
 THREADS = 256
 SIDE_BY_SIDE = 32  # channels of a block at most: their float32 numbers are one line of the cache
-BLOCKS = 512       # enough to keep a GPU busy
+BLOCKS = 2048      # enough to keep a GPU busy
 NOTHING = np.uintp(0)
 NUMBERS = {"float32": "float", "float64": "double"}
 
@@ -258,12 +259,6 @@ def compiled(name, dtype, side_by_side):
     return module(dtype, side_by_side).get_function(name)
 
 
-@cache
-def counters(device, stream):
-    """Zeros, which kernels leave as they found them. Not to be made during a recording."""
-    return cupy.zeros(BLOCKS, np.uint32)
-
-
 def launch(name, form, dtype, parts, *arguments):
     sizes = map(np.int32, (form.channels, form.inner, form.count))
     compiled(name, dtype, form.side_by_side)((form.across, parts), (THREADS,), (*sizes, *arguments))
@@ -271,16 +266,16 @@ def launch(name, form, dtype, parts, *arguments):
 
 def add_up(name, form, dtype, *arguments):
     """Launch a kernel that shares its sums by several blocks."""
-    parts, found, arrived = form.parts(8, BLOCKS), NOTHING, NOTHING
+    parts, found, arrived = form.parts(8, COUNTERS), NOTHING, NOTHING
     if parts > 1:
         found = cupy.empty((parts, 2, form.across * form.side_by_side), np.float64)
-        arrived = counters(cupy.cuda.device.get_device_id(), cupy.cuda.get_current_stream().ptr)
+        arrived = of_stream()[2]
     launch(name, form, dtype, parts, found, arrived, *arguments)
 
 
 def each(name, form, dtype, *arguments):
     """Launch a kernel that computes every number by itself."""
-    launch(name, form, dtype, form.parts(4, 4 * BLOCKS), *arguments)
+    launch(name, form, dtype, form.parts(4, BLOCKS), *arguments)
 
 
 def wide(form, *vectors):

@@ -1,0 +1,277 @@
+"""`CapturedStep`: training steps recorded once as a CUDA graph, then launched with one call.
+
+At the sizes of small GANs a GPU waits for Python: an operation of CuPy costs about 14 microseconds of the host's time,
+one in a graph about one of the device's. A recorded step runs the very kernels of an eager one, to the same bits.
+"""
+
+import math
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from scratchgan import backend, kernels, recording
+from scratchgan.system import Metric, Metrics
+
+SLOT, SLOTS = 8, 4096  # bytes of a number that changes from launch to launch, and how many there may be
+
+
+class Unrecordable(RuntimeError):
+    """A step cannot be recorded: why, in a sentence."""
+
+
+class CapturedStep:
+    """`steps` steps of a system on batches of one shape (N, ...), in one CUDA graph.
+
+    batch    (steps, N, ...) on the device, floats in the range of the system: what the steps learn from. The caller
+             fills it before `run`
+    labels   (steps, N) int64 likewise, of a system with classes; else None
+    learned  names of the optimizers that the last of the steps uses, once they were recorded
+
+    The system must be on CUDA and have a `cycle` of which `steps` is a multiple. The first run of `steps` steps is made
+    eagerly, so that all kernels are compiled and all moments there; the second is recorded. `Unrecordable` if a step
+    does what a graph cannot hold, such as reading a number of the device; the system is then as it was.
+    """
+
+    def __init__(self, system, batch_shape, steps=1):
+        if device_of(system) != "cuda":
+            raise ValueError("CapturedStep: the system must be on CUDA")
+        if system.cycle is None:
+            raise Unrecordable(f"the steps of {type(system).__name__} do not repeat")
+        if steps < 1 or steps % system.cycle:
+            raise ValueError(f"CapturedStep: steps must be a multiple of its cycle {system.cycle}, not {steps}")
+        self.system, self.steps, self.xp = system, steps, backend.module_of("cuda")
+        dtype = next(iter(system.networks.values())).dtype
+        self.batch = self.xp.zeros((steps, *batch_shape), dtype)
+        self.labels = self.xp.zeros((steps, batch_shape[0]), np.int64) if system.classes else None
+        self.warm, self.graph, self.learned = False, None, ()
+
+    def run(self, steps):
+        """Makes so many steps, a multiple of `self.steps`; returns the `Metrics` of the last `self.steps`."""
+        if steps < 1 or steps % self.steps:
+            raise ValueError(f"CapturedStep.run: steps must be a multiple of {self.steps}, not {steps}")
+        if self.system.steps % self.system.cycle:
+            raise ValueError("CapturedStep.run: the system is in the middle of a cycle of its steps")
+        for _ in range(steps // self.steps):
+            metrics = self.launch() if self.warm else self.eagerly()
+        return metrics
+
+    def eagerly(self):
+        self.warm = True
+        return [self.step(k) for k in range(self.steps)]
+
+    def step(self, k):
+        return self.system.step(self.batch[k], None if self.labels is None else self.labels[k])
+
+    def launch(self):
+        if self.graph is None:
+            self.record()
+        self.recording.update()
+        self.graph.launch(self.xp.cuda.get_current_stream())
+        self.system.steps += self.steps
+        for optimizer, steps in self.made:
+            optimizer.hyper[-1] += steps
+        return self.kept.metrics()
+
+    def record(self):
+        """Runs the steps in Python with nothing done on the device; what Python counts is set back."""
+        counters = self.system.optimizers
+        start, before = self.system.steps, {name: each.hyper.copy() for name, each in counters.items()}
+        self.recording = Recording(self.system, self.xp)
+        try:
+            with self.recording.under_way(self.batch.dtype) as stream:
+                graph, kept = self.recorded(stream)
+            kept.prepare()
+            self.graph, self.kept = graph, kept
+            self.made = [(each, each.steps - int(before[name][-1])) for name, each in counters.items()]
+        except Exception as error:
+            raise Unrecordable(f"a step cannot be recorded: {str(error).strip().splitlines()[0]}") from error
+        finally:
+            self.system.steps = start
+            for name, each in counters.items():
+                each.hyper[:] = before[name]
+
+    def recorded(self, stream):
+        """(the graph, what its metrics are made of)."""
+        stream.begin_capture()
+        try:
+            metrics = []
+            for k in range(self.steps):
+                before = {name: each.steps for name, each in self.system.optimizers.items()}
+                metrics.append(self.step(k).unread())
+                self.recording.step_is_over()
+            self.learned = [name for name, each in self.system.optimizers.items() if each.steps != before[name]]
+            kept = Kept(metrics, self.xp)
+        except BaseException:
+            with suppress(Exception):
+                stream.end_capture()
+            raise
+        return stream.end_capture(), kept
+
+
+class Recording:
+    """What `scratchgan.recording` asks while a step is recorded, and what the graph needs as long as it lives.
+
+    The numbers that differ from launch to launch, the steps done and `recording.values`, have slots in `memory`. All
+    other memory is of a pool that nobody else takes from. None of it is used again before the step is over: what is
+    computed aside may still read it.
+    """
+
+    def __init__(self, system, xp):
+        self.system, self.xp = system, xp
+        self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
+        self.pool, self.held = xp.cuda.MemoryPool(), []
+        self.stream, self.beside = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        self.apart = False  # whether anything was computed aside since the last join
+        self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
+        self.functions, self.used = [], 1
+        self.start_of(system)
+
+    @contextmanager
+    def under_way(self, dtype):
+        """Inside, what is launched goes to the stream that is given, in memory of the pool."""
+        one = self.xp.ones((1, 1), dtype)
+        with self.xp.cuda.using_allocator(self.allocate), recording.by(self):
+            for stream in (self.beside, self.stream):
+                with stream:
+                    kernels.of(one).gemm(one, one)  # cuBLAS is ready there
+            with self.stream:
+                yield self.stream
+
+    def allocate(self, size):
+        self.held.append(self.pool.malloc(size))
+        return self.held[-1]
+
+    def step_is_over(self):
+        self.joined()
+        self.held.clear()
+
+    @contextmanager
+    def aside(self):
+        self.beside.wait_event(self.stream.record())
+        self.apart = True
+        with self.beside:
+            yield
+
+    def joined(self):
+        if self.apart:
+            self.stream.wait_event(self.beside.record())
+            self.apart = False
+
+    def counter(self, step):
+        return self.memory[:SLOT].view(np.uint64), step - self.start_of(self.system)
+
+    def values(self, function, step, dtype, of):
+        of, dtype, first = of or self.system, np.dtype(dtype), self.used
+        self.used += len(function(step))
+        if self.used > SLOTS:
+            raise Unrecordable(f"the steps have more than {SLOTS} numbers that change: record fewer at a time")
+        self.functions.append((first, function, of, step - self.start_of(of), dtype))
+        return tuple(self.memory[SLOT * i:SLOT * i + dtype.itemsize].view(dtype).reshape(())
+                     for i in range(first, self.used))
+
+    def start_of(self, of):
+        """Its steps as the recording began: whoever counts steps asks for numbers before it counts the first."""
+        return self.start.setdefault(id(of), (of, of.steps))[1]
+
+    def update(self):
+        """Set them for a launch that begins at the step that comes next: one small copy to the device."""
+        host = np.zeros(SLOT * self.used, np.uint8)
+        host[:SLOT].view(np.uint64)[0] = self.system.steps
+        for first, function, of, offset, dtype in self.functions:
+            numbers = function(of.steps + offset)
+            host[SLOT * first:SLOT * (first + len(numbers))].view(dtype)[::SLOT // dtype.itemsize] = numbers
+        self.memory.data.copy_from_host_async(host.ctypes.data, host.nbytes)
+
+
+class Slot(NamedTuple):
+    """A place among the copies: those of one array of each step."""
+
+    dtype: np.dtype
+    first: int
+    shape: tuple
+
+    def of(self, copies):
+        return copies[self.dtype][self.first:self.first + math.prod(self.shape)].reshape(self.shape)
+
+
+class Kept:
+    """What the metrics of recorded steps are made of, copied after each launch by one kernel for each dtype.
+
+    metrics   of each step, {name: number, array or function}; those of one name are computed together when one of them
+              is read
+    """
+
+    def __init__(self, metrics, xp):
+        self.xp, self.constants = xp, [{} for _ in metrics]
+        self.groups = {}  # name -> (function, the steps that have it, the slots of its arguments)
+        self.arrays = {}  # dtype -> arrays, those of one slot together
+        self.slots = {}   # ids of the arrays of a slot -> the slot
+        for name in dict.fromkeys(name for each in metrics for name in each):
+            steps = [k for k, each in enumerate(metrics) if name in each]
+            of_name = [metrics[k][name] for k in steps]
+            if all(isinstance(each, float | int) for each in of_name):
+                for k, value in zip(steps, of_name):
+                    self.constants[k][name] = value
+                continue
+            of_name = [each if isinstance(each, Metric) else Metric(itself, value_of(each)) for each in of_name]
+            slots = [self.slot(arrays) for arrays in zip(*(each.arrays for each in of_name), strict=True)]
+            self.groups[name] = of_name[0].function, steps, slots
+
+    def prepare(self):
+        """Once the recording is over."""
+        self.gathers = {dtype: gather(self.xp, arrays) for dtype, arrays in self.arrays.items()}
+
+    def slot(self, arrays):
+        """Where the copies of these arrays will be, one of each step; what is no array stays what it is."""
+        if not backend.is_array(arrays[0]):
+            return arrays[0]
+        key = tuple(map(id, arrays))
+        if key not in self.slots:
+            among = self.arrays.setdefault(arrays[0].dtype, [])
+            first = sum(each.size for each in among)
+            among += map(self.xp.ascontiguousarray, arrays)
+            self.slots[key] = Slot(arrays[0].dtype, first, (len(arrays), *arrays[0].shape))
+        return self.slots[key]
+
+    def metrics(self):
+        """The `Metrics` of each step of the launch."""
+        copies = {dtype: take() for dtype, take in self.gathers.items()}
+        together, metrics = {}, [dict(each) for each in self.constants]
+        for name, (_, steps, _) in self.groups.items():
+            for i, k in enumerate(steps):
+                metrics[k][name] = partial(self.read, copies, together, name, i)
+        return list(map(Metrics, metrics))
+
+    def read(self, copies, together, name, i):
+        if name not in together:
+            function, _, slots = self.groups[name]
+            arrays = [slot.of(copies) if isinstance(slot, Slot) else slot for slot in slots]
+            together[name] = backend.to_host(function(mean_of_each, *arrays))
+        return together[name][i]
+
+
+def itself(mean, x):
+    return x
+
+
+def mean_of_each(x):
+    """The mean of each x[k]."""
+    return x.reshape(len(x), -1).mean(axis=1)
+
+
+def value_of(each):
+    return each() if callable(each) else each
+
+
+def gather(xp, arrays):
+    """A function that gives a copy of the arrays, one after the other, by one kernel."""
+    addresses = xp.asarray(np.concatenate([each.data.ptr + each.itemsize * np.arange(each.size, dtype=np.uint64)
+                                           for each in arrays]))
+    copy = xp.ElementwiseKernel("uint64 address", "T copy", "copy = *(const T*)address", "gather_numbers")
+    return lambda: copy(addresses, xp.empty(addresses.shape, arrays[0].dtype))
+
+
+def device_of(system):
+    return next(iter(system.networks.values())).device

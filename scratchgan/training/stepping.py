@@ -1,0 +1,143 @@
+"""How the steps of a run are made: one by one, or on CUDA several at a time, recorded as a graph."""
+
+import numpy as np
+
+from scratchgan import backend
+from scratchgan.captured import CapturedStep, Unrecordable
+from scratchgan.data.batches import Batches
+from scratchgan.data.dataset import InMemory
+from scratchgan.system import scaled
+from scratchgan.training.callbacks import Callback
+from scratchgan.training.snapshot import Snapshot, arrays
+
+TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a step takes the device
+RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device
+
+
+class OneByOne:
+    """Makes one step at a time."""
+
+    def __init__(self, system, batches):
+        self.system, self.batches = system, batches
+
+    def make(self, step, most=1):
+        """Up to `most` steps from this one on. Returns their metrics, how many examples they saw, and the names of the
+        optimizers that the last of them used."""
+        batch, labels = self.batches.batch(step)
+        batch = taken_in(self.system, batch)
+        self.system.draw_from(step)
+        before = {name: optimizer.steps for name, optimizer in self.system.optimizers.items()}
+        metrics = self.system.step(batch, labels)
+        learned = [name for name, optimizer in self.system.optimizers.items() if optimizer.steps != before[name]]
+        return [metrics], len(batch[0] if isinstance(batch, tuple) else batch), learned
+
+
+class Recorded(OneByOne):
+    """Makes steps by `CapturedStep`: a graph of several, one of a single cycle, and for batches of other sizes.
+
+    A graph is proved before it is used: two launches must leave the same bits as as many steps made one by one, else
+    `announce` is told, and steps are made one by one.
+    """
+
+    def __init__(self, system, batches, announce):
+        super().__init__(system, batches)
+        self.graphs, self.announce, self.given_up = {}, announce, False
+        self.told = False
+        source, self.images, self.labels = batches.source, None, None
+        if isinstance(source, InMemory) and not batches.flip and source.images.nbytes <= RESIDENT:
+            self.images = backend.to_device(source.images, "cuda")
+            self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
+
+    def make(self, step, most=1):
+        cycle = self.system.cycle
+        size = len(self.batches.rows(step))
+        alike = 1
+        while alike < min(most, TOGETHER) and len(self.batches.rows(step + alike)) == size:
+            alike += 1
+        steps = next((n for n in (TOGETHER // cycle * cycle, cycle) if 0 < n <= alike), None)
+        if self.given_up or steps is None or self.system.steps % cycle:
+            return super().make(step)
+        graph = self.graphs.get((size, steps))
+        if graph is None:
+            shape = size, *self.batches.source.sample_shape
+            graph = self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
+            self.fill(graph, step, size)
+            return graph.run(steps), steps * size, list(self.system.optimizers)
+        self.fill(graph, step, size)
+        if graph.graph is None and not self.proved(graph):
+            return super().make(step)
+        return graph.run(steps), steps * size, graph.learned
+
+    def fill(self, graph, step, size):
+        """The batches of its steps, in its memory."""
+        if self.images is None:
+            parts = [self.batches.batch(step + k) for k in range(graph.steps)]
+            examples, labels = (None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+        else:
+            rows = np.concatenate([self.batches.rows(step + k) for k in range(graph.steps)])
+            rows = backend.to_device(rows, "cuda")
+            examples = self.images[rows]
+            labels = self.labels[rows] if graph.labels is not None else None
+        examples = scaled(backend.to_device(examples, "cuda"), self.system.value_range)
+        graph.batch[...] = examples.reshape(graph.batch.shape)
+        if graph.labels is not None:
+            graph.labels[...] = backend.to_device(labels, "cuda").reshape(graph.labels.shape)
+
+    def proved(self, graph):
+        """Whether it can be recorded, and leaves the same bits as steps made one by one; the system stays as it is."""
+        before, steps = Snapshot().take(self.system), 2 * graph.steps
+        try:
+            graph.run(steps)
+            recorded = {key: value.copy() for key, value in arrays(self.system).items()}
+            problem = None
+        except Unrecordable as error:
+            problem = str(error)
+        before.restore(self.system)
+        if problem is None:
+            for _ in range(2):
+                graph.eagerly()
+            alike = all(same_bits(recorded[key], value) for key, value in arrays(self.system).items())
+            before.restore(self.system)
+            problem = None if alike else "they would not have the same bits"
+        if problem:
+            self.given_up = True
+            self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
+        elif not self.told:
+            self.told = True
+            self.announce(f"Steps are recorded as CUDA graphs, up to {TOGETHER} a launch; they have the same bits.")
+        return problem is None
+
+
+def same_bits(a, b):
+    return bool((a.reshape(-1).view(np.uint8) == b.reshape(-1).view(np.uint8)).all())
+
+
+def maker(system, batches, callbacks, announce):
+    """How the steps of a run are made."""
+    device = next(iter(system.networks.values())).device
+    if device != "cuda":
+        return OneByOne(system, batches)
+    watching = [type(each).__name__ for each in callbacks
+                if each.each_step and type(each).on_step is not Callback.on_step]
+    problem = (f"the steps of {type(system).__name__} do not repeat" if system.cycle is None
+               else f"{watching[0]} looks at each of them" if watching
+               else "batches are pairs" if not isinstance(batches, Batches) else None)
+    if problem:
+        announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
+        return OneByOne(system, batches)
+    return Recorded(system, batches, announce)
+
+
+def in_range(batch, value_range):
+    """A batch, or a pair of them, as floats in the range of a system."""
+    if isinstance(batch, tuple):
+        return tuple(scaled(each, value_range) for each in batch)
+    return scaled(batch, value_range)
+
+
+def taken_in(system, batch):
+    """A batch, or a pair of them, as the system's step takes it: on the device of its networks, and scaled there, so
+    that bytes travel and not floats."""
+    device = next(iter(system.networks.values())).device
+    parts = [backend.to_device(each, device) for each in (batch if isinstance(batch, tuple) else (batch,))]
+    return in_range(tuple(parts) if isinstance(batch, tuple) else parts[0], system.value_range)

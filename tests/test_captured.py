@@ -1,0 +1,123 @@
+"""Steps recorded as a CUDA graph: to the bit those made one by one."""
+
+import numpy as np
+import pytest
+
+from scratchgan import backend, recipes
+from scratchgan.captured import CapturedStep, Unrecordable
+from scratchgan.gan import Game, Latent
+from scratchgan.layers import Layer, Linear, Sequential
+from scratchgan.optimizers import SGD
+from scratchgan.training.snapshot import arrays
+
+BATCH = 6
+RECORDABLE = sorted(set(recipes.names()) - {"progressive", "classifier"})
+PARTS = {
+    "dropout and momentum": ("goodfellow", {}),
+    "schedules": ("r3gan28", {"gamma_final": 0.5, "decay_steps": 20, "schedule": "cosine"}),
+    "betas": ("r3gan28", {"beta2_final": 0.999, "decay_steps": 20}),
+    "average": ("mlp", {"ema": 3.0}),
+    "instance noise": ("mlp", {"instance_noise": 0.3, "instance_noise_steps": 20}),
+    "simultaneous": ("mlp", {"simultaneous": True}),
+    "packs": ("mlp", {"pack": 2}),
+    "penalties": ("mlp", {"r1": 1.0, "gp": 1.0, "weight_decay_d": 0.01, "diversity": 1.0}),
+    "relativistic": ("mlp", {"objective": "relativistic"}),
+}
+CASES = {**{name: (name, {}) for name in RECORDABLE}, **PARTS}
+
+
+def built(recipe, settings, device):
+    recipe = recipes.get(recipe)
+    return recipe.build(seed=0, device=device, steps=40, **{**recipe.small, **settings})
+
+
+def filled(captured, rng):
+    captured.batch[...] = backend.to_device(rng.uniform(-1, 1, captured.batch.shape).astype("float32"), "cuda")
+    if captured.labels is not None:
+        labels = rng.integers(0, captured.system.classes, captured.labels.shape)
+        captured.labels[...] = backend.to_device(labels, "cuda")
+    return captured
+
+
+def assert_same_state(one, other):
+    assert one.steps == other.steps
+    assert {n: o.steps for n, o in one.optimizers.items()} == {n: o.steps for n, o in other.optimizers.items()}
+    for (key, a), b in zip(arrays(one).items(), arrays(other).values(), strict=True):
+        np.testing.assert_array_equal(backend.to_host(a), backend.to_host(b), err_msg=str(key))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recorded_steps_have_the_bits_of_steps_made_one_by_one(cuda, rng, case):
+    recorded, eager = built(*CASES[case], cuda), built(*CASES[case], cuda)
+    captured = filled(CapturedStep(recorded, (BATCH, *recorded.sample_shape), 2 * recorded.cycle), rng)
+    expected = []
+    for _ in range(4):  # eagerly, recorded, and twice more with other numbers
+        expected += [eager.step(captured.batch[k], None if captured.labels is None else captured.labels[k])
+                     for k in range(captured.steps)]
+    metrics = [each for _ in range(4) for each in captured.run(captured.steps)]
+    assert_same_state(recorded, eager)
+    assert [set(each) for each in metrics] == [set(each) for each in expected]
+    for a, b in zip(metrics, expected):
+        assert dict(a) == pytest.approx(dict(b), rel=1e-5, abs=1e-6)
+
+
+def test_metrics_of_a_launch_stay_when_the_next_has_run(cuda, rng):
+    captured = filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28), 2), rng)
+    captured.run(2)
+    once, again = captured.run(2), captured.run(2)
+    losses = [each["loss_d"] for each in (*once, *again)]
+    assert len(set(losses)) == 4
+
+
+def test_a_launch_is_one_call_and_waits_for_nothing(cuda, rng):
+    cupysim = pytest.importorskip("cupysim", reason="launches are counted by the emulation of CUDA")
+    captured = filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28), 5), rng)
+    captured.run(10)
+    before = cupysim.counters()
+    captured.run(10)
+    made = {name: value - before[name] for name, value in cupysim.counters().items() if name != "names"}
+    assert made["graph_launches"] == made["launches"] == made["h2d"] == 2  # the numbers that change, and what is kept
+    assert made["syncs"] == made["d2h"] == made["d2d"] == made["mallocs"] == 0
+
+
+class Reads(Layer):
+    """Looks at a number of the device."""
+
+    def forward(self, x):
+        self.ops(x)
+        return self.keep(x * float(x.mean() < 100))
+
+    def backward(self, dy, wrt="all"):
+        self.kept(dy, wrt)
+        return dy.copy()
+
+
+def test_a_step_that_reads_a_number_cannot_be_recorded_and_the_system_is_as_it_was(cuda, rng):
+    G, D = Sequential(Linear(3, 4)), Sequential(Reads(), Linear(4, 1))
+    game = Game(G, D, "wasserstein", SGD(G), SGD(D), latent=Latent(3), sample_shape=(1, 2, 2)).initialize(0, cuda)
+    captured = filled(CapturedStep(game, (BATCH, 1, 2, 2)), rng)
+    captured.run(1)
+    before = {key: value.copy() for key, value in arrays(game).items()}
+    with pytest.raises(Unrecordable, match="a step cannot be recorded: "):
+        captured.run(1)
+    assert game.steps == game.optimizer_d.steps == 1
+    for key, value in arrays(game).items():
+        np.testing.assert_array_equal(backend.to_host(value), backend.to_host(before[key]))
+    game.step(captured.batch[0])
+
+
+def test_what_cannot_repeat_is_refused(cuda):
+    growing = built("progressive", {}, cuda)
+    with pytest.raises(Unrecordable, match="the steps of GrowingGame do not repeat"):
+        CapturedStep(growing, (BATCH, 1, 28, 28))
+    game = built("wgan", {}, cuda)
+    with pytest.raises(ValueError, match="steps must be a multiple of its cycle 5, not 3"):
+        CapturedStep(game, (BATCH, 1, 28, 28), 3)
+    captured = CapturedStep(game, (BATCH, 1, 28, 28), 5)
+    with pytest.raises(ValueError, match="steps must be a multiple of 5, not 4"):
+        captured.run(4)
+    game.step(captured.batch[0])
+    with pytest.raises(ValueError, match="in the middle of a cycle"):
+        captured.run(5)
+    with pytest.raises(ValueError, match="must be on CUDA"):
+        CapturedStep(built("mlp", {}, "cpu"), (BATCH, 1, 28, 28))

@@ -1,0 +1,124 @@
+"""How a run makes its steps on CUDA: recorded, with the bits of steps made one by one."""
+
+import numpy as np
+import pytest
+
+from scratchgan import backend, recipes
+from scratchgan.gan import Game, Latent
+from scratchgan.layers import Layer, Linear, Sequential, Tanh
+from scratchgan.optimizers import SGD
+from scratchgan.training import Callback, fit, stepping
+from scratchgan.training.snapshot import arrays
+
+TOLD = f"Steps are recorded as CUDA graphs, up to {stepping.TOGETHER} a launch; they have the same bits."
+
+
+class EachStep(Callback):
+    """Looks at every step."""
+
+    def on_step(self, run):
+        assert run.system.steps == run.step
+
+
+class Intervals(Callback):
+    """Looks at some."""
+
+    each_step = False
+
+    def __init__(self):
+        self.seen = []
+
+    def on_step(self, run):
+        if run.step % run.config["sample_every"] == 0:
+            assert run.system.steps == run.step
+            self.seen.append(run.step)
+
+
+def game(device, recipe="mlp", **settings):
+    recipe = recipes.get(recipe)
+    return recipe.build(seed=0, device=device, steps=100, **{**recipe.small, **settings})
+
+
+def images(rng, n=46):
+    return rng.integers(0, 256, (n, 1, 28, 28), dtype=np.uint8)
+
+
+def trained(system, data, steps, callbacks=(), **more):
+    """(the system, its history without times, the lines that were told)."""
+    lines = []
+    more = {"batch_size": 6, "log_every": 30, "sample_every": 45, **more}
+    history = fit(system, data, steps, callbacks=callbacks, announce=lines.append, **more)
+    for row in history:
+        del row["images_per_second"], row["seconds"]
+    return system, history, lines
+
+
+def assert_same(one, other):
+    for (key, a), b in zip(arrays(one).items(), arrays(other).values(), strict=True):
+        np.testing.assert_array_equal(backend.to_host(a), backend.to_host(b), err_msg=str(key))
+
+
+@pytest.mark.parametrize("recipe, flip", [("mlp", False), ("mlp", True), ("wgan", False)])
+def test_a_run_has_the_bits_of_one_whose_steps_are_made_one_by_one(cuda, rng, recipe, flip):
+    data, watching = images(rng), Intervals()
+    recorded, rows, lines = trained(game(cuda, recipe), data, 100, [watching], flip=flip)
+    eager, expected, told = trained(game(cuda, recipe), data, 100, [EachStep()], flip=flip)
+    assert lines == [TOLD] and watching.seen == [45, 90]
+    assert told == ["Steps are made one by one, not recorded as a CUDA graph: EachStep looks at each of them."]
+    assert_same(recorded, eager)
+    for row, other in zip(rows, expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-5)
+
+
+def test_a_run_that_is_resumed_has_the_same_bits(cuda, rng, tmp_path):
+    data = images(rng)
+    whole, rows, _ = trained(game(cuda), data, 90)
+    trained(game(cuda), data, 37, out=tmp_path / "run")
+    resumed, again, _ = trained(game(cuda), data, 90, out=tmp_path / "run", resume=True,
+                                batch_size=None, log_every=None, sample_every=None)
+    assert_same(whole, resumed)
+    assert again[-1] == pytest.approx(rows[-1], rel=1e-5)
+
+
+class Counts(Layer):
+    """Depends on how often Python has run it, which a recorded step cannot know."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = 0
+
+    def forward(self, x):
+        self.ops(x)
+        self.passes += 1
+        return self.keep(x * self.passes)
+
+    def backward(self, dy, wrt="all"):
+        self.kept(dy, wrt)
+        return dy * self.passes
+
+
+class Reads(Layer):
+    """Reads a number of the device."""
+
+    def forward(self, x):
+        self.ops(x)
+        return self.keep(x * float(x.mean() < 100))
+
+    def backward(self, dy, wrt="all"):
+        self.kept(dy, wrt)
+        return dy.copy()
+
+
+@pytest.mark.parametrize("layer, why", [(Counts, "they would not have the same bits"),
+                                        (Reads, "a step cannot be recorded: ")])
+def test_what_cannot_be_recorded_is_told_and_trained_one_by_one(cuda, rng, layer, why):
+    G, D = Sequential(Linear(4, 784), Tanh()), Sequential(layer(), Linear(784, 1))
+    system = Game(G, D, "non-saturating", SGD(G), SGD(D, lr=1e-6), latent=Latent(4), sample_shape=(1, 28, 28))
+    _, rows, lines = trained(system.initialize(0, cuda), images(rng), 60)
+    assert len(lines) == 1 and lines[0].startswith(f"Steps are made one by one, not recorded as a CUDA graph: {why}")
+    assert rows[-1]["step"] == 60 and np.isfinite(rows[-1]["loss_d"])
+
+
+def test_a_system_whose_steps_differ_is_told(cuda, rng):
+    _, _, lines = trained(game(cuda, "progressive"), images(rng), 2)
+    assert lines == ["Steps are made one by one, not recorded as a CUDA graph: the steps of GrowingGame do not repeat."]

@@ -116,8 +116,8 @@ def convolution(geometry, weight, x_shape, y_shape):
 
 
 @kernels.formula
-def channel_sums(dy):
-    """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64."""
+def channel_sums(dy, out=None):
+    """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64. `out` is memory that the result may be written to."""
     return dy.sum(axis=(0, 2, 3), dtype=np.result_type(dy.dtype, np.float64))
 
 
@@ -159,7 +159,7 @@ class _Convolution(Layer):
 
     def accumulate_bias(self, dy):
         if "bias" in self.params:
-            self.accumulate("bias", self.ops().channel_sums(batched(dy)))       # db
+            self.accumulate_by("bias", partial(self.ops().channel_sums, batched(dy)))   # db
 
     def biased_tangent(self, y, z, c):
         """y + c b, without N where z has none. Adds to db."""

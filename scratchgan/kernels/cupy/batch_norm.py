@@ -173,14 +173,16 @@ __global__ void gradient(int channels, int inner, int count, const NUMBER* dy, c
     }
 }
 
-// sum dy
+// sum dy, as it is or in the precision of dy, one of which is a null pointer
 __global__ void sums(int channels, int inner, int count, double* found, unsigned int* arrived, const NUMBER* dy,
-                     double* total) {
+                     double* total, NUMBER* rounded) {
     Part part(channels, inner, count);
     NUMBER sum = 0;
     for (int m = part.first; m < count; m += part.step) sum += dy[part[m]];
     double a = sum, b = 0;
-    if (add_up(part, a, b, found, arrived)) total[part.channel] = a;
+    if (!add_up(part, a, b, found, arrived)) return;
+    if (total) total[part.channel] = a;
+    else rounded[part.channel] = a;
 }
 
 // The moving averages of all channels, in one block; `momentum` below 0 stands for 1 / tracked.
@@ -339,13 +341,14 @@ def batch_norm_grad(dy, x, mean, r, weight, dbias, dweight):
     return dx
 
 
-def channel_sums(dy):
+def channel_sums(dy, out=None):
     form = form_of(dy[None])
     if form is None:
         return FORMULAS.channel_sums(dy)
-    total = cupy.empty(form.channels, np.float64)
-    add_up("sums", form, dy.dtype, dy, total)
-    return total
+    fits = out is not None and out.dtype == dy.dtype and out.flags.c_contiguous
+    rounded, total = (out, NOTHING) if fits else (NOTHING, cupy.empty(form.channels, np.float64))
+    add_up("sums", form, dy.dtype, dy, total, rounded)
+    return out if fits else total
 
 
 def running_averages(running_mean, running_var, count, means, variances, M, momentum):

@@ -132,6 +132,8 @@ MISTAKES = {
     "batch_moments": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
                       (with_result(1, doubled), lambda: BatchNorm2d(2), IMAGES, "x"),
                       (flipped, lambda: InstanceNorm2d(2), IMAGES, "x")],
+    "batch_statistics": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
+                         (with_result(2, doubled), lambda: BatchNorm2d(2), IMAGES, "x")],
     "batch_norm": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x weight bias"),
                    (with_argument(4, negative), lambda: BatchNorm1d(4), BATCH, "bias")],
     "batch_norm_sums": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x bias"),
@@ -140,6 +142,8 @@ MISTAKES = {
     "batch_norm_grad": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
                         (with_argument(5, negative), lambda: BatchNorm2d(2), IMAGES, "x"),
                         (with_argument(6, negative), lambda: BatchNorm1d(4), BATCH, "x")],
+    "add_in_turn": [(with_argument(1, lambda terms: [2 * each for each in terms]), lambda: BatchNorm2d(2), IMAGES,
+                     "weight bias")],
     "layer_norm": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
                    (with_result(1, negative), lambda: LayerNorm((4, 5)), IMAGES, "x")],
     "layer_norm_grad": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
@@ -160,6 +164,7 @@ MISTAKES = {
     **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
                      "scaled_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
+    "running_averages": [],
     "moving_average": [],
     "rmsprop": [],
     "sgd": [],
@@ -240,6 +245,20 @@ def test_the_formulas_of_other_optimizers(monkeypatch, name, optimizer, numbers)
                 patch.setattr(FORMULAS, name, with_argument(index, change)(getattr(FORMULAS, name)))
                 assert steps() != right
         assert steps() == right
+
+
+def test_the_formula_of_running_averages(monkeypatch):
+    def averages():
+        layer = BatchNorm2d(2)
+        layer.forward(np.random.default_rng(0).standard_normal(IMAGES).astype(np.float32))
+        return [layer.buffers[name].tolist() for name in ("running_mean", "running_var")]
+    with kernels.plain():
+        right = averages()
+        for index in (3, 4, 6):
+            with monkeypatch.context() as patch:
+                patch.setattr(FORMULAS, "running_averages", with_argument(index, doubled)(FORMULAS.running_averages))
+                assert averages() != right
+        assert averages() == right
 
 
 def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):

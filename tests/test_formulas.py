@@ -134,6 +134,8 @@ MISTAKES = {
     "batch_moments": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
                       (with_result(1, doubled), lambda: BatchNorm2d(2), IMAGES, "x"),
                       (flipped, lambda: InstanceNorm2d(2), IMAGES, "x")],
+    "batch_statistics": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
+                         (with_result(2, doubled), lambda: BatchNorm2d(2), IMAGES, "x")],
     "batch_norm": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x weight bias"),
                    (with_argument(4, negative), lambda: BatchNorm1d(4), BATCH, "bias")],
     "batch_norm_sums": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x bias"),
@@ -145,6 +147,8 @@ MISTAKES = {
     "affine": [(flipped, lambda: LayerNorm(4), BATCH, "x weight bias"),
                (with_argument(2, negative), lambda: LayerNorm((4, 5)), IMAGES, "bias")],
     "product_sums": [(flipped, lambda: LayerNorm(4), BATCH, "weight")],
+    "add_in_turn": [(with_argument(1, lambda terms: [2 * each for each in terms]), lambda: BatchNorm2d(2), IMAGES,
+                     "weight bias")],
     "layer_norm": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
                    (with_result(1, negative), lambda: LayerNorm((4, 5)), IMAGES, "x")],
     "layer_norm_grad": [(flipped, lambda: LayerNorm(4), BATCH, "x"),
@@ -165,6 +169,7 @@ MISTAKES = {
     **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
                      "scaled_slope", "unit_slope", "weighted_squares"), ()),  # of games: see tests/gan
     "momentum": [],
+    "running_averages": [],
     "moving_average": [],
     "rmsprop": [],
     "sgd": [],
@@ -252,6 +257,20 @@ def test_the_formula_of_dropout(monkeypatch):
         monkeypatch.setattr(FORMULAS, "dropout", with_result(1, doubled)(FORMULAS.dropout))
         report = check_layer(Dropout(), input_shape=BATCH, batch_of_one=False)
     assert wrong_tensors(report) == {"x"}
+
+
+def test_the_formula_of_running_averages(monkeypatch):
+    def averages():
+        layer = BatchNorm2d(2)
+        layer.forward(np.random.default_rng(0).standard_normal(IMAGES).astype(np.float32))
+        return [layer.buffers[name].tolist() for name in ("running_mean", "running_var")]
+    with kernels.plain():
+        right = averages()
+        for index in (3, 4, 6):
+            with monkeypatch.context() as patch:
+                patch.setattr(FORMULAS, "running_averages", with_argument(index, doubled)(FORMULAS.running_averages))
+                assert averages() != right
+        assert averages() == right
 
 
 def test_the_formula_of_the_tangent_of_max_pooling(monkeypatch):

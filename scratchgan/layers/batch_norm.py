@@ -93,10 +93,9 @@ class BatchNorm2d(RunningStatistics):
         z, mean, r, of_batch = self.kept(dy, wrt)
         ops, dz, weight = self.ops(), dy.reshape(z.shape), self.params.get("weight", 1.0)
         dbias, dweight = ops.batch_norm_sums(dz, z, mean, r)            # sum dy, sum dy xhat
-        for name, of_batches in (("weight", dweight), ("bias", dbias)):
-            if name in self.params and wrt in ("all", "params"):
-                for sums in of_batches if self.knows_batches else [of_batches.sum(axis=0)]:
-                    self.accumulate(name, sums)                         # batch after batch, as so many passes would
+        if wrt in ("all", "params") and self.params:                    # batch after batch, as so many passes would
+            self.accumulate_in_turn({name: of_batches if self.knows_batches else of_batches.sum(axis=0, keepdims=True)
+                                     for name, of_batches in (("weight", dweight), ("bias", dbias))})
         if wrt == "params":
             return None
         if not of_batch:

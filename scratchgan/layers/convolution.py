@@ -116,8 +116,8 @@ def convolution(geometry, weight, x_shape, y_shape):
 
 
 @kernels.formula
-def channel_sums(dy):
-    """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64."""
+def channel_sums(dy, out=None):
+    """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64. `out` is memory that the result may be written to."""
     return dy.sum(axis=(0, 2, 3), dtype=np.result_type(dy.dtype, np.float64))
 
 
@@ -159,7 +159,7 @@ class _Convolution(Layer):
 
     def accumulate_bias(self, dy):
         if "bias" in self.params:
-            self.accumulate("bias", self.ops().channel_sums(batched(dy)))       # db
+            self.accumulate_by("bias", partial(self.ops().channel_sums, batched(dy)))   # db
 
     def biased_tangent(self, y, z, c):
         """y + c b, without N where z has none. Adds to db."""
@@ -205,8 +205,9 @@ class Conv2d(_Convolution):
 
     def tangent(self, z, c=None):
         (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)
+        y = convolution.forward(images)
         self.accumulate_by("weight", partial(convolution.weight_gradient, images, dy))          # dW, with z for x
-        return self.biased_tangent(convolution.forward(images), z, c)
+        return self.biased_tangent(y, z, c)
 
 
 class ConvTranspose2d(_Convolution):
@@ -244,11 +245,12 @@ class ConvTranspose2d(_Convolution):
         return self.keep(y, x, convolution)
 
     def backward(self, dy, wrt="all"):
-        x, convolution = self.kept(dy, wrt)
+        (x, convolution), images = self.kept(dy, wrt), batched(dy)
+        dx = None if wrt == "params" else convolution.forward(images).reshape(x.shape)          # dx
         if wrt in ("all", "params"):
-            self.accumulate_by("weight", partial(convolution.weight_gradient, batched(dy), batched(x)))     # dW
+            self.accumulate_by("weight", partial(convolution.weight_gradient, images, batched(x)))          # dW
             self.accumulate_bias(dy)                                                            # db
-        return None if wrt == "params" else convolution.forward(batched(dy)).reshape(x.shape)   # dx
+        return dx
 
     def tangent(self, z, c=None):
         (_, convolution), dy, images = self.kept_for(z, c), batched(self.cotangent()), batched(z)

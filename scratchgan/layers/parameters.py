@@ -5,10 +5,22 @@ import math
 
 import numpy as np
 
-from scratchgan import backend, recording
+from scratchgan import backend, kernels, recording
 from scratchgan.layers.children import Children
 
 _built = itertools.count()
+
+
+@kernels.formula
+def add_in_turn(totals, terms, fresh):
+    """Each total += each of its terms, one after the other; the first takes the place of a total that is `fresh`."""
+    for total, its_terms, replace in zip(totals, terms, fresh):
+        for term in its_terms:
+            if replace:
+                total[...] = term
+            else:
+                total += term
+            replace = False
 
 
 class Parameters(Children):
@@ -145,6 +157,14 @@ class Parameters(Children):
                 self._stale.discard(name)
             else:
                 gradient += compute(backend.empty_like(gradient))
+
+    def accumulate_in_turn(self, terms):
+        """grads[name] += each of terms[name], one after the other, for those names that are parameters."""
+        names = [name for name in terms if name in self.params]
+        with recording.aside():
+            self.ops().add_in_turn([self._grads[name] for name in names], [terms[name] for name in names],
+                                   [name in self._stale for name in names])
+        self._stale.difference_update(names)
 
     def accumulate_product(self, name, a, b):
         """grads[name] += a @ b."""

@@ -82,3 +82,14 @@ def test_running_averages_like_the_formula(cuda, rng, momentum, M):
     kernels.of(got[0]).running_averages(*got, *(to_device(array, cuda) for array in vectors), M, momentum)
     for value, right in zip(got, expected, strict=True):
         np.testing.assert_allclose(to_host(value), right, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("fresh", [[False], [True, False]])
+def test_terms_in_turn_like_the_formula(cuda, rng, rows, fresh):
+    totals, terms = rng.normal(size=(2, 300)).astype(np.float32)[:len(fresh)], rng.normal(size=(len(fresh), rows, 300))
+    moved = [to_device(total, cuda) for total in totals]
+    kernels.of(moved[0]).add_in_turn(moved, [to_device(each, cuda) for each in terms], fresh)
+    FORMULAS.add_in_turn(totals, terms, fresh)
+    for got, expected in zip(moved, totals, strict=True):
+        np.testing.assert_array_equal(to_host(got), expected)  # to the bit

@@ -10,12 +10,12 @@ from scratchgan.backend import to_device, to_host
 from scratchgan.layers import AvgPool2d, BatchNorm2d, Conv2d, ConvTranspose2d, InstanceNorm2d, MaxPool2d, Upsample
 
 LAYERS = {  # layer, launches of a forward pass, of a backward pass
-    "convolution": (Conv2d(8, 6, 4, 2, 1), 3, 5),
+    "convolution": (Conv2d(8, 6, 4, 2, 1), 3, 4),
     "without bias": (Conv2d(8, 6, 4, 2, 1, bias=False), 2, 3),
     "of one pixel": (Conv2d(8, 6, 1, bias=False), 1, 2),
     "of all pixels": (Conv2d(8, 6, 10, bias=False), 1, 2),
     "transposed": (ConvTranspose2d(8, 6, 4, 2, 1, bias=False), 2, 3),
-    "batch norm": (BatchNorm2d(8), 3, 4),
+    "batch norm": (BatchNorm2d(8), 3, 3),
     "batch norm without weights": (BatchNorm2d(8, affine=False), 3, 2),
     "instance norm": (InstanceNorm2d(8), 2, 2),
     "average": (AvgPool2d(2), 1, 1),

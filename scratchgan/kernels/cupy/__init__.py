@@ -12,6 +12,7 @@ from scratchgan.kernels.formulas import Functions
 def faster():
     from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, pooling, sums
     return Functions(
+        add_in_turn=batch_norm.add_in_turn,
         adam=optimizers.adam,
         affine=layer_norm.affine,
         average_pool=pooling.average_pool,

@@ -17,11 +17,12 @@ import cupy
 import numpy as np
 
 from scratchgan.backend import empty_like
+from scratchgan.kernels.cupy.gemm import COUNTERS, of_stream
 from scratchgan.kernels.formulas import FORMULAS
 
 THREADS = 256
 SIDE_BY_SIDE = 32  # channels of a block at most: their float32 numbers are one line of the cache
-BLOCKS = 512       # enough to keep a GPU busy
+BLOCKS = 2048      # enough to keep a GPU busy
 NOTHING = np.uintp(0)
 NUMBERS = {"float32": "float", "float64": "double"}
 
@@ -172,14 +173,16 @@ __global__ void gradient(int channels, int inner, int count, const NUMBER* dy, c
     }
 }
 
-// sum dy
+// sum dy, as it is or in the precision of dy, one of which is a null pointer
 __global__ void sums(int channels, int inner, int count, double* found, unsigned int* arrived, const NUMBER* dy,
-                     double* total) {
+                     double* total, NUMBER* rounded) {
     Part part(channels, inner, count);
     NUMBER sum = 0;
     for (int m = part.first; m < count; m += part.step) sum += dy[part[m]];
     double a = sum, b = 0;
-    if (add_up(part, a, b, found, arrived)) total[part.channel] = a;
+    if (!add_up(part, a, b, found, arrived)) return;
+    if (total) total[part.channel] = a;
+    else rounded[part.channel] = a;
 }
 
 // The moving averages of all channels, in one block; `momentum` below 0 stands for 1 / tracked.
@@ -196,6 +199,18 @@ __global__ void averages(int channels, NUMBER* running_mean, NUMBER* running_var
             running_mean[c] += share * (mean[b * channels + c] - running_mean[c]);
             running_var[c] += share * (unbiased - running_var[c]);
         }
+}
+
+// total += each of its terms, (rows, size), for two totals; a null pointer stands for none.
+__global__ void add_in_turn(int size, int rows, NUMBER* a, const double* a_terms, int a_is_fresh,
+                            NUMBER* b, const double* b_terms, int b_is_fresh) {
+    NUMBER* total = blockIdx.y ? b : a;
+    const double* terms = blockIdx.y ? b_terms : a_terms;
+    int c = blockIdx.x * THREADS + threadIdx.x;
+    if (!total || c >= size) return;
+    NUMBER sum = (blockIdx.y ? b_is_fresh : a_is_fresh) ? (NUMBER) 0 : total[c];
+    for (int row = 0; row < rows; row++) sum += terms[row * size + c];
+    total[c] = sum;
 }
 
 }
@@ -246,12 +261,6 @@ def compiled(name, dtype, side_by_side):
     return module(dtype, side_by_side).get_function(name)
 
 
-@cache
-def counters(device, stream):
-    """Zeros, which kernels leave as they found them. Not to be made during a recording."""
-    return cupy.zeros(BLOCKS, np.uint32)
-
-
 def launch(name, form, dtype, parts, *arguments):
     sizes = map(np.int32, (form.channels, form.inner, form.count))
     compiled(name, dtype, form.side_by_side)((form.across, parts), (THREADS,), (*sizes, *arguments))
@@ -259,16 +268,16 @@ def launch(name, form, dtype, parts, *arguments):
 
 def add_up(name, form, dtype, *arguments):
     """Launch a kernel that shares its sums by several blocks."""
-    parts, found, arrived = form.parts(8, BLOCKS), NOTHING, NOTHING
+    parts, found, arrived = form.parts(8, COUNTERS), NOTHING, NOTHING
     if parts > 1:
         found = cupy.empty((parts, 2, form.across * form.side_by_side), np.float64)
-        arrived = counters(cupy.cuda.device.get_device_id(), cupy.cuda.get_current_stream().ptr)
+        arrived = of_stream()[2]
     launch(name, form, dtype, parts, found, arrived, *arguments)
 
 
 def each(name, form, dtype, *arguments):
     """Launch a kernel that computes every number by itself."""
-    launch(name, form, dtype, form.parts(4, 4 * BLOCKS), *arguments)
+    launch(name, form, dtype, form.parts(4, BLOCKS), *arguments)
 
 
 def wide(form, *vectors):
@@ -332,13 +341,14 @@ def batch_norm_grad(dy, x, mean, r, weight, dbias, dweight):
     return dx
 
 
-def channel_sums(dy):
+def channel_sums(dy, out=None):
     form = form_of(dy[None])
     if form is None:
         return FORMULAS.channel_sums(dy)
-    total = cupy.empty(form.channels, np.float64)
-    add_up("sums", form, dy.dtype, dy, total)
-    return total
+    fits = out is not None and out.dtype == dy.dtype and out.flags.c_contiguous
+    rounded, total = (out, NOTHING) if fits else (NOTHING, cupy.empty(form.channels, np.float64))
+    add_up("sums", form, dy.dtype, dy, total, rounded)
+    return out if fits else total
 
 
 def running_averages(running_mean, running_var, count, means, variances, M, momentum):
@@ -348,3 +358,15 @@ def running_averages(running_mean, running_var, count, means, variances, M, mome
     compiled("averages", running_mean.dtype, 1)((1,), (THREADS,), (
         np.int32(running_mean.size), running_mean, running_var, count, *map(cupy.ascontiguousarray, (means, variances)),
         np.int32(len(means)), np.int32(M), share))
+
+
+def add_in_turn(totals, terms, fresh):
+    first = terms[0]
+    if len(totals) > 2 or any(total.dtype.name not in NUMBERS or not total.flags.c_contiguous for total in totals) or \
+            any(each.shape != first.shape or each.dtype != np.float64 or not each.flags.c_contiguous for each in terms):
+        return FORMULAS.add_in_turn(totals, terms, fresh)
+    rows, size = first.shape
+    given = [part for each in zip(totals, terms, map(np.int32, fresh)) for part in each]
+    given += [NOTHING, NOTHING, np.int32(0)] * (2 - len(totals))
+    compiled("add_in_turn", totals[0].dtype, 1)((-(-size // THREADS), len(totals)), (THREADS,),
+                                                (np.int32(size), np.int32(rows), *given))

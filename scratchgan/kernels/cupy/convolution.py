@@ -22,7 +22,7 @@ from scratchgan.kernels.formulas import FORMULAS
 
 CHANNELS_LAST = (0, 2, 3, 1)  # N, H, W, C
 WEIGHT = (2, 3, 1, 0)         # kH, kW, C, O
-KEPT = 64 << 20               # bytes of columns that wait for the second pass that needs them; more are made again
+KEPT = 64 << 20               # bytes of columns that wait for the gradient of the weight; more are made again
 THREADS = 256                 # of a block
 LARGEST = 2**31 - THREADS     # what an int counts
 
@@ -97,14 +97,14 @@ class Columns:
     def __init__(self, geometry, weight, x_shape, y_shape):
         self.geometry, self.weight, self.x_shape, self.y_shape = geometry, weight, x_shape, y_shape
         self.K_shape = (y_shape[0] * y_shape[2] * y_shape[3], x_shape[1] * geometry.kernel[0] * geometry.kernel[1])
-        self.last = None  # (x, its columns), for the second pass that needs them
+        self.last = None  # (x, its columns), between the two passes that need them
         one_pixel = geometry.kernel == geometry.stride == (1, 1)
         all_pixels = geometry.kernel == tuple(x_shape[2:]) and geometry.dilation == y_shape[2:] == (1, 1)
         self.columns_are_x = geometry.padding == ((0, 0), (0, 0)) and (one_pixel or all_pixels)
 
     def forward(self, x):
         y = empty_images(self.y_shape, x.dtype)
-        gemm(self.columns(x), self.matrix(), pixels(y))                         # y = K w
+        gemm(self.columns(x, keep=True), self.matrix(), pixels(y))              # y = K w
         return y
 
     def input_gradient(self, dy):
@@ -126,8 +126,8 @@ class Columns:
         """The weight as (kH kW C, O): a view where memory holds it so."""
         return self.weight.transpose(WEIGHT).reshape(self.K_shape[1], -1)
 
-    def columns(self, x):
-        """K, (N OH OW, kH kW C)."""
+    def columns(self, x, keep=False):
+        """K, (N OH OW, kH kW C). Kept for the gradient of the weight, not by it: that may be computed aside."""
         if self.columns_are_x:
             return pixels(x).reshape(self.K_shape)
         there, self.last = self.last, None
@@ -138,7 +138,7 @@ class Columns:
         n, c, h, w = (stride // x.itemsize for stride in x.strides)
         steps = map(np.int32, (n // width, c, h // width, w // width))
         self.kernels(x.dtype, width)[0](*grid(K.size // width), (x, *steps, K, np.int32(K.size // width)))
-        if K.nbytes <= KEPT:
+        if keep and K.nbytes <= KEPT:
             self.last = x, K
         return K
 

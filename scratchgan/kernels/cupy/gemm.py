@@ -16,6 +16,7 @@ from scratchgan.kernels.cupy.small_products import is_small, small_product
 from scratchgan.kernels.formulas import FORMULAS
 
 WORKSPACE = 32 << 20  # bytes that cuBLAS may use on a stream: what NVIDIA advises for Hopper; smaller ones slow it down
+COUNTERS = 512        # zeros for the blocks of a sum to count each other
 ONE_LINE = 1          # a leading dimension of at least 1, also of an empty matrix
 ROUTINES = {np.dtype("float32"): ("cublasSgemm_v2", ctypes.c_float),
             np.dtype("float64"): ("cublasDgemm_v2", ctypes.c_double)}
@@ -31,15 +32,27 @@ def checked(status):
         raise RuntimeError(f"cuBLAS failed with status {status}")
 
 
+def of_stream():
+    """`handle` of the current stream."""
+    stream = cupy.cuda.get_current_stream()
+    return handle(stream.device_id if stream.device_id >= 0 else cupy.cuda.device.get_device_id(), stream.ptr)
+
+
 @cache
 def handle(device, stream):
-    """cuBLAS on a stream, with memory of its own, both kept for good. Not to be made during a recording."""
+    """(cuBLAS on a stream, its memory, `COUNTERS` zeros that kernels on the stream leave as they found them).
+
+    Made when the stream multiplies for the first time, which must not be during a recording, and kept for good.
+    """
     handle, workspace = ctypes.c_void_p(), cupy.cuda.Memory(WORKSPACE)
     checked(library().cublasCreate_v2(ctypes.byref(handle)))
     checked(library().cublasSetStream_v2(handle, ctypes.c_void_p(stream)))
     set_workspace = library().cublasSetWorkspace_v2
     set_workspace(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE))
-    return handle, workspace
+    memory = cupy.cuda.MemoryPointer(cupy.cuda.Memory(COUNTERS * np.dtype(np.uint32).itemsize), 0)
+    counters = cupy.ndarray(COUNTERS, np.uint32, memory)
+    counters.fill(0)
+    return handle, workspace, counters
 
 
 @cache
@@ -104,7 +117,5 @@ def blas_product(a, b, out, transposed, line):
     a, a_columns, a_line = stored(a)
     b, b_columns, b_line = stored(b)
     function, one, zero, _ = routine(out.dtype)
-    stream = cupy.cuda.get_current_stream()
-    own, _ = handle(stream.device_id if stream.device_id >= 0 else cupy.cuda.device.get_device_id(), stream.ptr)
-    checked(function(own, int(b_columns), int(a_columns), out.shape[1], len(out), a.shape[1], one, b.data.ptr, b_line,
-                     a.data.ptr, a_line, zero, out.data.ptr, line))
+    checked(function(of_stream()[0], int(b_columns), int(a_columns), out.shape[1], len(out), a.shape[1], one,
+                     b.data.ptr, b_line, a.data.ptr, a_line, zero, out.data.ptr, line))

@@ -33,7 +33,7 @@ NEAR = 16         # times the variance: a mean whose square is less costs a prod
 # -- the functions: x is (B, n, C, ...), vectors have a value for each batch and channel, (B, C) -----------------------
 
 
-def channel_sums(dy):
+def channel_sums(dy, out=None):
     """Of blocks in dy's precision, of their sums in float64.
 
     NumPy's own sum loses digits where neighbours in memory are of different channels.

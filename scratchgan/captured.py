@@ -5,6 +5,7 @@ one in a graph about one of the device's. A recorded step runs the very kernels 
 """
 
 import math
+import weakref
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple
@@ -199,12 +200,13 @@ class Slot(NamedTuple):
 class Kept:
     """What the metrics of recorded steps are made of, copied after each launch by one kernel for each dtype.
 
-    metrics   of each step, {name: number, array or function}; those of one name are computed together when one of them
-              is read
+    metrics   of each step, {name: number, array or function}; when one is read, all of the launches that somebody
+              still holds are computed together, by NumPy
     """
 
     def __init__(self, metrics, xp):
         self.xp, self.constants = xp, [{} for _ in metrics]
+        self.unread = weakref.WeakSet()  # launches: what nobody holds any more is never computed
         self.groups = {}  # name -> (function, the steps that have it, the slots of its arguments)
         self.arrays = {}  # dtype -> arrays, those of one slot together
         self.slots = {}   # ids of the arrays of a slot -> the slot
@@ -237,19 +239,38 @@ class Kept:
 
     def metrics(self):
         """The `Metrics` of each step of the launch."""
-        copies = {dtype: take() for dtype, take in self.gathers.items()}
-        together, metrics = {}, [dict(each) for each in self.constants]
+        launch = Launch({dtype: take() for dtype, take in self.gathers.items()})
+        self.unread.add(launch)
+        metrics = [dict(each) for each in self.constants]
         for name, (_, steps, _) in self.groups.items():
             for i, k in enumerate(steps):
-                metrics[k][name] = partial(self.read, copies, together, name, i)
+                metrics[k][name] = partial(self.read, launch, name, i)
         return list(map(Metrics, metrics))
 
-    def read(self, copies, together, name, i):
-        if name not in together:
-            function, _, slots = self.groups[name]
-            arrays = [slot.of(copies) if isinstance(slot, Slot) else slot for slot in slots]
-            together[name] = backend.to_host(function(mean_of_each, *arrays))
-        return together[name][i]
+    def read(self, launch, name, i):
+        if launch.numbers is None:
+            self.compute(list(self.unread))
+        return launch.numbers[name][i]
+
+    def compute(self, launches):
+        """The numbers of these launches, on the host: a launch's copies travel once, a metric of all is one call."""
+        self.unread.clear()
+        copies = [{dtype: backend.to_host(each) for dtype, each in launch.copies.items()} for launch in launches]
+        for launch in launches:
+            launch.numbers, launch.copies = {}, None
+        for name, (function, steps, slots) in self.groups.items():
+            arrays = [np.concatenate([slot.of(each) for each in copies]) if isinstance(slot, Slot) else slot
+                      for slot in slots]
+            numbers = function(mean_of_each, *arrays).tolist()
+            for place, launch in enumerate(launches):
+                launch.numbers[name] = numbers[place * len(steps):(place + 1) * len(steps)]
+
+
+class Launch:
+    """What one launch left: copies on the device until its numbers, name -> one for each step, are asked for."""
+
+    def __init__(self, copies):
+        self.copies, self.numbers = copies, None
 
 
 def itself(mean, x):

@@ -7,7 +7,7 @@ one in a graph about one of the device's. A recorded step runs the very kernels 
 import math
 import weakref
 from contextlib import contextmanager, suppress
-from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -239,38 +239,45 @@ class Kept:
 
     def metrics(self):
         """The `Metrics` of each step of the launch."""
-        launch = Launch({dtype: take() for dtype, take in self.gathers.items()})
+        launch = Launch(self, {dtype: take() for dtype, take in self.gathers.items()})
         self.unread.add(launch)
-        metrics = [dict(each) for each in self.constants]
-        for name, (_, steps, _) in self.groups.items():
-            for i, k in enumerate(steps):
-                metrics[k][name] = partial(self.read, launch, name, i)
-        return list(map(Metrics, metrics))
+        return [LaunchMetrics(launch, k) for k in range(len(self.constants))]
 
-    def read(self, launch, name, i):
-        if launch.numbers is None:
-            self.compute(list(self.unread))
-        return launch.numbers[name][i]
-
-    def compute(self, launches):
-        """The numbers of these launches, on the host: a launch's copies travel once, a metric of all is one call."""
-        self.unread.clear()
+    def compute(self):
+        """The numbers of all launches, on the host: the copies of one travel once, a metric of all is one call."""
+        launches = list(self.unread)
+        tables = [[dict(each) for each in self.constants] for _ in launches]
         copies = [{dtype: backend.to_host(each) for dtype, each in launch.copies.items()} for launch in launches]
-        for launch in launches:
-            launch.numbers, launch.copies = {}, None
         for name, (function, steps, slots) in self.groups.items():
             arrays = [np.concatenate([slot.of(each) for each in copies]) if isinstance(slot, Slot) else slot
                       for slot in slots]
-            numbers = function(mean_of_each, *arrays).tolist()
-            for place, launch in enumerate(launches):
-                launch.numbers[name] = numbers[place * len(steps):(place + 1) * len(steps)]
+            numbers = iter(function(mean_of_each, *arrays).tolist())
+            for table, k in product(tables, steps):
+                table[k][name] = next(numbers)
+        for launch, table in zip(launches, tables, strict=True):
+            launch.numbers, launch.copies = table, None
+        self.unread.clear()
 
 
 class Launch:
-    """What one launch left: copies on the device until its numbers, name -> one for each step, are asked for."""
+    """What one launch left: copies on the device, until the numbers of one of its steps are asked for."""
 
-    def __init__(self, copies):
-        self.copies, self.numbers = copies, None
+    def __init__(self, kept, copies):
+        self.kept, self.copies, self.numbers = kept, copies, None
+
+    def of_step(self, k):
+        if self.numbers is None:
+            self.kept.compute()
+        return self.numbers[k]
+
+
+class LaunchMetrics(Metrics):
+    """`Metrics` of the k-th step of a launch."""
+
+    def __init__(self, launch, k):
+        self.launch, self.k = launch, k
+
+    _values = property(lambda self: self.launch.of_step(self.k))
 
 
 def itself(mean, x):

@@ -5,8 +5,9 @@ one in a graph about one of the device's. A recorded step runs the very kernels 
 """
 
 import math
+import weakref
 from contextlib import contextmanager, suppress
-from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -199,12 +200,13 @@ class Slot(NamedTuple):
 class Kept:
     """What the metrics of recorded steps are made of, copied after each launch by one kernel for each dtype.
 
-    metrics   of each step, {name: number, array or function}; those of one name are computed together when one of them
-              is read
+    metrics   of each step, {name: number, array or function}; when one is read, all of the launches that somebody
+              still holds are computed together, by NumPy
     """
 
     def __init__(self, metrics, xp):
         self.xp, self.constants = xp, [{} for _ in metrics]
+        self.unread = weakref.WeakSet()  # launches: what nobody holds any more is never computed
         self.groups = {}  # name -> (function, the steps that have it, the slots of its arguments)
         self.arrays = {}  # dtype -> arrays, those of one slot together
         self.slots = {}   # ids of the arrays of a slot -> the slot
@@ -237,19 +239,45 @@ class Kept:
 
     def metrics(self):
         """The `Metrics` of each step of the launch."""
-        copies = {dtype: take() for dtype, take in self.gathers.items()}
-        together, metrics = {}, [dict(each) for each in self.constants]
-        for name, (_, steps, _) in self.groups.items():
-            for i, k in enumerate(steps):
-                metrics[k][name] = partial(self.read, copies, together, name, i)
-        return list(map(Metrics, metrics))
+        launch = Launch(self, {dtype: take() for dtype, take in self.gathers.items()})
+        self.unread.add(launch)
+        return [LaunchMetrics(launch, k) for k in range(len(self.constants))]
 
-    def read(self, copies, together, name, i):
-        if name not in together:
-            function, _, slots = self.groups[name]
-            arrays = [slot.of(copies) if isinstance(slot, Slot) else slot for slot in slots]
-            together[name] = backend.to_host(function(mean_of_each, *arrays))
-        return together[name][i]
+    def compute(self):
+        """The numbers of all launches, on the host: the copies of one travel once, a metric of all is one call."""
+        launches = list(self.unread)
+        tables = [[dict(each) for each in self.constants] for _ in launches]
+        copies = [{dtype: backend.to_host(each) for dtype, each in launch.copies.items()} for launch in launches]
+        for name, (function, steps, slots) in self.groups.items():
+            arrays = [np.concatenate([slot.of(each) for each in copies]) if isinstance(slot, Slot) else slot
+                      for slot in slots]
+            numbers = iter(function(mean_of_each, *arrays).tolist())
+            for table, k in product(tables, steps):
+                table[k][name] = next(numbers)
+        for launch, table in zip(launches, tables, strict=True):
+            launch.numbers, launch.copies = table, None
+        self.unread.clear()
+
+
+class Launch:
+    """What one launch left: copies on the device, until the numbers of one of its steps are asked for."""
+
+    def __init__(self, kept, copies):
+        self.kept, self.copies, self.numbers = kept, copies, None
+
+    def of_step(self, k):
+        if self.numbers is None:
+            self.kept.compute()
+        return self.numbers[k]
+
+
+class LaunchMetrics(Metrics):
+    """`Metrics` of the k-th step of a launch."""
+
+    def __init__(self, launch, k):
+        self.launch, self.k = launch, k
+
+    _values = property(lambda self: self.launch.of_step(self.k))
 
 
 def itself(mean, x):

@@ -61,11 +61,9 @@ def replace_file(path, data):
         file.write(data)
 
 
-def write_synced(path, data):
-    """Write bytes and wait until the disk has them."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
+def sync(path):
+    """Wait until the disk has what was written to a file."""
+    with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 

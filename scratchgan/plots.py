@@ -163,7 +163,7 @@ def over(canvas, mask, colour, strength=1.0):
 def save_png(path, picture):
     """Write a picture as PNG."""
     with replacing(path) as file:
-        Image.fromarray(picture).save(file, "PNG", optimize=True)
+        Image.fromarray(picture).save(file, "PNG")  # `optimize` takes five times as long for 3% fewer bytes
 
 
 def save_gif(path, frames, captions=None, seconds=0.2, hold=1.5):

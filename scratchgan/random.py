@@ -141,4 +141,6 @@ def permutation(n, seed, purpose, step=0):
     """A random order of range(n) (int64): the order of n random 64-bit numbers."""
     n = operator.index(n)
     raw = _blocks(seed, purpose, step, 0, -(-n // 4)).view("<u8")[:n]
-    return np.argsort(raw, kind="stable")
+    order = np.argsort(raw)  # far faster than a stable sort, and the same order where no two are equal
+    ordered = raw[order]
+    return order if (ordered[1:] != ordered[:-1]).all() else np.argsort(raw, kind="stable")

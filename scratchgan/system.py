@@ -54,7 +54,7 @@ class Metrics(Mapping):
         return dict(self._values)
 
     def __reduce__(self):
-        return type(self), (dict(self),)  # the numbers: they can be pickled, what computes them cannot
+        return Metrics, (dict(self),)  # the numbers: they can be pickled, what computes them cannot
 
     def __repr__(self):
         return f"Metrics({', '.join(f'{name}={self[name]:.4g}' for name in self)})"

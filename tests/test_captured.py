@@ -69,6 +69,17 @@ def test_metrics_of_a_launch_stay_when_the_next_has_run(cuda, rng):
     assert len(set(losses)) == 4
 
 
+def test_metrics_are_copied_once_a_launch_and_those_that_nobody_holds_never(cuda, rng):
+    cupysim = pytest.importorskip("cupysim", reason="copies are counted by the emulation of CUDA")
+    captured = filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28), 2), rng)
+    captured.run(2)
+    held = [captured.run(2) for _ in range(3)][1:]
+    before = cupysim.counters()["d2h"]
+    numbers = [dict(each) for launch in held for each in launch]
+    assert cupysim.counters()["d2h"] - before == 2
+    assert len({each["loss_d"] for each in numbers}) == 4
+
+
 def test_a_launch_is_one_call_and_waits_for_nothing(cuda, rng):
     cupysim = pytest.importorskip("cupysim", reason="launches are counted by the emulation of CUDA")
     captured = filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28), 5), rng)

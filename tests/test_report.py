@@ -78,6 +78,11 @@ def test_rows_of_metrics(steps, every):
     assert report.default_log_every(steps) == every
 
 
+@pytest.mark.parametrize("steps, every", [(1, 1000), (20_000, 1000), (101 * 938, 5000), (10 ** 6, 50_000)])
+def test_checkpoints(steps, every):
+    assert report.default_checkpoint_every(steps) == every
+
+
 def test_grids_are_drawn_at_the_start_at_intervals_and_at_the_end(train):
     run, _ = train(steps=5, sample_every=2)
     names = sorted(path.name for path in run.folder.samples.iterdir())

@@ -65,7 +65,7 @@ def add(commands):
     files.add_argument("--sample-every", type=whole(1), metavar="STEPS",
                        help="between pictures (default: some epochs, so that there are 20 to 40)")
     files.add_argument("--checkpoint-every", type=whole(1), metavar="STEPS",
-                       help="between checkpoints (default: 1000)")
+                       help="between checkpoints (default: 1000, in a long run more, so that there are about 20)")
     files.add_argument("--keep", type=whole(1), metavar="N", help="how many checkpoints to keep (default: 3)")
 
     measured = parser.add_argument_group("what is measured")
@@ -144,9 +144,9 @@ def start(options, say, callbacks):
         runs.start, recipe.name, source, settings=settings, seed=options.seed or 0, device=device,
         batch_size=batch_size, steps=steps, log_every=options.log_every or report.default_log_every(steps),
         sample_every=options.sample_every or report.default_sample_every(steps, per_epoch),
-        checkpoint_every=options.checkpoint_every, keep=options.keep, flip=options.flip, drop_last=options.drop_last,
-        threads=options.threads, callbacks=callbacks, announce=say,
-        evaluation=evaluation)
+        checkpoint_every=options.checkpoint_every or report.default_checkpoint_every(steps),
+        keep=options.keep, flip=options.flip, drop_last=options.drop_last, threads=options.threads,
+        callbacks=callbacks, announce=say, evaluation=evaluation)
     while True:
         try:
             return begin(out)

@@ -22,8 +22,10 @@ def arrays(system):
 
 def not_finite(system):
     """"the weights of generator" or None: the first of the system's arrays that holds an infinity or no number."""
-    for (kind, name, _), value in arrays(system).items():
-        if value.size and not bool(array_module(value).isfinite(value).all()):
+    found = arrays(system)
+    finite = [array_module(value).isfinite(value).all() for value in found.values()]  # a device goes on meanwhile
+    for (kind, name, _), good in zip(found, finite, strict=True):
+        if not good:
             return f"the {kind} of {name}" if kind != "optimizer" else f"the optimizer's state of {name}"
     return None
 

@@ -10,7 +10,8 @@ from scratchgan.system import scaled
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.snapshot import Snapshot, arrays
 
-TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a step takes the device
+TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
+LEFT_OVER = 5       # in one for what is left before the next log interval or epoch
 RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device
 
 
@@ -33,7 +34,7 @@ class OneByOne:
 
 
 class Recorded(OneByOne):
-    """Makes steps by `CapturedStep`: a graph of several, one of a single cycle, and for batches of other sizes.
+    """Makes steps by `CapturedStep`: graphs of several, one of a single cycle, and for batches of other sizes.
 
     A graph is proved before it is used: two launches must leave the same bits as as many steps made one by one, else
     `announce` is told, and steps are made one by one.
@@ -49,33 +50,32 @@ class Recorded(OneByOne):
             self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
 
     def make(self, step, most=1):
-        cycle = self.system.cycle
-        size = len(self.batches.rows(step))
-        alike = 1
-        while alike < min(most, TOGETHER) and len(self.batches.rows(step + alike)) == size:
-            alike += 1
-        steps = next((n for n in (TOGETHER // cycle * cycle, cycle) if 0 < n <= alike), None)
+        cycle, rows = self.system.cycle, [self.batches.rows(step)]
+        size = len(rows[0])
+        while len(rows) < min(most, TOGETHER) and len(following := self.batches.rows(step + len(rows))) == size:
+            rows.append(following)
+        several = (n // cycle * cycle for n in (TOGETHER, LEFT_OVER, cycle))
+        steps = next((n for n in several if 0 < n <= len(rows)), None)
         if self.given_up or steps is None or self.system.steps % cycle:
             return super().make(step)
         graph = self.graphs.get((size, steps))
         if graph is None:
             shape = size, *self.batches.source.sample_shape
             graph = self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
-            self.fill(graph, step, size)
+            self.fill(graph, step, rows)
             return graph.run(steps), steps * size, list(self.system.optimizers)
-        self.fill(graph, step, size)
+        self.fill(graph, step, rows)
         if graph.graph is None and not self.proved(graph):
             return super().make(step)
         return graph.run(steps), steps * size, graph.learned
 
-    def fill(self, graph, step, size):
-        """The batches of its steps, in its memory."""
+    def fill(self, graph, step, rows):
+        """The batches of its steps, of these examples at least, in its memory."""
         if self.images is None:
             parts = [self.batches.batch(step + k) for k in range(graph.steps)]
             examples, labels = (None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
         else:
-            rows = np.concatenate([self.batches.rows(step + k) for k in range(graph.steps)])
-            rows = backend.to_device(rows, "cuda")
+            rows = backend.to_device(np.concatenate(rows[:graph.steps]), "cuda")
             examples = self.images[rows]
             labels = self.labels[rows] if graph.labels is not None else None
         examples = scaled(backend.to_device(examples, "cuda"), self.system.value_range)

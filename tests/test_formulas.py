@@ -108,6 +108,8 @@ LINEAR = "x linear.weight linear.bias"
 MISTAKES = {
     "gemm": [(with_argument(0, negative), lambda: Linear(4, 3), BATCH, "bias"),  # y, dW and dx agree on a changed sign
              (without_the_last_term, lambda: Linear(4, 3), BATCH, "x weight bias")],
+    "linear": [(flipped, lambda: Linear(4, 3), BATCH, "x weight bias"),
+               (with_argument(2, negative), lambda: Linear(4, 3), BATCH, "bias")],
     "row_sums": [(flipped, lambda: Linear(4, 3), BATCH, "bias")],
     "leaky_relu": [(flipped, lambda: LeakyReLU(0.2), BATCH, "x"),
                    (with_argument(1, negative), lambda: LeakyReLU(-0.2), BATCH, "x")],

@@ -8,7 +8,7 @@ from scratchgan.layers.base import Layer
 
 
 @kernels.formula
-def affine(x, weight, bias):
+def linear(x, weight, bias):
     """y = x W^T + b, for x (n, in) and W (out, in); b (out,) may be None."""
     y = kernels.of(x, weight).gemm(x, weight.T)
     if bias is not None:
@@ -51,7 +51,7 @@ class Linear(Layer):
     def forward(self, x):
         ops = self.ops(x)
         self.expect(x.shape[-1:] == (self.in_features,), x, f"(..., {self.in_features})")
-        y = ops.affine(rows(x), self.params["weight"], self.params.get("bias"))
+        y = ops.linear(rows(x), self.params["weight"], self.params.get("bias"))
         return self.keep(y.reshape(*x.shape[:-1], self.out_features), x)
 
     def backward(self, dy, wrt="all"):

@@ -34,9 +34,9 @@ def test_products_of_matrices_however_they_are_stored(cuda, rng, dtype, m, k, n)
 @pytest.mark.parametrize("n, size, outputs", [(5, 7, 3), (64, 30, 20), (2000, 200, 200)])
 def test_a_linear_layer_s_product_with_its_bias(cuda, rng, n, size, outputs):
     x, weight, bias = (rng.normal(size=shape).astype("float32") for shape in ((n, size), (outputs, size), (outputs,)))
-    affine = kernels.of(to_device(x, cuda)).affine
+    linear = kernels.of(to_device(x, cuda)).linear
     for b in (bias, None):
-        y = affine(*(each if each is None else to_device(each, cuda) for each in (x, weight, b)))
+        y = linear(*(each if each is None else to_device(each, cuda) for each in (x, weight, b)))
         np.testing.assert_allclose(to_host(y), x.astype(float) @ weight.T + (0 if b is None else b), atol=2e-4)
 
 

@@ -10,7 +10,17 @@ from scratchgan.kernels.formulas import Functions
 
 @cache
 def faster():
-    from scratchgan.kernels.cupy import activations, batch_norm, convolution, games, gemm, layer_norm, optimizers, pooling, sums
+    from scratchgan.kernels.cupy import (
+        activations,
+        batch_norm,
+        convolution,
+        games,
+        gemm,
+        layer_norm,
+        optimizers,
+        pooling,
+        sums,
+    )
     return Functions(
         add_in_turn=batch_norm.add_in_turn,
         adam=optimizers.adam,
@@ -31,6 +41,7 @@ def faster():
         layer_norm_grad=layer_norm.layer_norm_grad,
         leaky_relu=activations.leaky_relu,
         leaky_relu_grad=activations.leaky_relu_grad,
+        linear=gemm.linear,
         max_pool=pooling.max_pool,
         max_pool_grad=pooling.max_pool_grad,
         max_pool_tangent=pooling.max_pool_tangent,

@@ -100,11 +100,11 @@ def gemm(a, b, out=None):
     return out
 
 
-def affine(x, weight, bias):
-    """x W^T + b, as `scratchgan.layers.linear.affine`: of small matrices in one kernel."""
+def linear(x, weight, bias):
+    """x W^T + b, as `scratchgan.layers.linear.linear`: of small matrices in one kernel."""
     real = bias is not None and x.dtype == weight.dtype == bias.dtype in ROUTINES
     if not real or not x.size or not weight.size or not is_small(*x.shape, len(weight)):
-        return FORMULAS.affine(x, weight, bias)
+        return FORMULAS.linear(x, weight, bias)
     out = cupy.empty((len(x), len(weight)), x.dtype)
     small_product(stored(x)[0], stored(weight.T)[0], out, bias)
     return out

@@ -132,6 +132,7 @@ MISTAKES = {
                     (with_method("forward", flipped), transposed, IMAGES, "x"),
                     (with_method("input_gradient", flipped), transposed, IMAGES, "x weight"),
                     (with_method("weight_gradient", flipped), transposed, IMAGES, "weight")],
+    "add_bias": [(with_argument(1, negative), lambda: Conv2d(2, 3, 3), IMAGES, "bias")],
     "channel_sums": [(flipped, conv, IMAGES, "bias"), (with_argument(0, doubled), transposed, IMAGES, "bias")],
     "batch_moments": [(flipped, lambda: BatchNorm2d(2), IMAGES, "x"),
                       (with_result(1, doubled), lambda: BatchNorm2d(2), IMAGES, "x"),

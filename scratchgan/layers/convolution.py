@@ -116,6 +116,13 @@ def convolution(geometry, weight, x_shape, y_shape):
 
 
 @kernels.formula
+def add_bias(y, b, c=None):
+    """y[n, o, i, j] += c[n] b[o], in place; c is None: b[o]."""
+    b = b.reshape(-1, 1, 1)
+    y += b if c is None else c.reshape(-1, 1, 1, 1) * b
+
+
+@kernels.formula
 def channel_sums(dy, out=None):
     """db[o] = sum_{n, i, j} dy[n, o, i, j], added up in float64. `out` is memory that the result may be written to."""
     return dy.sum(axis=(0, 2, 3), dtype=np.result_type(dy.dtype, np.float64))
@@ -154,7 +161,7 @@ class _Convolution(Layer):
     def biased(self, y, ndim):
         """y with the bias, without N where the input had none."""
         if "bias" in self.params:
-            y += self.params["bias"].reshape(-1, 1, 1)                          # + b
+            self.ops().add_bias(y, self.params["bias"])                         # + b
         return y if ndim == 4 else y[0]
 
     def accumulate_bias(self, dy):
@@ -164,9 +171,9 @@ class _Convolution(Layer):
     def biased_tangent(self, y, z, c):
         """y + c b, without N where z has none. Adds to db."""
         if c is not None and "bias" in self.params:
-            c = c.reshape(-1, 1, 1, 1)
-            self.accumulate_bias(batched(self.cotangent()) * c)                 # db = sum_{n, i, j} c_n dy[n, o, i, j]
-            y += c * self.params["bias"].reshape(-1, 1, 1)                      # + c b
+            weighted = batched(self.cotangent()) * c.reshape(-1, 1, 1, 1)
+            self.accumulate_bias(weighted)                                      # db = sum_{n, i, j} c_n dy[n, o, i, j]
+            self.ops().add_bias(y, self.params["bias"], c)                      # + c b
         return y if z.ndim == 4 else y[0]
 
 

@@ -22,6 +22,7 @@ def faster():
         sums,
     )
     return Functions(
+        add_bias=convolution.add_bias,
         add_in_turn=batch_norm.add_in_turn,
         adam=optimizers.adam,
         affine=layer_norm.affine,

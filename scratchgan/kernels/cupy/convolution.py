@@ -157,6 +157,23 @@ def grid(size):
     return (-(-size // THREADS),), (THREADS,)
 
 
+_add_bias = cupy.ElementwiseKernel("raw T b, int32 channels", "T y", "y += b[(int) i % channels]",
+                                   "scratchgan_add_bias")
+_add_biases = cupy.ElementwiseKernel("raw T b, raw T c, int32 channels, int32 image", "T y",
+                                     "y += c[(int) i / image] * b[(int) i % channels]", "scratchgan_add_biases")
+
+
+def add_bias(y, b, c=None):
+    images = y.transpose(CHANNELS_LAST)
+    dense = images.flags.c_contiguous and b.flags.c_contiguous and b.dtype == y.dtype and y.size < LARGEST
+    if not dense or (c is not None and (len(c) != len(y) or c.dtype != y.dtype or not c.flags.c_contiguous)):
+        FORMULAS.add_bias(y, b, c)
+    elif c is None:
+        _add_bias(b, np.int32(len(b)), images.reshape(-1))
+    else:
+        _add_biases(b, c, np.int32(len(b)), np.int32(y.size // len(y)), images.reshape(-1))
+
+
 def empty_images(shape, dtype):
     """Memory for images (N, C, H, W) that holds them as (N, H, W, C)."""
     return empty_along(shape, dtype, CHANNELS_LAST, cupy)

@@ -28,7 +28,7 @@ def direction(x, c, g, weight):
 
 
 def weighted_squares(g, weight):
-    return over_samples(_squares, g, weight.reshape(len(g), *(1,) * (g.ndim - 1))).sum()
+    return over_samples(_squares, g, weight).sum()
 
 
 def unit_slope(g, weight):
@@ -36,10 +36,12 @@ def unit_slope(g, weight):
     return _unit_penalty(norm, weight), apply(_unit_slope, (g, norm.reshape(len(g), *(1,) * (g.ndim - 1))), weight)
 
 
-def over_samples(kernel, *arrays):
-    """Reduces all axes but the first: a block of threads for each sample, along the memory of the first array."""
-    axes = memory_order(arrays[0])
-    return kernel(*(array.transpose(axes) for array in arrays), axis=tuple(i for i, axis in enumerate(axes) if axis))
+def over_samples(kernel, x, *each):
+    """Reduces all axes of x but the first, along its memory: a block of threads for each sample. `each` has numbers for
+    each."""
+    axes = memory_order(x)
+    rows = x.transpose(axes).reshape(len(x), -1) if axes[0] == 0 else x.reshape(len(x), -1)
+    return kernel(rows, *(numbers.reshape(-1, 1) for numbers in each), axis=1)
 
 
 # The slopes of `scratchgan.gan.objectives`, by name; a is the number that they are given.

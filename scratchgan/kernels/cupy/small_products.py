@@ -11,7 +11,8 @@ import cupy
 import numpy as np
 
 TILE, THREADS = 16, 256
-LARGEST, MOST_TILES = 1 << 25, 2048  # multiplications and tiles; above them cuBLAS is as fast, measured on an H200
+# Where it was faster than cuBLAS on an H200, by up to two times: a tile or less for each multiprocessor.
+MOST_TILES, DEEPEST = 132, 800
 
 SOURCE = r"""
 #define TILE 16
@@ -113,7 +114,7 @@ def kernel(dtype):
 
 
 def is_small(m, n, k):
-    return m * n * k <= LARGEST and -(-m // TILE) * -(-n // TILE) <= MOST_TILES
+    return n > 1 < m and k <= DEEPEST and -(-m // TILE) * -(-n // TILE) <= MOST_TILES
 
 
 def small_product(a, b, out, bias=None):

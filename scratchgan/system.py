@@ -19,8 +19,8 @@ def mean(x):
 class Metric:
     """A number of a step, function(mean, *arrays), computed when it is asked for: `mean` makes a number of an array.
 
-    Steps recorded on a device compute theirs together: the function then gets arrays with one axis more in front, and a
-    `mean` over all others. It depends on nothing else that changes from step to step.
+    Steps recorded on a device compute theirs together, on the host: the function then gets NumPy arrays with one axis
+    more in front, and a `mean` over all others. It depends on nothing else that changes from step to step.
     """
 
     def __init__(self, function, *arrays):

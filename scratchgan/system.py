@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scratchgan import backend
+from scratchgan import backend, ranks
 from scratchgan.errors import UserError
 
 GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images, or points
@@ -127,6 +127,7 @@ class System:
     sampler, latent   the network that makes samples, and the noise that it makes them of; None where there is none
     sampler_name   what people call that network: "generator", "decoder"
     scale          samples are what that network gives, times this
+    pack           how many samples belong together: ranks share a batch by so many
     phases         steps at which it works in ways of their own, such as the stages of one that grows: each is checked
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
@@ -137,7 +138,7 @@ class System:
     record = sampler = latent = sampler_name = None
     sample_shape = None
     value_range = (-1, 1)
-    scale = 1.0
+    scale, pack = 1.0, 1
     panels = ()
     phases = (0,)
 
@@ -146,6 +147,11 @@ class System:
         """A batch of fewer examples may be too small: a run tries one before it begins."""
         return 2 if any(layer.couples_samples for network in self.networks.values()
                         for _, layer in network.named_layers()) else 1
+
+    def couplings(self):
+        """Names of what couples the samples of a batch in training, so that it does not go by shares of one."""
+        return sorted({type(layer).__name__ for network in self.networks.values()
+                       for _, layer in network.named_layers() if layer.couples_samples})
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
@@ -174,7 +180,7 @@ class System:
         raise NotImplementedError(f"{type(self).__name__} does not define gradient")
 
     def update(self, name):
-        """One step of the optimizer of this name along its network's gradient, the mean over all ranks."""
+        """One step of the optimizer of this name along its network's gradient, that of all ranks."""
         optimizer = self.optimizers[name]
         own = optimizer.network.grad
         gradient = self.reduce(own)
@@ -232,8 +238,8 @@ class System:
         return []
 
     def reduce(self, vector):
-        """The mean of a gradient vector over all ranks that train together; here there is one."""
-        return vector
+        """The gradient vector of the whole batch, of those that the ranks have of their shares."""
+        return ranks.share().mean(vector)
 
     def state_dict(self):
         """What is neither in the networks nor in the optimizers, as JSON takes it."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from scratchgan import ranks
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
@@ -29,16 +30,24 @@ class RunningStatistics(Layer):
         """(mean, var, whether they are the batch's) for z (B, n, C, ...): (B, C), or (1, C) of running ones."""
         if self.track_running_stats and not self.training:
             return *(self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var")), False
-        M = values_a_channel(z)
+        share = self.shared()
+        M = values_a_channel(z) * share.total // share.count
         if M == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape[1:])}")
         mean = var = array_module(z).zeros((len(z), self.num_features), wide(z))
         if z.size:
-            mean, var = self.ops().batch_moments(z)
+            own, var = self.ops().batch_moments(z)
+            mean = share.mean(own)
+            var = var if share.is_all else share.mean(var + (own - mean) ** 2)
         if self.training and self.track_running_stats and not self.is_twin:
             self.follow(mean, var * (M / (M - 1)), moves=z.size > 0)
         return mean, var, True
+
+    def shared(self):
+        """The share of a batch that z is, where statistics are those of the whole batch (`sync_bn`); else it is all."""
+        share = ranks.share()
+        return share if share.sync_bn and self.couples_samples else ranks.ALL
 
     def follow(self, means, unbiased_vars, moves):
         """The running statistics follow those of the batches, one after the other."""

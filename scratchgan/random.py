@@ -7,8 +7,9 @@ a block cipher run on a counter, which NumPy implements:
     key     = 128-bit hash of "seed/purpose"
     counter = (block, 0, step, 0)      four 64-bit words; one block = 256 bits = 8 numbers of 32 bits
 
-Axis 0 of every shape counts samples, in a step of several ranks those of this rank's share of the batch. Each sample owns a fixed number of blocks, so sample i of a batch that
-starts at sample `first` reads the blocks of sample first + i, whoever draws it. (NumPy's bit generator steps
+Axis 0 of every shape counts samples; in a step of several ranks those of this rank's share of the batch. Each
+sample owns a fixed number of blocks, so sample i of a batch that starts at sample `first` reads the blocks of
+sample first + i, whoever draws it. (NumPy's bit generator steps
 the counter before it encrypts, so block b is the cipher of counter b + 1.)
 """
 

@@ -49,9 +49,9 @@ class Ranks:
         """The largest of the whole numbers that the ranks give."""
         return number
 
-    def broadcast(self, value):
-        """What rank 0 gives."""
-        return value
+    def by_first(self, function):
+        """What function() gives in rank 0, which alone calls it; its `UserError` is raised in all."""
+        return function()
 
     @contextmanager
     def in_turn(self):
@@ -60,8 +60,14 @@ class Ranks:
 
     @contextmanager
     def together(self):
-        """Inside, an exception in one rank alone is told, and ends all of them; one that all have is raised in each."""
+        """Inside, an exception in one rank alone is told, and ends all of them; one that all have is raised in each.
+
+        One that has `by_all` is known to be such.
+        """
         yield
+
+    def take_device(self, device):
+        """Of several ranks on a machine each uses a CUDA device of its own, if that is the device."""
 
     @property
     def threads(self):
@@ -103,8 +109,17 @@ class MpiRanks(Ranks):
     def largest(self, number):
         return self.world.allreduce(number, self.MPI.MAX)
 
-    def broadcast(self, value):
-        return self.world.bcast(value)
+    def by_first(self, function):
+        value = error = None
+        if not self.rank:
+            try:
+                value = function()
+            except UserError as raised:
+                error = raised
+        value, error = self.world.bcast((value, error))
+        if error:
+            raise error
+        return value
 
     @contextmanager
     def in_turn(self):
@@ -121,7 +136,7 @@ class MpiRanks(Ranks):
         try:
             yield
         except BaseException as error:
-            if not self.all_have_failed():
+            if not getattr(error, "by_all", False) and not self.all_have_failed():
                 self.abort(error)
             raise
 
@@ -140,6 +155,10 @@ class MpiRanks(Ranks):
         said = " ".join(str(error).split()) or type(error).__name__
         print(f"scratchgan: error: process {self.rank} of {self.size}: {said}", file=sys.stderr, flush=True)
         self.world.Abort(2 if isinstance(error, UserError) else 1)
+
+    def take_device(self, device):
+        if backend.device(device) == "cuda":
+            backend.use_device(self.rank % self.local)
 
     @property
     def threads(self):
@@ -168,8 +187,8 @@ def joined():
         raise UserError(f"mpiexec has started {size} processes, but mpi4py, with which they train together, cannot be "
                         f'imported ({error}): pip install "scratchgan[mpi]"') from error
     if ranks.size != size:
-        raise UserError(f"mpiexec has started {size} processes, but mpi4py knows of {ranks.size}: it belongs to another "
-                        "MPI than mpiexec; take the mpiexec that is installed with it")
+        raise UserError(f"mpiexec has started {size} processes, but mpi4py knows of {ranks.size}: it belongs to "
+                        "another MPI than mpiexec; take the mpiexec that is installed with it")
     return ranks
 
 
@@ -213,7 +232,7 @@ class Share:
         whole, uneven = divmod(self.total * each, self.count)
         if left or odd or uneven:
             raise ValueError(f"{n} rows do not go with {self.count} of {self.total} samples: what is drawn in a step "
-                             "needs a row for each sample")
+                             "must have a row for each")
         return [(batch * whole + start, each) for batch in range(self.batches)]
 
 

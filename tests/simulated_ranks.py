@@ -47,11 +47,12 @@ def in_ranks(size, work):
 
 
 def apart(a, b):
-    """The largest distance of two systems' weights and buffers, as a share of the largest value of each array."""
+    """The largest distance of two systems' buffers, as a share of the largest value of each, and of their weights, as
+    one of the network's: a bias whose gradient is zero by nature moves by rounding alone."""
     worst = 0.0
     for name, network in a.networks.items():
         mine, its = network.state_dict(), b.networks[name].state_dict()
         for key in mine:
-            scale = max(1e-3, float(np.abs(mine[key]).max(initial=0)))
-            worst = max(worst, float(np.abs(mine[key] - its[key]).max(initial=0)) / scale)
-    return worst
+            scale = network.theta if key in dict(network.named_parameters()) else mine[key]
+            worst = max(worst, np.abs(mine[key] - its[key]).max(initial=0) / max(1e-3, np.abs(scale).max(initial=0)))
+    return float(worst)

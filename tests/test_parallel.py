@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulated_ranks import apart, in_ranks
 
-from scratchgan import random, ranks, recipes
+from scratchgan import ranks, recipes
 from scratchgan.data.batches import share
 
 STEPS, N = 3, 12

@@ -5,8 +5,8 @@
     python benchmarks/ranks.py dcgan64:16 mlp:512  # SYSTEM:BATCH, the batch being that of all processes together
     python benchmarks/ranks.py --sync-bn dcgan64:16
 
-Each process is bound to a core of its own, with one thread. One process and several take turns, mpiexec starting both; a
-time is the median (or the least) of the steps of all turns, a ratio that of two such times. Other work on the machine
+Each process is bound to a core of its own, with one thread. One process and several take turns, mpiexec starting both;
+a time is the median (or the least) of the steps of all turns, a ratio that of two such times. Other work on the machine
 spoils the ratio: the least times suffer less, and "work", the ratio of processor time outside the sums, least of all:
 it is what could be reached if sums took no time. "sums" is the share of a step that goes into adding up gradients,
 waiting for the other process included.
@@ -27,7 +27,7 @@ TURNS, SECONDS = 3, 6.0
 
 
 def child(case, sync_bn):
-    """Steps of one process; rank 0 prints their seconds, those of the sums in them, and of processor time in the rest."""
+    """Steps of one process; rank 0 prints their seconds, those of the sums in them, and the rest's processor time."""
     import numpy as np
     from threadpoolctl import threadpool_limits
 

@@ -42,7 +42,7 @@ class Ranks:
     rank, size, local = 0, 1, 1
 
     def sum(self, array):
-        """The sum of an array over all ranks: each gets it, an array of its own."""
+        """The sum of an array over all ranks, which each gets. It may be in the array's own memory."""
         return array
 
     def largest(self, number):
@@ -89,7 +89,7 @@ class MpiRanks(Ranks):
     def sum(self, array):
         if backend.array_module(array) is not np:
             return self.sum_on_devices(array)
-        total = np.array(array, order="C")
+        total = np.asarray(array, order="C")
         self.world.Allreduce(self.MPI.IN_PLACE, total)
         return total
 
@@ -97,9 +97,8 @@ class MpiRanks(Ranks):
         """By NCCL, where each rank has a device of its own; else over the host."""
         if self.nccl is None:
             return backend.to_device(self.sum(backend.to_host(array)), "cuda")
-        array = backend.array_module(array).ascontiguousarray(array)
-        total = backend.empty_like(array)
-        self.nccl.all_reduce(array, total)
+        total = backend.array_module(array).ascontiguousarray(array)
+        self.nccl.all_reduce(total, total)
         return total
 
     @functools.cached_property
@@ -137,7 +136,7 @@ class MpiRanks(Ranks):
             yield
         except BaseException as error:
             if not getattr(error, "by_all", False) and not self.all_have_failed():
-                self.abort(error)
+                self.end_all(error)
             raise
 
     def all_have_failed(self):
@@ -149,12 +148,13 @@ class MpiRanks(Ranks):
             time.sleep(0.01)
         return True
 
-    def abort(self, error):
+    def end_all(self, error):
+        """Tell the error, and end: mpiexec then ends the others. (MPI_Abort may end them before this was told.)"""
         if not isinstance(error, UserError | KeyboardInterrupt):
             traceback.print_exc()
         said = " ".join(str(error).split()) or type(error).__name__
         print(f"scratchgan: error: process {self.rank} of {self.size}: {said}", file=sys.stderr, flush=True)
-        self.world.Abort(2 if isinstance(error, UserError) else 1)
+        os._exit(2 if isinstance(error, UserError) else 1)
 
     def take_device(self, device):
         if backend.device(device) == "cuda":
@@ -221,6 +221,15 @@ class Share:
     def mean(self, array):
         """sum_k w_k array_k over the ranks: what is a mean over the samples of each, over those of the batch."""
         return array if self.is_all else self.ranks.sum(self.weight * array)
+
+    def make_mean(self, vector):
+        """Makes a vector that mean, in its own memory."""
+        if self.is_all:
+            return
+        vector *= self.weight
+        total = self.ranks.sum(vector)
+        if total is not vector:
+            vector[...] = total
 
     def rows(self, n):
         """[(first, count), ...]: which rows of the whole batch's are the n rows of this share.

@@ -238,8 +238,9 @@ class System:
         return []
 
     def reduce(self, vector):
-        """The gradient vector of the whole batch, of those that the ranks have of their shares."""
-        return ranks.share().mean(vector)
+        """Makes the gradient vector of a rank's share of a batch that of the whole batch, and returns it."""
+        ranks.share().make_mean(vector)
+        return vector
 
     def state_dict(self):
         """What is neither in the networks nor in the optimizers, as JSON takes it."""

@@ -19,7 +19,7 @@ class Threads(ranks.Ranks):
     def exchange(self, value):
         """What each rank gives, in their order."""
         slots, barrier = self.together_
-        slots[self.rank] = value
+        slots[self.rank] = np.array(value)
         barrier.wait(30)
         self.exchanged = list(slots)
         barrier.wait(30)

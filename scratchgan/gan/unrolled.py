@@ -78,7 +78,7 @@ class Unrolled(Part):
             net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
             passes.scores(net, real, labels)
             net.backward(-dscores, "params")
-        along = game.reduce(net.grad).copy()
+        along = game.reduce(net.grad.copy())
         net, h = self.copied(D, np.result_type(dtype, np.complex64)), step_of(dtype)
         for k in reversed(range(self.steps)):
             a = rule.adjoint(k, along)
@@ -86,7 +86,7 @@ class Unrolled(Part):
             net.theta[...] = looks[k] + 1j * dtype.type(h) * (a / size)
             net.zero_grad()
             dx = self.scored(game, net, k, real, fake, labels, "all")
-            along += game.reduce(net.grad.imag) * (size / h)
+            along += game.reduce(net.grad.imag.copy()) * (size / h)
             dfake = dfake + dx.imag * (size / h)
         return loss, dfake, scores
 

@@ -78,7 +78,7 @@ class Run:
         All ranks do so in step: whatever they decide here, they decide by what all of them know.
         """
         self.writes = self.ranks.by_first(lambda: self.folder is not None)
-        with self.ranks.together(), self.witness():
+        with self.witness(), self.ranks.together():
             return self.trained()
 
     def witness(self):

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 
 from scratchgan import ranks
+from scratchgan.backend import to_host
 
 
 class Threads(ranks.Ranks):
@@ -19,7 +20,7 @@ class Threads(ranks.Ranks):
     def exchange(self, value):
         """What each rank gives, in their order."""
         slots, barrier = self.together_
-        slots[self.rank] = np.array(value)
+        slots[self.rank] = value.copy()
         barrier.wait(30)
         self.exchanged = list(slots)
         barrier.wait(30)
@@ -53,6 +54,6 @@ def apart(a, b):
     for name, network in a.networks.items():
         mine, its = network.state_dict(), b.networks[name].state_dict()
         for key in mine:
-            scale = network.theta if key in dict(network.named_parameters()) else mine[key]
+            scale = to_host(network.theta) if key in dict(network.named_parameters()) else mine[key]
             worst = max(worst, np.abs(mine[key] - its[key]).max(initial=0) / max(1e-3, np.abs(scale).max(initial=0)))
     return float(worst)

@@ -23,6 +23,7 @@ WITHOUT_NORM = {
     "goodfellow, packs": ("goodfellow", {"pack": 2}),
     "packs, of 5": ("mlp", {"pack": 5}),
     "r1 and r2 with pairs": ("r3gan28", {}),
+    "r1 with the loss, and dropout": ("goodfellow", {"r1": 0.5, "instance_noise": 0.1}),
     "r1 by complex step": ("mlp", {"r1": 0.5, "pack": 2}),
     "points between": ("mlp", {"objective": "wasserstein", "gp": 10.0, "n_critic": 3}),
     "unrolled": ("mlp", {"unroll": 2}),

@@ -103,7 +103,8 @@ class MpiRanks(Ranks):
 
     @functools.cached_property
     def nccl(self):
-        return backend.nccl(self.size, self.rank) if backend.devices() >= self.local else None
+        too_few = self.largest(int(backend.devices() < self.local))  # on any machine
+        return None if too_few else backend.nccl(self.size, self.rank)
 
     def largest(self, number):
         return self.world.allreduce(number, self.MPI.MAX)

@@ -118,6 +118,23 @@ scratchgan.fit(game, images, 100, {str(tmp_path / "run")!r}, announce=None, **{R
     assert f"continue from step 4 with: mpiexec -n 2 scratchgan train --resume {tmp_path / 'run'}" in err
 
 
+def test_all_stop_where_one_has_a_number_that_is_not_finite(tmp_path):
+    out = fitted(2, f"""
+class Failing(type(system())):
+    def step(self, batch, labels=None):
+        metrics = super().step(batch, labels)
+        wrong = self.steps == 4 and ranks.joined().rank == 1
+        return scratchgan.system.Metrics({{**metrics, **({{"loss_d": float("inf")}} if wrong else {{}})}})
+game = system()
+game.__class__ = Failing
+try:
+    scratchgan.fit(game, images, 100, {str(tmp_path / "run")!r}, announce=None, **{RUN})
+except training.Diverged as error:
+    print(game.steps, str(error).partition(";")[0])
+""")
+    assert out.splitlines() == ["2 Training diverged: loss_d was inf at step 4"] * 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed_and_a_run_that_is_stopped(tmp_path, number):
     process = started(2, "-m", "scratchgan", "train", "mlp", "--data", "digits", "--steps", 100_000, "--out",

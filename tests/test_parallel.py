@@ -2,12 +2,13 @@
 
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from simulated_ranks import apart, in_ranks
 
-from scratchgan import random, ranks, recipes
+from scratchgan import backend, random, ranks, recipes
 from scratchgan.data.batches import share
 from scratchgan.errors import UserError
 
@@ -109,6 +110,19 @@ def test_shares_are_of_whole_packs(n, ranks_, pack, sizes):
     parts = [share(n, rank, ranks_, pack) for rank in range(ranks_)]
     assert [part.stop - part.start for part in parts] == sizes
     assert parts[0].start == 0 and all(a.stop == b.start for a, b in pairwise(parts))
+
+
+def test_arrays_on_devices_are_added_by_nccl_or_over_the_host(cuda):
+    each = object.__new__(ranks.MpiRanks)
+    each.MPI, each.nccl = SimpleNamespace(IN_PLACE=None), None
+
+    def doubled(source, target):
+        target *= 2
+    each.world = SimpleNamespace(Allreduce=doubled)
+    for each.nccl in (None, SimpleNamespace(all_reduce=doubled)):
+        vector = backend.to_device(np.arange(3.0), cuda)
+        ranks.Share(0, 1, 2, ranks=each).make_mean(vector)
+        assert backend.device_of(vector) == cuda and backend.to_host(vector).tolist() == [0, 1, 2]
 
 
 def test_what_mpiexec_tells(monkeypatch):

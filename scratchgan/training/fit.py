@@ -157,7 +157,8 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(
-        chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"], ranks)
+        chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"],
+        ranks, chosen["sync_bn"])
     chosen["drop_last"] = batches.drop_last
     config = {"recipe": record.get("name"), "settings": record.get("settings", {}),
               "weights_seed": record.get("seed"), "facts": record.get("facts", {}), **chosen, "steps": steps,
@@ -179,24 +180,24 @@ def require_fit(system, source):
                         f"{system.classes}: give it data with labels, or build the system for theirs.")
 
 
-def taken_batches(system, make, drop_last, ranks=processes.ALONE):
+def taken_batches(system, make, drop_last, ranks, sync_bn):
     """make(drop_last) -> `Batches` that the system takes: without the last, smaller batch of an epoch where it refuses
     that and `drop_last` is None; `UserError` where it refuses them all the same."""
     batches = make(bool(drop_last))
     last = (batches.steps_per_epoch or 1) - 1  # the only one that may be smaller
-    refused = refusal(system, batches, last, ranks)
+    refused = refusal(system, batches, last, ranks, sync_bn)
     if refused and last and drop_last is None:
         batches = make(True)
-        refused = refusal(system, batches, 0, ranks)
+        refused = refusal(system, batches, 0, ranks, sync_bn)
     if refused:
         raise UserError(f"The system does not take a batch of {refused[0]} examples: {refused[1]}.")
     return batches
 
 
-def refusal(system, batches, index, ranks):
+def refusal(system, batches, index, ranks, sync_bn):
     """(how many examples, what it says) of a batch that the system does not take, else None; it stays as it is."""
     if ranks.size > 1:
-        why = too_small(system, batches.size(index), ranks)
+        why = too_small(system, batches.size(index), ranks, sync_bn)
         return why and (batches.size(index), why)
     batch, labels = batches.batch(index)
     size = len(batch[0] if isinstance(batch, tuple) else batch)

@@ -49,14 +49,14 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
         raise UserError(f"The data are not those of the run: {source.name} has SHA-256 {source.sha256}, the run in "
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
     run.batches = source.batches(config["batch_size"], config["seed"], config["flip"], config["drop_last"])
-    require_shares(system, run.batches, ranks)
+    require_shares(system, run.batches, ranks, config["sync_bn"])
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     folder.rows()  # refused before anything is changed, where they cannot be read
     now = circumstances(system, threads, ranks)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
-    for line in told(system, config, ranks):
+    for line in told(system, config, ranks) if ranks.size > 1 else ():
         announce(line)
     ranks.largest(0)  # all have read what rank 0 now changes
     if ranks.rank:

@@ -14,18 +14,24 @@ def shared(system, size, each, sync_bn):
     return ranks.Share(part.start, part.stop - part.start, size // system.pack * system.pack, sync_bn, each)
 
 
-def too_small(system, size, each):
+def coupled_apart(system, sync_bn):
+    """Names of what couples the samples of each share, and not those of the whole batch."""
+    return [name for name in system.couplings() if not (sync_bn and name in ("BatchNorm1d", "BatchNorm2d"))]
+
+
+def too_small(system, size, each, sync_bn):
     """Why the ranks cannot share a batch of this size, in words, or None."""
-    if each.size == 1 or size // system.pack // each.size * system.pack >= system.smallest_batch:
+    needed = system.smallest_batch if coupled_apart(system, sync_bn) else system.pack
+    if each.size == 1 or size // system.pack // each.size * system.pack >= needed:
         return None
-    return f"{each.size} processes share it, and each needs {system.smallest_batch} or more"
+    return f"{each.size} processes share it, and each needs {needed} or more"
 
 
-def require_shares(system, batches, each):
+def require_shares(system, batches, each, sync_bn):
     """`UserError` if a batch of the run is too small for so many ranks."""
     for index in {0, (batches.steps_per_epoch or 1) - 1}:
         size = batches.size(index)
-        if why := too_small(system, size, each):
+        if why := too_small(system, size, each, sync_bn):
             raise UserError(f"The system does not take a batch of {size} examples: {why}; start fewer processes.")
 
 
@@ -40,8 +46,7 @@ def told(system, config, each):
     """Lines about the ranks that a run should begin with."""
     if each.size == 1:
         return ["sync_bn changes nothing in one process: mpiexec starts several."] if config["sync_bn"] else []
-    apart = [name for name in system.couplings()
-             if not (config["sync_bn"] and name in ("BatchNorm1d", "BatchNorm2d"))]
+    apart = coupled_apart(system, config["sync_bn"])
     lines = [f"{each.size} processes share each batch of {config['batch_size']}, threads: {config['threads']} each."]
     if apart:
         hint = "" if config["sync_bn"] else "; --sync-bn takes batch normalisation's of the whole batch"

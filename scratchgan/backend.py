@@ -150,6 +150,21 @@ def device(name="auto"):
     return "cpu"
 
 
+def devices():
+    """How many CUDA devices there are."""
+    return module_of("cuda").cuda.runtime.getDeviceCount()
+
+
+def use_device(number):
+    """Let this process use the CUDA device of this number, counted round where there are fewer."""
+    module_of("cuda").cuda.Device(number % devices()).use()
+
+
+def nccl(size, rank):
+    """What adds up arrays over so many processes, each with a CUDA device of its own."""
+    return importlib.import_module("cupyx.distributed").NCCLBackend(size, rank, use_mpi=True)
+
+
 def dtype(name):
     """The NumPy dtype of "float32", "float64", "complex64" or "complex128"; `TypeError` for any other."""
     resolved = np.dtype(name)

@@ -7,23 +7,26 @@ a block cipher run on a counter, which NumPy implements:
     key     = 128-bit hash of "seed/purpose"
     counter = (block, 0, step, 0)      four 64-bit words; one block = 256 bits = 8 numbers of 32 bits
 
-Axis 0 of every shape counts samples. Each sample owns a fixed number of blocks, so sample i of a batch that
-starts at sample `first` reads the blocks of sample first + i, whoever draws it. (NumPy's bit generator steps
+Axis 0 of every shape counts samples; in a step of several ranks those of this rank's share of the batch. Each
+sample owns a fixed number of blocks, so sample i of a batch that starts at sample `first` reads the blocks of
+sample first + i, whoever draws it. (NumPy's bit generator steps
 the counter before it encrypts, so block b is the cipher of counter b + 1.)
 
 On CUDA a kernel draws (`kernels/cupy/philox.py`), unless a step or a block has more than 63 bits: then the host does.
 Bits, uniform numbers and masks are the same there; normal numbers agree to 4 ulp of max(1, |z|).
 """
 
+import functools
 import hashlib
 import importlib
+import inspect
 import math
 import operator
 import threading
 
 import numpy as np
 
-from scratchgan import backend
+from scratchgan import backend, ranks
 
 NUMBERS_PER_BLOCK = 8
 AT_ONCE = 1 << 16  # numbers drawn together: a drawing's temporaries stay in the cache
@@ -82,6 +85,26 @@ def words(shape, seed, purpose, step=0, first=0):
     return _blocks(seed, purpose, step, first * blocks, samples * blocks).reshape(samples, blocks * NUMBERS_PER_BLOCK)
 
 
+def _for_share(draw):
+    """A drawing whose rows are those of this rank's share, where there are several ranks: see `ranks.Share.rows`."""
+    signature = inspect.signature(draw)
+
+    @functools.wraps(draw)
+    def drawn(*arguments, **named):
+        share = ranks.share()
+        if share.is_all:
+            return draw(*arguments, **named)
+        given = signature.bind(*arguments, **named)
+        given.apply_defaults()
+        (n, *sample), first, parts = given.arguments["shape"], given.arguments["first"], []
+        for start, count in share.rows(n):
+            given.arguments |= {"shape": (count, *sample), "first": first + start}
+            parts.append(draw(*given.args, **given.kwargs))
+        return parts[0] if len(parts) == 1 else backend.array_module(parts[0]).concatenate(parts)
+    return drawn
+
+
+@_for_share
 def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):
     """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling."""
     shape, step, first = _whole(shape), operator.index(step), operator.index(first)
@@ -94,6 +117,7 @@ def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="flo
     return backend.to_device(_in_parts(draw, shape, first).astype(dtype, copy=False), device)
 
 
+@_for_share
 def at_least(p, shape, seed, purpose, step=0, first=0, device="cpu"):
     """Where `uniform` of the same arguments is p or more: True with probability 1 - p, found without the floats."""
     least = math.ceil(float(np.float32(p)) * 2**24) << 8
@@ -106,6 +130,7 @@ def at_least(p, shape, seed, purpose, step=0, first=0, device="cpu"):
     return backend.to_device(_in_parts(draw, shape, first, np.bool), device)
 
 
+@_for_share
 def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu"):
     """N(0, 1) by Box and Muller (1958): sqrt(-2 ln u1) (cos, sin)(2 pi u2).
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scratchgan import backend
+from scratchgan import backend, ranks
 from scratchgan.errors import UserError
 
 GRID_SIDE, POINTS = 5, 1000  # samples in a picture: rows and columns of images, or points
@@ -152,6 +152,7 @@ class System:
     cycle          after how many steps they are the same operations again, on other numbers, so that a CUDA graph can
                    repeat them: all that depends on the step is drawn by `random` or comes from `recording.values`.
                    None: steps are made one by one
+    pack           how many samples belong together: ranks share a batch by so many
     phases         steps at which it works in ways of their own, such as the stages of one that grows: each is checked
     panels         the charts of a run, a tuple of `Panel`; metrics that are in none share one with their namesakes,
                    such as loss_a and loss_b
@@ -162,7 +163,7 @@ class System:
     record = sampler = latent = sampler_name = None
     sample_shape = cycle = None
     value_range = (-1, 1)
-    scale = 1.0
+    scale, pack = 1.0, 1
     panels = ()
     phases = (0,)
 
@@ -171,6 +172,11 @@ class System:
         """A batch of fewer examples may be too small: a run tries one before it begins."""
         return 2 if any(layer.couples_samples for network in self.networks.values()
                         for _, layer in network.named_layers()) else 1
+
+    def couplings(self):
+        """Names of what couples the samples of a batch in training, so that it does not go by shares of one."""
+        return sorted({type(layer).__name__ for network in self.networks.values()
+                       for _, layer in network.named_layers() if layer.couples_samples})
 
     def initialize(self, seed, device="cpu"):
         """Draw the weights of all networks from a seed and move them to a device: what a recipe does with a system that
@@ -199,7 +205,7 @@ class System:
         raise NotImplementedError(f"{type(self).__name__} does not define gradient")
 
     def update(self, name):
-        """One step of the optimizer of this name along its network's gradient, the mean over all ranks."""
+        """One step of the optimizer of this name along its network's gradient, that of all ranks."""
         optimizer = self.optimizers[name]
         own = optimizer.network.grad
         gradient = self.reduce(own)
@@ -257,7 +263,8 @@ class System:
         return []
 
     def reduce(self, vector):
-        """The mean of a gradient vector over all ranks that train together; here there is one."""
+        """Makes the gradient vector of a rank's share of a batch that of the whole batch, and returns it."""
+        ranks.share().make_mean(vector)
         return vector
 
     def state_dict(self):

@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 
+from scratchgan import ranks
 from scratchgan.cli import describing, evaluating, exporting, inspecting, profiling, sampling, training
 from scratchgan.cli.options import Parser, Version, flush, leave, tell
 from scratchgan.errors import UserError
@@ -52,7 +53,7 @@ def main(arguments=None):
     except MemoryError as error:
         return fail(f"there is not enough memory ({str(error) or 'it is full'}): ask for less at once")
     except KeyboardInterrupt as error:  # a run that was stopped brings the line that resumes it
-        tell(f"\nscratchgan: {str(error) or 'interrupted'}")
+        tell_once(f"\nscratchgan: {str(error) or 'interrupted'}")
         return 128 + getattr(error, "signal", signal.SIGINT)
 
 
@@ -70,5 +71,11 @@ def dispatch(arguments):
 
 def fail(error, status=2):
     """Tell an error in one line; returns the status."""
-    tell(f"scratchgan: error: {' '.join(str(error).split())}")
+    tell_once(f"scratchgan: error: {' '.join(str(error).split())}")
     return status
+
+
+def tell_once(line):
+    """Of several processes that mpiexec has started the first one tells what has ended all."""
+    if ranks.launched()[0] == 0:
+        tell(line)

@@ -12,7 +12,7 @@ from scratchgan.settings import option
 EVALUATE = ("evaluate", "best_by", "evaluate_samples")  # what --evaluate-every may be given with
 # What belongs to a run from its first step on, besides the settings of its recipe.
 FIXED = ("out", "seed", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep", "flip", "drop_last",
-         "channels", "evaluate_every", *EVALUATE)
+         "channels", "evaluate_every", "sync_bn", *EVALUATE)
 
 EXAMPLES = """\
 examples:
@@ -23,6 +23,7 @@ examples:
   scratchgan train mlp --help                         with the settings of this recipe
   scratchgan train dcgan64 --data photos/             at 64x64, in colour if the photos are
   scratchgan train --resume runs/mlp                  go on where a run was stopped
+  mpiexec -n 2 scratchgan train mlp                   two processes share each batch
 """
 
 
@@ -51,9 +52,13 @@ def add(commands):
                               "the digits are grey)")
     batches.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
     batches.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
+    batches.add_argument("--sync-bn", action="store_true", default=None,
+                         help="with mpiexec: batch normalisation takes its statistics over the whole batch, not over "
+                              "each process's share (default: no)")
     batches.add_argument("--threads", type=whole(1, 1024), metavar="N",
                          help="threads of the linear algebra and of the layers' own tasks on the CPU "
-                              "(default: what the BLAS has set, usually one for each core)")
+                              "(default: what the BLAS has set, usually one for each core; with mpiexec each "
+                              "process its share of the cores)")
 
     files = parser.add_argument_group("what is written")
     files.add_argument("--out", type=path, metavar="FOLDER",
@@ -97,8 +102,16 @@ def add_data(parser):
 
 
 def run(options):
+    from scratchgan import ranks
+    with ranks.joined().together():
+        return together(options, ranks.joined())
+
+
+def together(options, ranks):
+    """Of several ranks the first one alone writes and speaks."""
     from scratchgan import report
     from scratchgan import training as runs
+    options.quiet = options.quiet or ranks.rank > 0
     say = silent if options.quiet else aloud
     device = options.device or "auto"
     # A run that is resumed stays on its device, unless another was asked for.
@@ -106,7 +119,7 @@ def run(options):
     callbacks = [report.Pictures(options.preview)] if options.quiet else [
         report.Progress(asked, say), report.Pictures(options.preview)]
     try:
-        run = (resume if options.resume else start)(options, say, callbacks)
+        run = (resume if options.resume else start)(options, ranks, say, callbacks)
     except runs.Diverged as error:
         from scratchgan.cli import fail
         return fail(error, 1)
@@ -120,7 +133,7 @@ def silent(line):
     """Announces nothing."""
 
 
-def start(options, say, callbacks):
+def start(options, ranks, say, callbacks):
     from scratchgan import backend, recipes, report
     from scratchgan import training as runs
     from scratchgan.cli import datasets
@@ -129,11 +142,12 @@ def start(options, say, callbacks):
     settings = settings_of(recipe, options)
     wanted = options.out or Path("runs", recipe.name)
     out = options.out or free_name(wanted, say)
-    check_free(out)  # what can be refused is refused before the data are loaded
+    ranks.by_first(lambda: check_free(out))  # what can be refused is refused before the data are loaded
     evaluation = evaluation_of(options)
     device = backend.device(options.device or "auto")
 
-    source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
+    with ranks.in_turn():  # the first may have to download them
+        source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
     batch_size = options.batch_size or recipe.examples(settings)
     per_epoch = source.steps_per_epoch(batch_size, bool(options.drop_last))
     if options.epochs and per_epoch is None:
@@ -146,7 +160,7 @@ def start(options, say, callbacks):
         sample_every=options.sample_every or report.default_sample_every(steps, per_epoch),
         checkpoint_every=options.checkpoint_every or report.default_checkpoint_every(steps),
         keep=options.keep, flip=options.flip, drop_last=options.drop_last, threads=options.threads,
-        callbacks=callbacks, announce=say, evaluation=evaluation)
+        callbacks=callbacks, announce=say, evaluation=evaluation, sync_bn=options.sync_bn)
     while True:
         try:
             return begin(out)
@@ -180,7 +194,7 @@ def free_name(path, say=silent):
     return name
 
 
-def resume(options, say, callbacks):
+def resume(options, ranks, say, callbacks):
     from scratchgan import training as runs
     from scratchgan.cli import datasets
     from scratchgan.training.config import steps_per_epoch
@@ -200,7 +214,8 @@ def resume(options, say, callbacks):
     name = None if options.data == "auto" else options.data
 
     def find(config):
-        return datasets.of_run(config, name, options.data_dir, say, bars=not options.quiet)
+        with ranks.in_turn():
+            return datasets.of_run(config, name, options.data_dir, say, bars=not options.quiet)
     return runs.resume(options.resume, find, device=options.device, steps=steps, threads=options.threads,
                        callbacks=callbacks, announce=say,
                        data_dir=options.data_dir or datasets.folder_of_mnist(config["data"]["source"]))

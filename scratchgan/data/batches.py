@@ -24,15 +24,19 @@ class Batches:
                             f"{tuple(source.sample_shape)}: leave flip out")
         self._epoch, self._order = None, None
 
-    def batch(self, step, rank=0, ranks=1):
+    def size(self, step):
+        """How many examples the batch of a step has."""
+        return len(self.rows(step))
+
+    def batch(self, step, rank=0, ranks=1, pack=1):
         """(examples (n, *sample_shape), labels (n,) or None) as the source holds them: images are uint8.
 
         With `ranks` processes that share each batch: the part of one of them, `share` of all. The parts of all
-        ranks, one after the other, are the batch of a single rank.
+        ranks, one after the other, are the batch of a single rank, up to the last whole pack.
         """
         step = operator.index(step)
         rows = self.rows(step)
-        part = share(len(rows), rank, ranks)
+        part = share(len(rows), rank, ranks, pack)
         examples, labels = self.source.take(rows[part], self.seed)
         if self.flip:
             u = random.uniform((len(examples), 1), self.seed, f"{self.stream}/flip", step, part.start)
@@ -66,13 +70,21 @@ class PairBatches:
         lengths = [each.steps_per_epoch for each in self.both if each.steps_per_epoch is not None]
         self.steps_per_epoch = max(lengths, default=None)
 
-    def batch(self, step, rank=0, ranks=1):
-        return tuple(each.batch(step, rank, ranks)[0] for each in self.both), None
+    def size(self, step):
+        return self.batch_size
+
+    def batch(self, step, rank=0, ranks=1, pack=1):
+        return tuple(each.batch(step, rank, ranks, pack)[0] for each in self.both), None
 
 
-def share(n, rank, ranks):
-    """The slice of n examples that belongs to a rank: as many as the others', one more or less."""
+def share(n, rank, ranks, pack=1):
+    """The slice of n examples that belongs to a rank: as many packs as the others', one more or less.
+
+    Of several ranks none has what is left over of a last pack.
+    """
     n, rank, ranks = map(operator.index, (n, rank, ranks))
     if not 0 <= rank < ranks:
         raise ValueError(f"rank must be from 0 to {ranks - 1}, not {rank}")
-    return slice(n * rank // ranks, n * (rank + 1) // ranks)
+    if ranks == 1:
+        return slice(0, n)
+    return slice(n // pack * rank // ranks * pack, n // pack * (rank + 1) // ranks * pack)

@@ -13,7 +13,7 @@ couples samples. Its statistics are
 from contextlib import nullcontext
 from typing import NamedTuple
 
-from scratchgan import backend
+from scratchgan import backend, ranks
 
 # Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
 # own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
@@ -60,9 +60,10 @@ def pairs(labels):
     return None if labels is None else backend.array_module(labels).concatenate([labels, labels])
 
 
-def scores(D, x, labels=None):
-    """D's scores of a batch, one or a map of them for each sample."""
-    s = D.forward(given(x, labels))
+def scores(D, x, labels=None, batches=1):
+    """D's scores of a batch, or of several one after the other: one or a map of them for each sample."""
+    with ranks.passing(batches):
+        s = D.forward(given(x, labels))
     if s.ndim == 0 or len(s) != len(x):
         raise ValueError(f"Game: the discriminator must give scores of shape (N, ...) for N samples, but for "
                          f"{len(x)} it gave {tuple(s.shape)}")
@@ -95,7 +96,7 @@ def of_loss(D, objective, real, fake, labels, joint_batch, wrt="params"):
     if one_pass(D, objective, real, joint_batch):
         n = len(fake)
         with nullcontext() if joint_batch else D.in_batches(2):
-            both = scores(D, together(real, fake), pairs(labels))
+            both = scores(D, together(real, fake), pairs(labels), batches=2)
         dx = of_samples(D.backward(objective.grad_both(both), wrt))
         return Scores(both[:n], both[n:], joint=True), dx if dx is None else dx[n:]
     # The backward pass of the real ones comes before the fake ones take over D's caches.

@@ -162,7 +162,7 @@ class ZeroCentred(InputGradientPenalty):
         """
         n, xp = len(fake), array_module(fake)
         x, pairs = passes.together(real, fake), passes.pairs(labels)
-        s = passes.scores(D, x, pairs)
+        s = passes.scores(D, x, pairs, batches=2)
         of_both, c = passes.Scores(s[:n], s[n:], joint=True), objective.grad_both(s)
         if s.size > 2 * n:  # a map of scores has a c of its own for each
             D.backward(c, "params")

@@ -76,7 +76,14 @@ class ShownGame(Sampling):
     @property
     def smallest_batch(self):
         judged = max(super().smallest_batch, 2 if self.penalties_g else 1)
-        return judged * math.prod(part.joins for part in self.augmentation)
+        return judged * self.pack
+
+    @property
+    def pack(self):
+        return math.prod(part.joins for part in self.augmentation)
+
+    def couplings(self):
+        return super().couplings() + [type(part).__name__ for part in self.penalties_g]
 
     def notes(self):
         """By which route the penalties on D's gradient are computed."""

@@ -63,7 +63,7 @@ class Unrolled(Part):
             looks.append(net.theta.copy())
             net.zero_grad()
             self.scored(game, net, k, real, fake, labels)
-            rule.step(net.theta, net.grad)
+            rule.step(net.theta, game.reduce(net.grad))
         net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
         of_real = passes.scores(net, real, labels) if objective.paired else None
         scores = passes.Scores(of_real, passes.scores(net, fake, labels))
@@ -76,7 +76,7 @@ class Unrolled(Part):
             net.set_step(game.seed, game.steps, f"unrolled.{self.steps}")
             passes.scores(net, real, labels)
             net.backward(-dscores, "params")
-        along = net.grad.copy()
+        along = game.reduce(net.grad.copy())
         net, h = self.copied(D, np.result_type(dtype, np.complex64)), step_of(dtype)
         for k in reversed(range(self.steps)):
             a = rule.adjoint(k, along)
@@ -84,7 +84,7 @@ class Unrolled(Part):
             net.theta[...] = looks[k] + 1j * dtype.type(h) * (a / size)
             net.zero_grad()
             dx = self.scored(game, net, k, real, fake, labels, "all")
-            along += net.grad.imag * (size / h)
+            along += game.reduce(net.grad.imag.copy()) * (size / h)
             dfake = dfake + dx.imag * (size / h)
         return dfake, scores
 

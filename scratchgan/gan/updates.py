@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from scratchgan import kernels, recording, settings
+from scratchgan import kernels, ranks, recording, settings
 from scratchgan.backend import array_module
 from scratchgan.gan.part import Part
 
@@ -59,8 +59,8 @@ class GradientScaling(Update):
         self.target, self.factor = float(target), 1.0
 
     def sees(self, dx):
-        xp = array_module(dx)
-        norm = xp.sqrt((dx * dx).sum())
+        xp, share = array_module(dx), ranks.share()
+        norm = xp.sqrt(share.mean(share.weight * (dx * dx).sum()))  # of the batch's gradient a share is w dx
         self.factor = xp.maximum(1.0, self.target / xp.maximum(norm.real, self.TINY))
 
     def before(self, network):

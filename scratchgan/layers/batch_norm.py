@@ -100,6 +100,8 @@ class BatchNorm2d(RunningStatistics):
             return None
         if not of_batch:
             dbias = dweight = array_module(dbias).zeros_like(dbias)     # mean and variance are constants
+        elif not self.shared().is_all:                                  # M of the share goes with the mean of the sums
+            dbias, dweight = self.shared().mean(array_module(dbias).stack([dbias, dweight]))
         # dx = weight r (dy - dbias / M - xhat dweight / M)
         return ops.batch_norm_grad(dz, z, mean, r, weight, dbias, dweight).reshape(dy.shape)
 

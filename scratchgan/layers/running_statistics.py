@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from scratchgan import kernels
+from scratchgan import kernels, ranks
 from scratchgan.backend import array_module
 from scratchgan.layers.base import Layer
 
@@ -44,16 +44,26 @@ class RunningStatistics(Layer):
         if self.track_running_stats and not self.training:
             mean, var = (self.buffers[name][None].astype(wide(z)) for name in ("running_mean", "running_var"))
             return mean, 1 / (var + self.eps) ** 0.5, False
-        M = values_a_channel(z)
+        share = self.shared()
+        M = values_a_channel(z) * share.total // share.count
         if M == 1:
             raise ValueError(f"{type(self).__name__}: expected more than 1 value a channel in training, got input of "
                              f"shape {tuple(z.shape[1:])}")
         mean = var = r = array_module(z).zeros((len(z), self.num_features), wide(z))
         if z.size:
             mean, var, r = self.ops().batch_statistics(z, self.eps)
+            if not share.is_all:
+                own, mean = mean, share.mean(mean)
+                var = share.mean(var + (own - mean) ** 2)
+                r = 1 / (var + self.eps) ** 0.5
         if self.training and self.track_running_stats and not self.is_twin:
             self.follow(mean, var, M)
         return mean, r, True
+
+    def shared(self):
+        """The share of a batch that z is, where statistics are those of the whole batch (`sync_bn`); else it is all."""
+        share = ranks.share()
+        return share if share.sync_bn and self.couples_samples else ranks.ALL
 
     def follow(self, means, variances, M):
         """The running statistics follow those of the batches."""

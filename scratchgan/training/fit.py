@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from scratchgan import ranks as processes
 from scratchgan import recipes
 from scratchgan.data.dataset import as_source
 from scratchgan.errors import UserError
@@ -13,13 +14,14 @@ from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
 from scratchgan.training.run import Run
+from scratchgan.training.sharing import require_batch_norm, told, too_small
 from scratchgan.training.snapshot import Snapshot
 from scratchgan.training.stepping import taken_in
 
 
 def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=None, flip=None, drop_last=None,
         log_every=None, sample_every=None, checkpoint_every=None, keep=None, threads=None, resume=False,
-        announce=print, evaluation=None):
+        announce=print, evaluation=None, sync_bn=None):
     """Train `system` on `data` up to step `steps`; returns the history, a list with a dict per log interval.
 
     system            a `System`, such as a `Game`
@@ -34,18 +36,24 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
     log_every, sample_every, checkpoint_every
                       in steps: 100, 1000, 1000. Pictures are made by callbacks, which read `sample_every`
     keep              how many checkpoints are kept (3)
-    threads           of the BLAS; as they are by default, and afterwards as they were before
+    threads           of the BLAS; as they are by default, and afterwards as they were before; of several processes
+                      each by default has its share of the cores
     resume            go on with the run in `out`, from its newest checkpoint: the system must be built as it was
                       then, data and settings must be those of the run (what is None is taken from it), and the
                       rest of the run has the same bits as if it had never been interrupted
     announce          is called with each line that a person should see; None: nothing is said
     evaluation        an `Evaluation`: samples are measured at intervals, and the best checkpoint is kept, too
+    sync_bn           where mpiexec has started several processes, whether batch normalisation takes its statistics
+                      over the whole batch, not over each process's share of it (no)
+
+    Processes that mpiexec has started train together, see `scratchgan.ranks`: the first one writes, measures, has the
+    callbacks and announces.
 
     Raises `Stopped` after Ctrl-C, SIGTERM or SIGHUP, `Diverged` when a number is not finite, `UserError` for mistakes.
     """
     given = {"batch_size": batch_size, "seed": seed, "flip": flip, "drop_last": drop_last, "log_every": log_every,
              "sample_every": sample_every, "checkpoint_every": checkpoint_every, "keep": keep,
-             "evaluation": evaluation and evaluation.record()}
+             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn}
     if not isinstance(system, System):
         raise TypeError(f"fit: expected a System (a Game, or a class derived from scratchgan.System), "
                         f"got {type(system).__name__}")
@@ -53,7 +61,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
         return begin(system, data, steps, out, callbacks, given, threads, announce, evaluation).train().history
     if out is None:
         raise UserError("Nothing to resume: give the folder of the run as out.")
-    folder = RunFolder.open(out)
+    folder = RunFolder.open(out, lock=processes.joined().rank == 0)
     try:
         run = reopening.reopen(folder, lambda config: as_source(data, system.value_range), lambda config: system,
                                steps, threads, callbacks, announce, given, evaluation or Evaluation.of(folder.config))
@@ -64,20 +72,22 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
 
 def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", batch_size=None, steps=None,
           log_every=None, sample_every=None, checkpoint_every=None, keep=None, flip=None, drop_last=None, threads=None,
-          callbacks=(), announce=print, evaluation=None):
+          callbacks=(), announce=print, evaluation=None, sync_bn=None):
     """Build the recipe with `settings` (name -> value) over its own, train it as `fit` does; returns the `Run`.
 
     `steps` by default: the recipe's, or its epochs, at least its `min_steps`. Schedules without `decay_steps` go over
     these steps, also when the run is made longer later. `batch_size` by default: the recipe's.
     """
     recipe = recipes.get(recipe_name)
-    if out is not None:
+    ranks = processes.joined()
+    if out is not None and ranks.rank == 0:
         check_free(out)
+    ranks.take_device(device)
     data = as_source(data, recipe.value_range)
     given = {"batch_size": recipe.examples(settings) if batch_size is None else batch_size, "seed": seed, "flip": flip,
              "drop_last": drop_last, "log_every": log_every, "sample_every": sample_every,
              "checkpoint_every": checkpoint_every, "keep": keep,
-             "evaluation": evaluation and evaluation.record()}
+             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn}
     if steps is None:
         steps = default_steps(recipe, data.steps_per_epoch(checked("batch_size", given["batch_size"]),
                                                            bool(drop_last)))
@@ -103,9 +113,11 @@ def resume(path, data_loader, *, device=None, steps=None, threads=None, callback
     All else comes from config.json. A run that has no steps left, nor an evaluation, says so and is returned as it is,
     its `batches` None and its data not loaded.
     """
-    folder = RunFolder.open(path)
+    ranks = processes.joined()
+    folder = RunFolder.open(path, lock=ranks.rank == 0)
     try:
         def build(config):
+            ranks.take_device(config["device"] if device is None else device)
             return rebuild(folder, config, config["device"] if device is None else device)
         run = reopening.reopen(folder, data_loader, build, steps, threads, callbacks, announce, {},
                                Evaluation.of(folder.config, data_dir))
@@ -132,25 +144,30 @@ def load(path, device="cpu", announce=print):
 
 def begin(system, data, steps, out, callbacks, given, threads, announce, evaluation=None):
     """A new `Run` at step 0, its folder made."""
-    announce, record = speaker(announce), system.record or {}
+    ranks = processes.joined()
+    announce, record = speaker(announce, ranks), system.record or {}
     usual = {"batch_size": 64, "seed": 0, "flip": False, "log_every": 100, "checkpoint_every": 1000, "keep": 3,
              **DEFAULTS}
     if record:
         usual |= {"seed": record["seed"], "batch_size": recipes.get(record["name"]).examples(record["settings"])}
     chosen = {name: checked(name, usual[name] if value is None else value) for name, value in given.items()}
-    steps, threads = checked("steps", steps), checked("threads", threads)
+    steps, threads = checked("steps", steps), checked("threads", ranks.threads if threads is None else threads)
     source = as_source(data, system.value_range)
     require_fit(system, source)
-    if evaluation:
+    require_batch_norm(system, chosen["sync_bn"])
+    if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(
-        chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"])
+        chosen["batch_size"], chosen["seed"], chosen["flip"], drop_last), given["drop_last"],
+        ranks, chosen["sync_bn"])
     chosen["drop_last"] = batches.drop_last
     config = {"recipe": record.get("name"), "settings": record.get("settings", {}),
               "weights_seed": record.get("seed"), "facts": record.get("facts", {}), **chosen, "steps": steps,
-              "data": source.record(), **circumstances(system, threads)}
-    folder = None if out is None else RunFolder.create(out, config)
-    return Run(system, batches, config, folder, watched(callbacks), announce, evaluation)
+              "data": source.record(), **circumstances(system, threads, ranks)}
+    folder = None if out is None or ranks.rank else RunFolder.create(out, config)
+    for line in told(system, config, ranks):
+        announce(line)
+    return Run(system, batches, config, folder, watched(callbacks, ranks), announce, evaluation, ranks)
 
 
 def require_fit(system, source):
@@ -164,22 +181,25 @@ def require_fit(system, source):
                         f"{system.classes}: give it data with labels, or build the system for theirs.")
 
 
-def taken_batches(system, make, drop_last):
+def taken_batches(system, make, drop_last, ranks, sync_bn):
     """make(drop_last) -> `Batches` that the system takes: without the last, smaller batch of an epoch where it refuses
     that and `drop_last` is None; `UserError` where it refuses them all the same."""
     batches = make(bool(drop_last))
     last = (batches.steps_per_epoch or 1) - 1  # the only one that may be smaller
-    refused = refusal(system, batches, last)
+    refused = refusal(system, batches, last, ranks, sync_bn)
     if refused and last and drop_last is None:
         batches = make(True)
-        refused = refusal(system, batches, 0)
+        refused = refusal(system, batches, 0, ranks, sync_bn)
     if refused:
         raise UserError(f"The system does not take a batch of {refused[0]} examples: {refused[1]}.")
     return batches
 
 
-def refusal(system, batches, index):
+def refusal(system, batches, index, ranks, sync_bn):
     """(how many examples, what it says) of a batch that the system does not take, else None; it stays as it is."""
+    if ranks.size > 1:
+        why = too_small(system, batches.size(index), ranks, sync_bn)
+        return why and (batches.size(index), why)
     batch, labels = batches.batch(index)
     size = len(batch[0] if isinstance(batch, tuple) else batch)
     if size >= system.smallest_batch:

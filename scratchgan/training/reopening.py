@@ -2,6 +2,7 @@
 
 import json
 
+from scratchgan import ranks as processes
 from scratchgan import recipes
 from scratchgan.errors import UserError
 from scratchgan.system import Panel
@@ -10,23 +11,29 @@ from scratchgan.training import environment
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import checked
 from scratchgan.training.run import Run
+from scratchgan.training.sharing import require_shares, told
 from scratchgan.training.watch import Watch
 
 
 def reopen(folder, load_data, build, steps, threads, callbacks, announce, given, evaluation=None):
     """The `Run` of a folder at its newest whole checkpoint, its metrics and evaluations cut back to it."""
-    config, announce = folder.config, speaker(announce)
+    ranks, config = processes.joined(), folder.config
+    announce = speaker(announce, ranks)
     for name, value in given.items():
         if value is not None and value != config[name]:
             raise UserError(f"The run in {folder.path} has {name} {config[name]}, not {value}: leave {name} out, or "
                             "start a new run.")
     if steps is not None:
         config["steps"] = checked("steps", steps)
-    threads = config["threads"] if threads is None else checked("threads", threads)
+    if threads is None:
+        threads = config["threads"] if config["ranks"] == ranks.size else ranks.threads
+    else:
+        threads = checked("threads", threads)
     checkpoint, damaged = checkpoints.newest(folder.checkpoints, announce)
     system = build(config)
     require_same_system(folder, system)
-    run = Run(system, None, config, folder, watched(callbacks), announce, evaluation)
+    run = Run(system, None, config, None if ranks.rank else folder, watched(callbacks, ranks), announce, evaluation,
+              ranks)
     if checkpoint is not None:
         checkpoints.restore(checkpoint, system)
         run.step = run.saved = checkpoint.step
@@ -41,12 +48,19 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
     if source.sha256 != recorded["sha256"]:
         raise UserError(f"The data are not those of the run: {source.name} has SHA-256 {source.sha256}, the run in "
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
-    if evaluation:
+    run.batches = source.batches(config["batch_size"], config["seed"], config["flip"], config["drop_last"])
+    require_shares(system, run.batches, ranks, config["sync_bn"])
+    if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     folder.rows()  # refused before anything is changed, where they cannot be read
-    now = circumstances(system, threads)
+    now = circumstances(system, threads, ranks)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
+    for line in told(system, config, ranks) if ranks.size > 1 else ():
+        announce(line)
+    ranks.largest(0)  # all have read what rank 0 now changes
+    if ranks.rank:
+        return run
     folder.write_config()
     folder.make()
     folder.clean()
@@ -61,7 +75,6 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
                  "are lost.")
     if checkpoint is None:
         announce(f"The run in {folder.path} has no checkpoint: it starts from the beginning.")
-    run.batches = source.batches(config["batch_size"], config["seed"], config["flip"], config["drop_last"])
     return run
 
 
@@ -105,10 +118,10 @@ def as_json(value):
     return json.loads(json.dumps(value, default=lambda number: number.item()))
 
 
-def circumstances(system, threads):
+def circumstances(system, threads, ranks):
     """What config.json says of the system and of what it runs on, as it is now."""
     network = next(iter(system.networks.values()))
-    return {"device": network.device, "dtype": network.dtype.name,
+    return {"device": network.device, "dtype": network.dtype.name, "ranks": ranks.size,
             "threads": environment.threads_now() if threads is None else threads, "versions": environment.versions(),
             "blas": environment.blas_name(),
             "panels": [{"title": panel.title, "metrics": dict(panel.metrics), "scale": panel.scale}
@@ -125,17 +138,19 @@ def tell_changes(then, now, announce):
         announce(f"Results may differ in the last bits from an uninterrupted run: {', '.join(changed)}.")
 
 
-def watched(callbacks):
-    """The callbacks of a run, `Watch` before them unless one is among them."""
+def watched(callbacks, ranks):
+    """The callbacks of a run, `Watch` before them unless one is among them; rank 0 has them."""
     callbacks = list(callbacks or ())
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be Callbacks (scratchgan.training.Callback), not {callback!r}")
+    if ranks.rank:
+        return []
     return callbacks if any(isinstance(callback, Watch) for callback in callbacks) else [Watch(), *callbacks]
 
 
-def speaker(announce):
-    """What lines are said with: nothing, for None."""
+def speaker(announce, ranks=processes.ALONE):
+    """What lines are said with: nothing, for None, and by all ranks but the first."""
     if announce is not None and not callable(announce):
         raise TypeError(f"announce must be a function that takes a line, or None, not {announce!r}")
-    return announce or (lambda line: None)
+    return (lambda line: None) if announce is None or ranks.rank else announce

@@ -9,12 +9,14 @@ from contextlib import closing, contextmanager, nullcontext
 import numpy as np
 
 from scratchgan.errors import UserError
+from scratchgan.ranks import ALONE
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.environment import using_threads
 from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
 from scratchgan.training.stepping import in_range, maker
 from scratchgan.training.stopping import Diverged, Interrupts, Stopped
+from scratchgan.training.witness import watched_over
 
 
 class Run:
@@ -30,15 +32,19 @@ class Run:
     evaluation               an `Evaluation`, or None
     evaluations              the rows of evaluations.jsonl as dicts
     announce                 called with a line that the person should see
+    ranks                    who trains it together: rank 0 alone has the folder, the callbacks and a voice
     """
 
-    def __init__(self, system, batches, config, folder=None, callbacks=(), announce=print, evaluation=None):
+    def __init__(self, system, batches, config, folder=None, callbacks=(), announce=print, evaluation=None,
+                 ranks=ALONE):
         self.system, self.batches, self.config, self.folder = system, batches, config, folder
         self.callbacks, self.announce = list(callbacks), announce
         self.step, self.steps = 0, config["steps"]
         self.history, self.measured = [], ()
         self.evaluation, self.evaluations = evaluation, []
-        self.pending = []      # the metrics of the steps since the last log interval ended
+        self.ranks = ranks
+        self.pending = []      # the metrics of the steps since the last log interval ended, as numbers
+        self.unread = []       # those of the newest steps, with this rank's share of the batch
         self.saved = None      # the step of the newest checkpoint
         self.seconds = 0.0     # spent before this process
         self.good = Snapshot()
@@ -65,7 +71,19 @@ class Run:
             getattr(callback, event)(self, *what)
 
     def train(self):
-        """Train up to `steps`. Returns itself; raises `Stopped`, `Diverged` or `UserError` (a full disk)."""
+        """Train up to `steps`. Returns itself; raises `Stopped`, `Diverged` or `UserError` (a full disk).
+
+        All ranks do so in step: whatever they decide here, they decide by what all of them know.
+        """
+        self.writes = self.ranks.by_first(lambda: self.folder is not None)
+        with self.witness(), self.ranks.together():
+            return self.trained()
+
+    def witness(self):
+        several = self.folder and self.ranks.size > 1
+        return watched_over(str(self.folder.path), self.ranks.size) if several else nullcontext()
+
+    def trained(self):
         log_every, checkpoint_every = self.config["log_every"], self.config["checkpoint_every"]
         self.started = self.mark = time.perf_counter()
         self.seen = 0  # examples since the last log interval ended
@@ -79,20 +97,22 @@ class Run:
                 if self.saved is None:
                     self.checkpoint()
                 self.evaluate()  # where a killed process did not get to it
-                make = maker(self.system, self.batches, self.callbacks, self.announce).make
+                make = maker(self.system, self.batches, self.callbacks, self.announce, self.ranks,
+                             self.config["sync_bn"]).make
                 while not self.finished:
-                    metrics, seen, self.learned = make(self.step, self.undisturbed())
-                    self.seen += seen
-                    for each in metrics:
-                        self.pending.append(each)
+                    made = make(self.step, self.undisturbed())
+                    self.seen, self.learned = self.seen + made.examples, made.learned
+                    for metrics in made.metrics:
+                        self.unread.append((made.share, metrics))
                         self.step += 1
                         self.tell("on_step")
                     if self.step % log_every == 0 or self.finished:
                         self.log()
-                    if self.step % checkpoint_every == 0 or self.finished or interrupts.asked or self.must_evaluate:
+                    asked = self.ranks.largest(interrupts.asked or 0)
+                    if self.step % checkpoint_every == 0 or self.finished or asked or self.must_evaluate:
                         self.checkpoint()
-                    if interrupts.asked and not self.finished:
-                        raise Stopped(self.how_to_continue(), interrupts.asked)
+                    if asked and not self.finished:
+                        raise Stopped(self.how_to_continue(), asked)
                     self.evaluate()
             finally:
                 if not interrupts.aborted:
@@ -115,7 +135,7 @@ class Run:
         speed, seconds = self.seen / max(now - self.mark, 1e-9), self.elapsed()
         self.mark, self.seen = now, 0
         with self.untimed():
-            measures = self.system.measure()
+            measures = {} if self.ranks.rank else self.system.measure()
         self.measured = tuple(measures)
         row |= {**measures, "images_per_second": round(speed, 1), "seconds": round(seconds, 3)}
         if self.step % self.config["log_every"] == 0:
@@ -142,7 +162,8 @@ class Run:
         if not self.must_evaluate:
             return
         with self.untimed():
-            row = {"step": self.step, "epoch": self.epoch, **self.evaluation.row(self.system)}
+            measured = {} if self.ranks.rank else self.evaluation.row(self.system)
+            row = {"step": self.step, "epoch": self.epoch, **measured}
             self.evaluations.append(row)
             if self.folder:
                 self.folder.write_evaluations(self.evaluations)
@@ -156,9 +177,11 @@ class Run:
 
     def checkpoint(self):
         """Save the state, so that `resume` goes on from here with the same bits."""
-        if not self.folder:
+        if not self.writes:
             return
         self.require_finite()
+        if not self.folder:
+            return
         with self.untimed():
             self.save()
             self.tell("on_checkpoint", self.folder.checkpoints / checkpoints.name_of(self.step))
@@ -190,7 +213,7 @@ class Run:
 
         Reads the metrics that are pending, which on a device waits for them.
         """
-        self.pending = [{name: float(values[name]) for name in values} for values in self.pending]
+        self.read()
         bad = first_bad_metric(self.pending)
         if bad:
             index, name, value = bad
@@ -198,15 +221,22 @@ class Run:
         if self.good.step == self.step:
             return
         where = not_finite(self.system)
-        if where:
-            self.give_up(f"{where} had values that are not finite by step {self.step}")
+        if self.ranks.largest(where is not None):
+            self.give_up(f"{where or 'an array of another process'} had values that are not finite by step {self.step}")
         self.good.take(self.system, self.step, self.pending)
+
+    def read(self):
+        """The unread metrics as numbers, those of the whole batch."""
+        numbers = iter(self.unread and self.ranks.sum(np.array(
+            [share.weight * float(values[name]) for share, values in self.unread for name in values])))
+        self.pending += [{name: float(next(numbers)) for name in values} for _, values in self.unread]
+        self.unread = []
 
     def give_up(self, what):
         if self.good.step is None:
             raise UserError(f"The system cannot be trained: {what}, before the first step of this run.")
         self.good.restore(self.system)
-        self.step, self.pending = self.good.step, self.good.pending
+        self.step, self.pending, self.unread = self.good.step, self.good.pending, []
         line = f"Training diverged: {what}; the system is back at step {self.step}, the last good state"
         if self.folder:
             self.save()
@@ -216,8 +246,10 @@ class Run:
     def how_to_continue(self):
         if not self.folder:
             return f"Stopped at step {self.step}."
-        where = shlex.quote(str(self.folder.path))
-        return f"Stopped at step {self.step}; continue with: scratchgan train --resume {where}"
+        where, start = shlex.quote(str(self.folder.path)), ""
+        if self.ranks.size > 1:
+            start = f"mpiexec -n {self.ranks.size} "
+        return f"Stopped at step {self.step}; continue with: {start}scratchgan train --resume {where}"
 
 
 def means(metrics):

@@ -1,13 +1,16 @@
 """How the steps of a run are made: one by one, or on CUDA several at a time, recorded as a graph."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from scratchgan import backend
+from scratchgan import backend, ranks
 from scratchgan.captured import CapturedStep, Unrecordable
 from scratchgan.data.batches import Batches
 from scratchgan.data.dataset import InMemory
 from scratchgan.system import scaled
 from scratchgan.training.callbacks import Callback
+from scratchgan.training.sharing import shared
 from scratchgan.training.snapshot import Snapshot, arrays
 
 TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
@@ -15,22 +18,33 @@ LEFT_OVER = 5       # in one for what is left before the next log interval or ep
 RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device
 
 
-class OneByOne:
-    """Makes one step at a time."""
+class Made(NamedTuple):
+    """Steps that were made: their metrics, how many examples they saw, all ranks together, the names of the optimizers
+    that the last of them used, and the `Share` that this rank has of each batch."""
 
-    def __init__(self, system, batches):
-        self.system, self.batches = system, batches
+    metrics: list
+    examples: int
+    learned: list
+    share: ranks.Share = ranks.ALL
+
+
+class OneByOne:
+    """Makes one step at a time, on this rank's share of each batch."""
+
+    def __init__(self, system, batches, each=ranks.ALONE, sync_bn=False):
+        self.system, self.batches, self.ranks, self.sync_bn = system, batches, each, sync_bn
 
     def make(self, step, most=1):
-        """Up to `most` steps from this one on. Returns their metrics, how many examples they saw, and the names of the
-        optimizers that the last of them used."""
-        batch, labels = self.batches.batch(step)
+        """Up to `most` steps from this one on."""
+        size = self.batches.size(step)
+        batch, labels = self.batches.batch(step, self.ranks.rank, self.ranks.size, self.system.pack)
         batch = taken_in(self.system, batch)
         self.system.draw_from(step)
         before = {name: optimizer.steps for name, optimizer in self.system.optimizers.items()}
-        metrics = self.system.step(batch, labels)
+        with ranks.learning(shared(self.system, size, self.ranks, self.sync_bn)) as share:
+            metrics = self.system.step(batch, labels)
         learned = [name for name, optimizer in self.system.optimizers.items() if optimizer.steps != before[name]]
-        return [metrics], len(batch[0] if isinstance(batch, tuple) else batch), learned
+        return Made([metrics], size, learned, share)
 
 
 class Recorded(OneByOne):
@@ -63,11 +77,11 @@ class Recorded(OneByOne):
             shape = size, *self.batches.source.sample_shape
             graph = self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
             self.fill(graph, step, rows)
-            return graph.run(steps), steps * size, list(self.system.optimizers)
+            return Made(graph.run(steps), steps * size, list(self.system.optimizers))
         self.fill(graph, step, rows)
         if graph.graph is None and not self.proved(graph):
             return super().make(step)
-        return graph.run(steps), steps * size, graph.learned
+        return Made(graph.run(steps), steps * size, graph.learned)
 
     def fill(self, graph, step, rows):
         """The batches of its steps, of these examples at least, in its memory."""
@@ -112,19 +126,21 @@ def same_bits(a, b):
     return bool((a.reshape(-1).view(np.uint8) == b.reshape(-1).view(np.uint8)).all())
 
 
-def maker(system, batches, callbacks, announce):
-    """How the steps of a run are made."""
+def maker(system, batches, callbacks, announce, each=ranks.ALONE, sync_bn=False):
+    """How the steps of a run are made, by one of these ranks."""
     device = next(iter(system.networks.values())).device
+    one_by_one = OneByOne(system, batches, each, sync_bn)
     if device != "cuda":
-        return OneByOne(system, batches)
+        return one_by_one
     watching = [type(each).__name__ for each in callbacks
                 if each.each_step and type(each).on_step is not Callback.on_step]
     problem = (f"the steps of {type(system).__name__} do not repeat" if system.cycle is None
                else f"{watching[0]} looks at each of them" if watching
+               else "processes share each batch" if each.size > 1
                else "batches are pairs" if not isinstance(batches, Batches) else None)
     if problem:
         announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
-        return OneByOne(system, batches)
+        return one_by_one
     return Recorded(system, batches, announce)
 
 

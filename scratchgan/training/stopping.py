@@ -12,6 +12,8 @@ class Stopped(KeyboardInterrupt):
     signal's number; shells expect 128 plus it as the exit status (130 for Ctrl-C).
     """
 
+    by_all = True  # ranks: they decide so together
+
     def __init__(self, line, number):
         super().__init__(line)
         self.signal = number
@@ -19,6 +21,8 @@ class Stopped(KeyboardInterrupt):
 
 class Diverged(ArithmeticError):
     """A number was not finite. The run stopped at the last good state; the message says so in one sentence."""
+
+    by_all = True
 
 
 class Interrupts:

@@ -1,0 +1,139 @@
+"""Several ranks against one: the same system, from shares of the same batches."""
+
+import sys
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from simulated_ranks import apart, in_ranks
+
+from scratchgan import backend, random, ranks, recipes
+from scratchgan.data.batches import share
+from scratchgan.errors import UserError
+
+STEPS, N = 3, 15  # 7 and 8 samples; 3 and 4 packs of 2, 1 and 2 of 5
+IMAGES = np.random.default_rng(0).integers(0, 256, (STEPS * N, 1, 28, 28), np.uint8)
+LABELS = np.arange(STEPS * N) % 10
+
+# Adam makes steps of its rate of what is only rounding, such as the gradient of a critic's last bias.
+SLOW = {"lr": 1e-5}
+WITHOUT_NORM = {
+    "mlp": ("mlp", {"ema": 3.0}),
+    "n_critic, instance noise, weight decay": (
+        "mlp", {"n_critic": 2, "instance_noise": 0.1, "weight_decay_d": 1e-3}),
+    "goodfellow: dropout in one batch of real and fake": ("goodfellow", {"scale_gradient": 10.0}),
+    "goodfellow, packs": ("goodfellow", {"pack": 2}),
+    "packs, of 5": ("mlp", {"pack": 5}),
+    "r1 and r2 with pairs": ("r3gan28", SLOW),
+    "r1 with the loss, and dropout": ("goodfellow", {"r1": 0.5, "instance_noise": 0.1}),
+    "r1 by complex step": ("mlp", {"r1": 0.5, "pack": 2}),
+    "points between": ("mlp", {"objective": "wasserstein", "gp": 10.0, "n_critic": 3, **SLOW}),
+    "unrolled": ("mlp", {"unroll": 2}),
+    "unrolled, pairs": ("mlp", {"objective": "relativistic", "unroll": 1, **SLOW}),
+    "growing": ("progressive", {}),
+    "vae": ("vae", {}),
+    "classifier": ("classifier", {}),
+}
+WITH_NORM = {
+    "dcgan28": ("dcgan28", {}),
+    "both in one batch": ("dcgan28", {"joint_batch": True}),
+    "wgan-gp": ("wgan-gp", {"n_critic": 2, **SLOW}),
+    "cgan": ("cgan", {}),
+    "dcgan28, unrolled": ("dcgan28", {"unroll": 1}),
+}
+
+
+def trained(name, settings, each=ranks.ALONE, sync_bn=False, device="cpu"):
+    """A small system of the recipe after some steps on shares of the same batches, and its metrics."""
+    recipe = recipes.get(name)
+    system = recipe.build(0, device, **{**recipe.small, **settings})
+    for network in system.networks.values():
+        network.to(dtype="float64")
+    rows = []
+    for step in range(STEPS):
+        part = share(N, each.rank, each.size, system.pack)
+        kept = slice(step * N + part.start, step * N + part.stop)
+        total = N if each.size == 1 else N // system.pack * system.pack
+        mine = ranks.Share(part.start, part.stop - part.start, total, sync_bn, each)
+        with ranks.learning(mine):
+            metrics = system.step(IMAGES[kept], LABELS[kept])
+            rows.append({key: float(mine.mean(np.float64(value))) for key, value in metrics.items()})
+    return system, rows
+
+
+def closeness(name, settings, size=2, sync_bn=False, device="cpu"):
+    one, of_one = trained(name, settings, device=device)
+    several = in_ranks(size, lambda each: trained(name, settings, each, sync_bn, device))
+    rows = max(abs(row[key] - its[key]) / max(1, abs(row[key]))
+               for row, its in zip(of_one, several[0][1], strict=True) for key in row)
+    assert several[0][1] == several[1][1]
+    return max(apart(one, system) for system, _ in several), rows
+
+
+@pytest.mark.parametrize("case", WITHOUT_NORM)
+def test_two_ranks_are_one(case):
+    assert max(closeness(*WITHOUT_NORM[case])) < 1e-10
+
+
+@pytest.mark.parametrize("case", WITH_NORM)
+def test_two_ranks_are_one_with_sync_bn(case):
+    assert max(closeness(*WITH_NORM[case], sync_bn=True)) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["goodfellow", "dcgan28"])
+def test_any_number_of_ranks_on_every_device(name, device):
+    assert max(closeness(name, {}, 3, sync_bn=True, device=device)) < 1e-10
+
+
+def test_statistics_of_each_share_are_others():
+    assert closeness("dcgan28", {})[0] > 1e-4
+
+
+def test_which_rows_a_share_has():
+    mine = ranks.Share(6, 4, 12)
+    assert mine.rows(4) == [(6, 4)] and mine.rows(2) == [(3, 2)] and mine.rows(8) == [(12, 8)]
+    assert ranks.Share(6, 4, 12, batches=2).rows(8) == [(6, 4), (18, 4)]
+    with pytest.raises(ValueError, match="3 rows do not go with 4 of 12 samples"):
+        mine.rows(3)
+
+
+def test_a_drawing_is_the_share_of_that_of_all():
+    whole = random.normal((24, 5), 1, "noise", 7)
+    with ranks.learning(ranks.Share(6, 4, 12)):
+        assert np.array_equal(random.normal((4, 5), 1, "noise", 7), whole[6:10])
+        with ranks.passing(2):
+            assert np.array_equal(random.normal((8, 5), 1, "noise", 7), whole[[*range(6, 10), *range(18, 22)]])
+
+
+@pytest.mark.parametrize(("n", "ranks_", "pack", "sizes"), [
+    (15, 2, 1, [7, 8]), (15, 2, 2, [6, 8]), (15, 2, 5, [5, 10]), (15, 4, 5, [0, 5, 5, 5]), (15, 1, 2, [15])])
+def test_shares_are_of_whole_packs(n, ranks_, pack, sizes):
+    parts = [share(n, rank, ranks_, pack) for rank in range(ranks_)]
+    assert [part.stop - part.start for part in parts] == sizes
+    assert parts[0].start == 0 and all(a.stop == b.start for a, b in pairwise(parts))
+
+
+def test_arrays_on_devices_are_added_by_nccl_or_over_the_host(cuda):
+    each = object.__new__(ranks.MpiRanks)
+    each.MPI, each.nccl = SimpleNamespace(IN_PLACE=None), None
+
+    def doubled(source, target):
+        target *= 2
+    each.world = SimpleNamespace(Allreduce=doubled)
+    for each.nccl in (None, SimpleNamespace(all_reduce=doubled)):
+        vector = backend.to_device(np.arange(3.0), cuda)
+        ranks.Share(0, 1, 2, ranks=each).make_mean(vector)
+        assert backend.device_of(vector) == cuda and backend.to_host(vector).tolist() == [0, 1, 2]
+
+
+def test_what_mpiexec_tells(monkeypatch):
+    for name in ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert ranks.launched() == (0, 1, 1) and ranks.joined.__wrapped__() is ranks.ALONE
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
+    assert ranks.launched() == (2, 3, 3)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(UserError, match=r'has started 3 processes, but mpi4py.*pip install "scratchgan\[mpi\]"'):
+        ranks.joined.__wrapped__()

@@ -9,7 +9,7 @@ import numpy as np
 
 EPOCHS, PER_EPOCH = 101, 938  # of `mlp`, whose batches are of 64
 SECONDS = 20                  # of a run of epochs
-TRAINING = 100                # of a run of `stacked`
+TRAINING = 45                # of a run of `stacked`
 JUDGED = 26_000               # samples, as published
 
 
@@ -62,11 +62,12 @@ def stacked_stage(short):
     from scratchgan.system import unit
     source = data.load("stacked", folder)
     more = {"settings": {"z_dim": 4, "width": 2}} if short else {}
-    probe = 4 if short else 200
-    timed_run("stacked", source, probe, **more)
-    _, seconds = timed_run("stacked", source, probe, **more)
-    steps = 4 if short else max(200, min(20_000, int(TRAINING * probe / seconds) // 100 * 100))
-    print(f"{probe} steps took {seconds:.1f} s: {steps} steps are made", flush=True)
+    few, many = (2, 4) if short else (400, 2000)
+    timed_run("stacked", source, few, **more)  # compiles
+    (_, start), (_, end) = (timed_run("stacked", source, steps, **more) for steps in (few, many))
+    each = max(1e-6, (end - start) / (many - few))
+    steps = 4 if short else max(200, min(64_000, int(TRAINING / each) // 1000 * 1000))
+    print(f"{1e3 * each:.2f} ms a step: {steps} steps are made", flush=True)
     run, seconds = timed_run("stacked", source, steps, log_every=max(1, steps // 5), **more)
     for row in run.history:
         print({name: round(float(value), 4) for name, value in row.items()})

@@ -15,6 +15,7 @@ import numpy as np
 from scratchgan import backend, kernels, recording
 from scratchgan.system import Metric, Metrics
 
+BESIDE = 3             # streams for what nothing waits for until later
 SLOT, SLOTS = 8, 4096  # bytes of a number that changes from launch to launch, and how many there may be
 
 
@@ -123,8 +124,10 @@ class Recording:
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
         self.pool, self.held = xp.cuda.MemoryPool(), []
-        self.stream, self.beside = (xp.cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, 0))
-        self.apart = False  # whether anything was computed aside since the last join
+        self.stream = xp.cuda.Stream(non_blocking=True, priority=-1)  # a smaller number goes first
+        self.beside = [xp.cuda.Stream(non_blocking=True, priority=0) for _ in range(BESIDE)]
+        self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
+        self.apart = []   # streams on which anything was computed since the last join
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
         self.functions, self.used = [], 1
         self.start_of(system)
@@ -134,7 +137,7 @@ class Recording:
         """Inside, what is launched goes to the stream that is given, in memory of the pool."""
         one = self.xp.ones((1, 1), dtype)
         with self.xp.cuda.using_allocator(self.allocate), recording.by(self):
-            for stream in (self.beside, self.stream):
+            for stream in (*self.beside, self.stream):
                 with stream:
                     kernels.of(one).gemm(one, one)  # cuBLAS is ready there
             with self.stream:
@@ -149,16 +152,18 @@ class Recording:
         self.held.clear()
 
     @contextmanager
-    def aside(self):
-        self.beside.wait_event(self.stream.record())
-        self.apart = True
-        with self.beside:
+    def aside(self, place):
+        stream = self.places.setdefault(place.data.ptr, self.beside[len(self.places) % BESIDE])
+        stream.wait_event(self.stream.record())
+        if stream not in self.apart:
+            self.apart.append(stream)
+        with stream:
             yield
 
     def joined(self):
-        if self.apart:
-            self.stream.wait_event(self.beside.record())
-            self.apart = False
+        for stream in self.apart:
+            self.stream.wait_event(stream.record())
+        self.apart.clear()
 
     def counter(self, step):
         return self.memory[:SLOT].view(np.uint64), step - self.start_of(self.system)

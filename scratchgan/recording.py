@@ -48,10 +48,10 @@ def values(function, step, dtype, of=None):
     return recording.values(function, step, dtype, of)
 
 
-def aside():
-    """A context: what is computed inside is read by nobody before `joined` is called."""
+def aside(place):
+    """A context: what is computed inside, at this place in memory, is read by nobody before `joined` is called."""
     recording = _current.get()
-    return NOTHING if recording is None else recording.aside()
+    return NOTHING if recording is None else recording.aside(place)
 
 
 def joined():

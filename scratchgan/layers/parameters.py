@@ -135,7 +135,7 @@ class Parameters(Children):
 
     def accumulate(self, name, value):
         """grads[name] += value."""
-        with recording.aside():
+        with recording.aside(self._grad):
             if name in self._stale:
                 self._grads[name][...] = value
                 self._stale.discard(name)
@@ -149,7 +149,7 @@ class Parameters(Children):
         arrays of unlike orders takes ten times as long.
         """
         gradient = self._grads[name]
-        with recording.aside():
+        with recording.aside(self._grad):
             if name in self._stale:
                 value = compute(gradient)
                 if value is not gradient:
@@ -161,7 +161,7 @@ class Parameters(Children):
     def accumulate_in_turn(self, terms):
         """grads[name] += each of terms[name], one after the other, for those names that are parameters."""
         names = [name for name in terms if name in self.params]
-        with recording.aside():
+        with recording.aside(self._grad):
             self.ops().add_in_turn([self._grads[name] for name in names], [terms[name] for name in names],
                                    [name in self._stale for name in names])
         self._stale.difference_update(names)

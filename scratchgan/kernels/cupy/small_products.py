@@ -65,7 +65,7 @@ __device__ void put(const Operand& x, const Word* words, T* tile) {
 }
 
 // out[m, n] = sum_k a[m, k] b[k, n] + bias[n], where there is a bias
-extern "C" __global__ void small_product(
+extern "C" __global__ void __launch_bounds__(THREADS, 2) small_product(
         const T* a, int a_line, int a_k, int a_words, const T* b, int b_line, int b_k, int b_words, const T* bias,
         T* out, int out_m, int out_n, int M, int N, int depth) {
     __shared__ Word words[2 * TILE * LINE / WIDE];

@@ -47,7 +47,7 @@ def doubled(method):
 
 
 def halved(method):
-    return lambda self: tuple(weight / 2 for weight in method(self))
+    return lambda self, *of: tuple(weight / 2 for weight in method(self, *of))
 
 
 def forgetful(method):

@@ -4,13 +4,14 @@ import math
 
 from scratchgan import initializers, kernels
 from scratchgan.backend import array_module
+from scratchgan.kernels import FORMULAS
 from scratchgan.layers.base import Layer
 
 
 @kernels.formula
 def linear(x, weight, bias):
     """y = x W^T + b, for x (n, in) and W (out, in); b (out,) may be None."""
-    y = kernels.of(x, weight).gemm(x, weight.T)
+    y = FORMULAS.gemm(x, weight.T)
     if bias is not None:
         y += bias
     return y
@@ -19,7 +20,7 @@ def linear(x, weight, bias):
 @kernels.formula
 def row_sums(dy, out=None):
     """sum_n dy[n, o], written into `out` if given: as a product, which is faster than NumPy's sum."""
-    return kernels.of(dy).gemm(dy.T, array_module(dy).ones(len(dy), dy.dtype), out)
+    return FORMULAS.gemm(dy.T, array_module(dy).ones(len(dy), dy.dtype), out)
 
 
 class Linear(Layer):
@@ -51,7 +52,7 @@ class Linear(Layer):
     def forward(self, x):
         ops = self.ops(x)
         self.expect(x.shape[-1:] == (self.in_features,), x, f"(..., {self.in_features})")
-        y = ops.linear(rows(x), self.params["weight"], self.params.get("bias"))
+        y = ops.linear(rows(x), self.params["weight"], self.params.get("bias"))             # x W^T + b
         return self.keep(y.reshape(*x.shape[:-1], self.out_features), x)
 
     def backward(self, dy, wrt="all"):

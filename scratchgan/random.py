@@ -135,11 +135,13 @@ def normal(shape, seed, purpose, step=0, first=0, dtype="float32", device="cpu")
     """N(0, 1) by Box and Muller (1958): sqrt(-2 ln u1) (cos, sin)(2 pi u2).
 
     The first half of a sample's words gives u1, the second u2; the cosines come before the sines. Computed in
-    float32 whatever `dtype`, so that a float64 run starts from the same weights and sees the same noise.
+    float32 whatever `dtype`, so that a float64 run starts from the same weights and sees the same noise. A device draws
+    those of float32 itself, within 4 units of the last place; those of float64, in which runs are compared, are the
+    host's.
     """
     shape, step, first = _whole(shape), operator.index(step), operator.index(first)
-    if there := _on_device(device, shape, step, first):
-        return there.normal(shape, _key(seed, purpose), step, first, dtype)
+    if np.dtype(dtype) == np.float32 and (there := _on_device(device, shape, step, first)):
+        return there.normal(shape, _key(seed, purpose), step, first)
 
     def draw(shape, first):
         return _box_muller(words(shape, seed, purpose, step, first))[:, :shape[1]]

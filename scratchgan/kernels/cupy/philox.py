@@ -84,9 +84,9 @@ def at_least(least, shape, key, step, first):
     return _draw(_at_least, shape, key, step, first, np.bool, np.uint64(min(max(least, 0), 1 << 32)))
 
 
-def normal(shape, key, step, first, dtype):
+def normal(shape, key, step, first):
     """See `scratchgan.random.normal`."""
-    return _draw(_normal, shape, key, step, first, dtype)
+    return _draw(_normal, shape, key, step, first, np.float32)
 
 
 def _draw(kernel, shape, key, step, first, dtype, *numbers):

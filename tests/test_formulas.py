@@ -170,7 +170,8 @@ MISTAKES = {
     "maxout_grad": [(flipped, maxout, BATCH, LINEAR), (with_argument(0, doubled), maxout, BATCH, LINEAR)],
     "adam": [],  # no gradient: see the test of it alone
     **dict.fromkeys(("above_slope", "below_slope", "constant", "difference", "direction", "logit_slope", "noisy",
-                     "scaled_slope", "unit_slope", "weighted_squares"), ()),  # of games: see tests/gan
+                     "one_batch", "scaled_slope", "slopes_of_both", "unit_slope", "weighted_squares"),
+                    ()),  # of games: see tests/gan
     "momentum": [],
     "running_averages": [],
     "moving_average": [],

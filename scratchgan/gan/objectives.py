@@ -174,8 +174,8 @@ class Objective:
             gradient(self.real, both[:n] - both[n:], self.scale_d, gradients[:n])
             array_module(both).negative(gradients[:n], out=gradients[n:])
         else:
-            self.grad_real(both[:n], gradients[:n])
-            self.grad_fake(both[n:], gradients[n:])
+            kernels.of(both).slopes_of_both(self.real.slope, self.fake.slope, both, self.scale_d / both[:n].size,
+                                            gradients)
         return gradients
 
     def grad_real(self, real, out=None):
@@ -200,6 +200,14 @@ def gradient(term, s, scale=1.0, out=None):
 def scaled_slope(slope, s, factor, out=None):
     """factor slope(s)."""
     return array_module(s).multiply(factor, slope(s), out=out)
+
+
+@kernels.formula
+def slopes_of_both(real, fake, both, factor, out):
+    """out = factor real(s) for the first half of the scores, factor fake(s) for the second."""
+    n = len(both) // 2
+    scaled_slope(real, both[:n], factor, out[:n])
+    scaled_slope(fake, both[n:], factor, out[n:])
 
 
 GOODFELLOW = "Goodfellow et al. 2014"

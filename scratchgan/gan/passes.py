@@ -13,7 +13,7 @@ couples samples. Its statistics are
 from contextlib import nullcontext
 from typing import NamedTuple
 
-from scratchgan import backend, ranks
+from scratchgan import backend, kernels, ranks
 
 # Pixels of real and fake images together up to which D treats both in one pass also where each has statistics of its
 # own: half as many calls and longer matrix products. More would leave the caches, and double D's memory.
@@ -70,12 +70,18 @@ def scores(D, x, labels=None, batches=1):
     return s
 
 
-def together(real, fake):
+@kernels.formula
+def one_batch(real, fake):
     """One batch of 2N: the real samples, then the fake ones, in the memory order of the fake ones."""
     n, xp = len(fake), backend.array_module(fake)
     both = backend.empty_along((2 * n, *fake.shape[1:]), fake.dtype, backend.memory_order(fake), xp)
     both[:n], both[n:] = real, fake
     return both
+
+
+def together(real, fake):
+    """`one_batch`, by the functions for such arrays."""
+    return kernels.of(fake, real).one_batch(real, fake)
 
 
 def learn(D, objective, real, fake, labels, joint_batch, penalties=()):

@@ -1,10 +1,10 @@
 """The formulas of `scratchgan.gan` in one kernel each, or two."""
 
-from functools import partial
+from functools import cache, partial
 
 import cupy
 
-from scratchgan.backend import memory_order
+from scratchgan.backend import empty_along, memory_order
 from scratchgan.kernels.cupy.elementwise import SIGMOID, apply, elementwise
 from scratchgan.kernels.formulas import FORMULAS
 
@@ -45,18 +45,61 @@ def over_samples(kernel, x, *each):
 
 
 # The slopes of `scratchgan.gan.objectives`, by name; a is the number that they are given.
-SLOPES = {name: cupy.ElementwiseKernel("T s, T factor, float64 a", "T out", f"out = factor * ({code})",
-                                       f"scratchgan_{name}", preamble=SIGMOID) for name, code in {
+SLOPES = {
     "constant": "T(a)",
     "difference": "s - T(a)",
     "below_slope": "T(a) - s > 0 ? T(-1) : T(0)",
     "above_slope": "s - T(a) > 0 ? T(1) : T(0)",
     "logit_slope": "T(1 - a) * sigmoid(s) - T(a) * sigmoid(-s)",
-}.items()}
+}
+
+
+@cache
+def slope_kernel(*names):
+    """A kernel of one slope, or of one for the first n scores and of another for the rest."""
+    functions = "".join(f"template <typename T> __device__ T slope_{i}(T s, double a) {{ return {SLOPES[name]}; }}\n"
+                        for i, name in enumerate(names))
+    if len(names) == 1:
+        return cupy.ElementwiseKernel("T s, T factor, float64 a", "T out", "out = factor * slope_0(s, a)",
+                                      f"scratchgan_{names[0]}", preamble=SIGMOID + functions)
+    return cupy.ElementwiseKernel("T s, T factor, float64 a, float64 b, int64 n", "T out",
+                                  "out = factor * (i < n ? slope_0(s, a) : slope_1(s, b))",
+                                  f"scratchgan_{names[0]}_{names[1]}", preamble=SIGMOID + functions)
+
+
+def known(slope):
+    """The name of a slope that has a kernel, else None."""
+    if not isinstance(slope, partial) or len(slope.args) != 1 or slope.keywords:
+        return None
+    name = slope.func.__name__
+    return name if name in SLOPES and slope.func is vars(FORMULAS).get(name) else None
 
 
 def scaled_slope(slope, s, factor, out=None):
-    name = slope.func.__name__ if isinstance(slope, partial) and len(slope.args) == 1 and not slope.keywords else None
-    if name not in SLOPES or slope.func is not vars(FORMULAS).get(name):
+    if not known(slope):
         return FORMULAS.scaled_slope(slope, s, factor, out)
-    return SLOPES[name](s, factor, *slope.args, cupy.empty_like(s) if out is None else out)
+    return slope_kernel(known(slope))(s, factor, *slope.args, cupy.empty_like(s) if out is None else out)
+
+
+def slopes_of_both(real, fake, both, factor, out):
+    if not (known(real) and known(fake) and both.flags.c_contiguous and out.flags.c_contiguous):
+        n = len(both) // 2
+        scaled_slope(real, both[:n], factor, out[:n])
+        scaled_slope(fake, both[n:], factor, out[n:])
+        return
+    slope_kernel(known(real), known(fake))(both, factor, *real.args, *fake.args, both.size // 2, out)
+
+
+_one_batch = cupy.ElementwiseKernel("raw T real, raw T fake, int64 n", "T both", "both = i < n ? real[i] : fake[i - n]",
+                                    "scratchgan_one_batch")
+
+
+def one_batch(real, fake):
+    axes = memory_order(fake)
+    first, second = real.transpose(axes), fake.transpose(axes)
+    if not (axes[0] == 0 and real.shape == fake.shape and real.dtype == fake.dtype and fake.size
+            and first.flags.c_contiguous and second.flags.c_contiguous):
+        return FORMULAS.one_batch(real, fake)
+    both = empty_along((2 * len(fake), *fake.shape[1:]), fake.dtype, axes, cupy)
+    _one_batch(first, second, fake.size, both.transpose(axes))
+    return both

@@ -7,6 +7,7 @@ one in a graph about one of the device's. A recorded step runs the very kernels 
 import math
 import weakref
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -112,6 +113,13 @@ class CapturedStep:
         return stream.end_capture(), kept
 
 
+@cache
+def streams(device):
+    """The streams of all recordings on a device, as cuBLAS keeps memory for each: the main one, and those beside."""
+    cuda = backend.module_of("cuda").cuda
+    return [cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, *[0] * BESIDE)]  # -1 goes first
+
+
 class Recording:
     """What `scratchgan.recording` asks while a step is recorded, and what the graph needs as long as it lives.
 
@@ -124,8 +132,7 @@ class Recording:
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
         self.pool, self.held = xp.cuda.MemoryPool(), []
-        self.stream = xp.cuda.Stream(non_blocking=True, priority=-1)  # a smaller number goes first
-        self.beside = [xp.cuda.Stream(non_blocking=True, priority=0) for _ in range(BESIDE)]
+        self.stream, *self.beside = streams(xp.cuda.Device().id)
         self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
         self.apart = []   # streams on which anything was computed since the last join
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)

@@ -9,7 +9,7 @@ import numpy as np
 
 EPOCHS, PER_EPOCH = 101, 938  # of `mlp`, whose batches are of 64
 SECONDS = 20                  # of a run of epochs
-TRAINING = 45                # of a run of `stacked`
+TRAINING = 40                # of a run of `stacked`
 JUDGED = 26_000               # samples, as published
 
 

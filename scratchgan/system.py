@@ -19,15 +19,16 @@ def mean(x):
 class Metric:
     """A number of a step, function(mean, *arrays), computed when it is asked for: `mean` makes a number of an array.
 
-    Steps recorded on a device compute theirs together, on the host: the function then gets NumPy arrays with one axis
-    more in front, and a `mean` over all others. It depends on nothing else that changes from step to step.
+    That of a step on a device is computed on the host. Steps that are recorded compute theirs together: the function
+    then gets arrays with one axis more in front, and a `mean` over all others. It depends on nothing else that changes
+    from step to step.
     """
 
     def __init__(self, function, *arrays):
         self.function, self.arrays = function, arrays
 
     def __call__(self):
-        return self.function(mean, *self.arrays)
+        return self.function(mean, *(backend.to_host(each) if backend.is_array(each) else each for each in self.arrays))
 
 
 class Metrics(Mapping):

@@ -1,5 +1,6 @@
 """Batches of a source, as a pure function of (seed, step)."""
 
+import math
 import operator
 
 from scratchgan import random
@@ -49,10 +50,22 @@ class Batches:
         if self.steps_per_epoch is None:
             return range(step * self.batch_size, (step + 1) * self.batch_size)
         epoch, index = divmod(step, self.steps_per_epoch)
+        return self.order(epoch)[index * self.batch_size:(index + 1) * self.batch_size]
+
+    def order(self, epoch):
+        """The numbers of all examples of a data set, in the order of an epoch."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = random.permutation(self.source.size, self.seed, f"{self.stream}/order", epoch)
-        return self._order[index * self.batch_size:(index + 1) * self.batch_size]
+        return self._order
+
+    def alike(self, step):
+        """How many steps, from this one on and within its epoch, have batches of one size; infinity without epochs."""
+        if self.steps_per_epoch is None:
+            return math.inf
+        left = self.steps_per_epoch - step % self.steps_per_epoch
+        smaller_last = self.steps_per_epoch * self.batch_size > self.source.size
+        return left - 1 if smaller_last and left > 1 else left
 
 
 class PairBatches:

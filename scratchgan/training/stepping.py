@@ -58,38 +58,38 @@ class Recorded(OneByOne):
         super().__init__(system, batches)
         self.graphs, self.announce, self.given_up = {}, announce, False
         self.told = False
-        source, self.images, self.labels = batches.source, None, None
+        source, self.images, self.labels, self.epoch = batches.source, None, None, None
         if isinstance(source, InMemory) and not batches.flip and source.images.nbytes <= RESIDENT:
             self.images = backend.to_device(source.images, "cuda")
             self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
 
     def make(self, step, most=1):
-        cycle, rows = self.system.cycle, [self.batches.rows(step)]
-        size = len(rows[0])
-        while len(rows) < min(most, TOGETHER) and len(following := self.batches.rows(step + len(rows))) == size:
-            rows.append(following)
+        cycle, size, most = self.system.cycle, self.batches.size(step), min(most, self.batches.alike(step))
         several = (n // cycle * cycle for n in (TOGETHER, LEFT_OVER, cycle))
-        steps = next((n for n in several if 0 < n <= len(rows)), None)
+        steps = next((n for n in several if 0 < n <= most), None)
         if self.given_up or steps is None or self.system.steps % cycle:
             return super().make(step)
         graph = self.graphs.get((size, steps))
         if graph is None:
             shape = size, *self.batches.source.sample_shape
             graph = self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
-            self.fill(graph, step, rows)
+            self.fill(graph, step)
             return Made(graph.run(steps), steps * size, list(self.system.optimizers))
-        self.fill(graph, step, rows)
+        self.fill(graph, step)
         if graph.graph is None and not self.proved(graph):
             return super().make(step)
         return Made(graph.run(steps), steps * size, graph.learned)
 
-    def fill(self, graph, step, rows):
-        """The batches of its steps, of these examples at least, in its memory."""
+    def fill(self, graph, step):
+        """The batches of its steps, from this one on, in its memory."""
         if self.images is None:
             parts = [self.batches.batch(step + k) for k in range(graph.steps)]
             examples, labels = (None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
         else:
-            rows = backend.to_device(np.concatenate(rows[:graph.steps]), "cuda")
+            epoch, index = divmod(step, self.batches.steps_per_epoch)
+            if epoch != self.epoch:  # once an epoch: a copy from the host waits for all launches before it
+                self.epoch, self.order = epoch, backend.to_device(self.batches.order(epoch), "cuda")
+            rows = self.order[index * self.batches.batch_size:][:graph.steps * graph.batch.shape[1]]
             examples = self.images[rows]
             labels = self.labels[rows] if graph.labels is not None else None
         examples = scaled(backend.to_device(examples, "cuda"), self.system.value_range)

@@ -12,7 +12,7 @@ from scratchgan.settings import option
 EVALUATE = ("evaluate", "best_by", "evaluate_samples")  # what --evaluate-every may be given with
 # What belongs to a run from its first step on, besides the settings of its recipe.
 FIXED = ("out", "seed", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep", "flip", "drop_last",
-         "channels", "evaluate_every", "sync_bn", *EVALUATE)
+         "channels", "evaluate_every", "sync_bn", "tf32", *EVALUATE)
 
 EXAMPLES = """\
 examples:
@@ -52,6 +52,9 @@ def add(commands):
                               "the digits are grey)")
     batches.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
     batches.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
+    batches.add_argument("--tf32", action="store_true", default=None,
+                         help="on CUDA large products may round their factors to TF32: faster, 10 bits of fraction "
+                              "(default: no)")
     batches.add_argument("--sync-bn", action="store_true", default=None,
                          help="with mpiexec: batch normalisation takes its statistics over the whole batch, not over "
                               "each process's share (default: no)")
@@ -160,7 +163,8 @@ def start(options, ranks, say, callbacks):
         sample_every=options.sample_every or report.default_sample_every(steps, per_epoch),
         checkpoint_every=options.checkpoint_every or report.default_checkpoint_every(steps),
         keep=options.keep, flip=options.flip, drop_last=options.drop_last, threads=options.threads,
-        callbacks=callbacks, announce=say, evaluation=evaluation, sync_bn=options.sync_bn)
+        callbacks=callbacks, announce=say, evaluation=evaluation, sync_bn=options.sync_bn,
+        tf32=options.tf32)
     while True:
         try:
             return begin(out)

@@ -1,9 +1,28 @@
 """The matrix product, for any arrays."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 
 from scratchgan.backend import array_module, empty
 from scratchgan.kernels.formulas import formula
+
+_tf32 = ContextVar("tf32", default=False)
+
+
+def tf32_allowed():
+    return _tf32.get()
+
+
+@contextmanager
+def tf32(wanted=True):
+    """Inside, products of large float32 matrices on CUDA may round their factors to TF32: 10 bits of fraction, not 23."""
+    token = _tf32.set(wanted)
+    try:
+        yield
+    finally:
+        _tf32.reset(token)
 
 
 @formula

@@ -41,8 +41,9 @@ REQUIRED = {
     "dtype": TEXT, "threads": optional(STEPS), "versions": TABLE, "blas": TEXT}
 # What came later, or is not in every run; and what a run has that lacks it, where that is something.
 LATER = {"sample_every": STEPS, "weights_seed": optional(SEED), "facts": TABLE, "panels": PANELS, "drop_last": FLAG,
-         "evaluation": RECORD, "sync_bn": FLAG, "ranks": STEPS}
-DEFAULTS = {"sample_every": 1000, "drop_last": False, "evaluation": None, "sync_bn": False, "ranks": 1}
+         "evaluation": RECORD, "sync_bn": FLAG, "tf32": FLAG, "ranks": STEPS}
+DEFAULTS = {"sample_every": 1000, "drop_last": False, "evaluation": None, "sync_bn": False, "tf32": False,
+            "ranks": 1}
 DATA = {"name": TEXT, "source": TEXT, "sha256": TEXT, "size": optional(STEPS), "shape": SIZES}
 
 

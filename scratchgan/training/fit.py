@@ -21,7 +21,7 @@ from scratchgan.training.stepping import taken_in
 
 def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=None, flip=None, drop_last=None,
         log_every=None, sample_every=None, checkpoint_every=None, keep=None, threads=None, resume=False,
-        announce=print, evaluation=None, sync_bn=None):
+        announce=print, evaluation=None, sync_bn=None, tf32=None):
     """Train `system` on `data` up to step `steps`; returns the history, a list with a dict per log interval.
 
     system            a `System`, such as a `Game`
@@ -45,6 +45,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
     evaluation        an `Evaluation`: samples are measured at intervals, and the best checkpoint is kept, too
     sync_bn           where mpiexec has started several processes, whether batch normalisation takes its statistics
                       over the whole batch, not over each process's share of it (no)
+    tf32              on CUDA, whether large products may round their factors to TF32: faster, 10 bits of fraction (no)
 
     Processes that mpiexec has started train together, see `scratchgan.ranks`: the first one writes, measures, has the
     callbacks and announces.
@@ -53,7 +54,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
     """
     given = {"batch_size": batch_size, "seed": seed, "flip": flip, "drop_last": drop_last, "log_every": log_every,
              "sample_every": sample_every, "checkpoint_every": checkpoint_every, "keep": keep,
-             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn}
+             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn, "tf32": tf32}
     if not isinstance(system, System):
         raise TypeError(f"fit: expected a System (a Game, or a class derived from scratchgan.System), "
                         f"got {type(system).__name__}")
@@ -72,7 +73,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
 
 def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", batch_size=None, steps=None,
           log_every=None, sample_every=None, checkpoint_every=None, keep=None, flip=None, drop_last=None, threads=None,
-          callbacks=(), announce=print, evaluation=None, sync_bn=None):
+          callbacks=(), announce=print, evaluation=None, sync_bn=None, tf32=None):
     """Build the recipe with `settings` (name -> value) over its own, train it as `fit` does; returns the `Run`.
 
     `steps` by default: the recipe's, or its epochs, at least its `min_steps`. Schedules without `decay_steps` go over
@@ -87,7 +88,7 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
     given = {"batch_size": recipe.examples(settings) if batch_size is None else batch_size, "seed": seed, "flip": flip,
              "drop_last": drop_last, "log_every": log_every, "sample_every": sample_every,
              "checkpoint_every": checkpoint_every, "keep": keep,
-             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn}
+             "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn, "tf32": tf32}
     if steps is None:
         steps = default_steps(recipe, data.steps_per_epoch(checked("batch_size", given["batch_size"]),
                                                            bool(drop_last)))
@@ -155,6 +156,8 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
     source = as_source(data, system.value_range)
     require_fit(system, source)
     require_batch_norm(system, chosen["sync_bn"])
+    if chosen["tf32"] and next(iter(system.networks.values())).device != "cuda":
+        raise UserError("tf32 is for CUDA, and the system is on the CPU: leave it out.")
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(

@@ -36,8 +36,8 @@ class RunFolder:
             recipe), "weights_seed", "seed" (of the order of the data), "batch_size", "steps", "log_every",
             "sample_every", "checkpoint_every", "keep", "flip", "drop_last", "facts" (of the data, that the recipe
             learned), "panels" (the charts), "data" {"name", "source", "sha256", "size", "shape"}, "device", "dtype",
-            "threads" (of the BLAS), "ranks" (how many), "sync_bn", "versions", "blas", "evaluation"
-            (`Evaluation.record`, or None); see `config`
+            "threads" (of the BLAS), "ranks" (how many), "sync_bn", "tf32", "versions", "blas",
+            "evaluation" (`Evaluation.record`, or None); see `config`
     """
 
     def __init__(self, path, config):

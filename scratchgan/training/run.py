@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 
 import numpy as np
 
+from scratchgan import kernels
 from scratchgan.errors import UserError
 from scratchgan.ranks import ALONE
 from scratchgan.training import checkpoint as checkpoints
@@ -88,7 +89,8 @@ class Run:
         self.started = self.mark = time.perf_counter()
         self.seen = 0  # examples since the last log interval ended
         with (closing(self.folder) if self.folder else nullcontext(), warnings.catch_warnings(),
-              using_threads(self.config["threads"]), Interrupts() as interrupts):
+              using_threads(self.config["threads"]), kernels.gemm.tf32(self.config["tf32"]),
+              Interrupts() as interrupts):
             # Overflows are looked for at every log interval and told in words.
             warnings.simplefilter("ignore", RuntimeWarning)
             self.require_finite()

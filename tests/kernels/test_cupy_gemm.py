@@ -49,6 +49,24 @@ def test_a_product_of_part_of_a_matrix_and_with_a_vector(cuda, rng):
     np.testing.assert_allclose(to_host(gemm(x[:4, :3].T, x[:4, 1:], out)), a[:4, :3].T @ a[:4, 1:])
 
 
+def test_tf32_is_asked_for(cuda, monkeypatch):
+    import cupy
+
+    from scratchgan.kernels.cupy import gemm as module
+    asked, real = [], module.library().cublasSetMathMode
+    monkeypatch.setattr(module.library(), "cublasSetMathMode", lambda handle, mode: asked.append(mode) or real(handle,
+                                                                                                           mode))
+    x = cupy.ones((400, 300), "float32")
+    product = kernels.of(x).gemm
+    with kernels.gemm.tf32():
+        product(x, x.T)
+        with kernels.gemm.tf32(False):
+            product(x, x.T)
+        product(x, x.T)
+    product(x, x.T)
+    assert asked == [module.TF32, module.FLOAT32, module.TF32, module.FLOAT32]
+
+
 def test_it_can_be_recorded_and_has_the_same_bits(cuda, rng):
     import cupy
     with cupy.cuda.Stream(non_blocking=True) as stream:

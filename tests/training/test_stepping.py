@@ -1,11 +1,15 @@
 """How a run makes its steps on CUDA: recorded, with the bits of steps made one by one."""
 
+import json
+
 import numpy as np
 import pytest
 from small_games import small_game
 
 from scratchgan import backend, recipes
+from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent
+from scratchgan.kernels.gemm import tf32_allowed
 from scratchgan.layers import Layer, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD
 from scratchgan.training import Callback, fit, stepping
@@ -121,3 +125,20 @@ def test_a_system_whose_steps_differ_is_told(cuda, rng):
     data = rng.integers(0, 256, (12, 1, 28, 28), dtype=np.uint8)
     _, _, lines = trained(growing, data, 2)
     assert lines == ["Steps are made one by one, not recorded as a CUDA graph: the steps of GrowingGame do not repeat."]
+
+
+def test_tf32_is_recorded_with_the_run_and_is_for_cuda_alone(cuda, rng, tmp_path):
+    data, seen = images(rng), []
+
+    class Looks(Callback):
+        each_step = False
+
+        def on_step(self, run):
+            seen.append(tf32_allowed())
+    trained(small_game(cuda), data, 6, [Looks()], out=tmp_path / "run", tf32=True)
+    trained(small_game(cuda), data, 9, [Looks()], out=tmp_path / "run", resume=True, batch_size=None, log_every=None,
+            sample_every=None)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["tf32"] is True
+    assert len(seen) == 9 and all(seen) and not tf32_allowed()
+    with pytest.raises(UserError, match="tf32 is for CUDA, and the system is on the CPU: leave it out"):
+        fit(small_game("cpu"), data, 2, tf32=True)

@@ -2,7 +2,7 @@
 
 CuPy's own product refuses to run while a stream is recorded into a graph, and its handle has no memory set aside, so
 that a recorded product would allocate each time the graph runs. Ours runs in both: the same call, hence the same bits.
-The products are of float32 numbers, not of TF32.
+Products are of float32 numbers, of TF32 only inside `scratchgan.kernels.gemm.tf32`.
 """
 
 import ctypes
@@ -14,9 +14,11 @@ from cuda import pathfinder
 
 from scratchgan.kernels.cupy.small_products import is_small, small_product
 from scratchgan.kernels.formulas import FORMULAS
+from scratchgan.kernels.gemm import tf32_allowed
 
 WORKSPACE = 32 << 20  # bytes that cuBLAS may use on a stream: what NVIDIA advises for Hopper; smaller ones slow it down
 COUNTERS = 512        # zeros for the blocks of a sum to count each other
+FLOAT32, TF32 = 0, 3  # cuBLAS's names of how it may multiply: CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
 ONE_LINE = 1          # a leading dimension of at least 1, also of an empty matrix
 ROUTINES = {np.dtype("float32"): ("cublasSgemm_v2", ctypes.c_float),
             np.dtype("float64"): ("cublasDgemm_v2", ctypes.c_double)}
@@ -120,5 +122,7 @@ def blas_product(a, b, out, transposed, line):
     a, a_columns, a_line = stored(a)
     b, b_columns, b_line = stored(b)
     function, one, zero, _ = routine(out.dtype)
-    checked(function(of_stream()[0], int(b_columns), int(a_columns), out.shape[1], len(out), a.shape[1], one,
+    blas = of_stream()[0]
+    checked(library().cublasSetMathMode(blas, TF32 if tf32_allowed() else FLOAT32))
+    checked(function(blas, int(b_columns), int(a_columns), out.shape[1], len(out), a.shape[1], one,
                      b.data.ptr, b_line, a.data.ptr, a_line, zero, out.data.ptr, line))

@@ -37,7 +37,11 @@ def jobs():
         layer = layer.initialize(0).to("cuda")
         x = cupy.asarray(rng.standard_normal(shape).astype(np.float32))
         y = layer.forward(x)
-        layer.backward(cupy.asarray(rng.standard_normal(y.shape).astype(np.float32)))
+        dy = cupy.asarray(rng.standard_normal(y.shape).astype(np.float32))
+        layer.backward(dy)
+        if type(layer).tangent is not layers.Layer.tangent:
+            layer.backward(dy, "tangent")
+            layer.tangent(x)
 
     def recipe_job(name):
         from scratchgan.profiling import labels_for, random_examples

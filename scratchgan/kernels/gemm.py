@@ -17,7 +17,7 @@ def tf32_allowed():
 
 @contextmanager
 def tf32(wanted=True):
-    """Inside, products of large float32 matrices on CUDA may round their factors to TF32: 10 bits of fraction, not 23."""
+    """Inside, products of large float32 matrices on CUDA may round their factors to TF32, 10 bits of fraction."""
     token = _tf32.set(wanted)
     try:
         yield

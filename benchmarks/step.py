@@ -256,11 +256,27 @@ def case(text):
     return system, (int(batch),) if batch else CASES[system]
 
 
+def on_cuda(args):
+    """The cases that there are peers for on a device; an exit status."""
+    import gpu_common
+    from gpu_captured import in_processes
+    asked = [(system, batch) for system, batches in args.cases or CASES.items() for batch in batches]
+    cases = [each for each in asked if each in gpu_common.CASES]
+    if not cases or (args.cases and len(cases) < len(asked)):
+        print(f"On CUDA there are peers for {', '.join(f'{system}:{batch}' for system, batch in gpu_common.CASES)}: "
+              "give these.", file=sys.stderr)
+        return 2
+    return 0 if in_processes("compile" if args.compile else "captured", cases, 3600, args.quick) else 1
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", type=case, metavar="CASE", help="SYSTEM or SYSTEM:BATCH (default: all)")
     parser.add_argument("--processes", type=int, metavar="N", help="fresh processes for each case (default: 5)")
     parser.add_argument("--compile", action="store_true", help="time torch.compile as well")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="cuda: eager steps and CUDA graphs of both, as the stages of gpu_day.sh; --compile: the "
+                             "compiled ones instead")
     parser.add_argument("--quick", action="store_true", help="one process, two steps of each variant")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -268,6 +284,8 @@ def main():
         name, *arguments = json.loads(args.worker)
         print(json.dumps({"measure": measure, "peak_memory": peak_memory}[name](*arguments)))
         return
+    if args.device == "cuda":
+        sys.exit(on_cuda(args))
     import platform
 
     import torch

@@ -91,6 +91,19 @@ def test_a_launch_is_one_call_and_waits_for_nothing(cuda, rng):
     assert made["syncs"] == made["d2h"] == made["d2d"] == made["mallocs"] == 0
 
 
+@pytest.mark.parametrize("recipe, batch, most, products", [("mlp", 64, 48, 22), ("dcgan28", 2, 90, 22)])
+def test_nodes_of_a_step_at_full_width(cuda, rng, recipe, batch, most, products):
+    cupysim = pytest.importorskip("cupysim", reason="nodes are counted by the emulation of CUDA")
+    captured = filled(CapturedStep(recipes.get(recipe).build(seed=0, device=cuda), (batch, 1, 28, 28)), rng)
+    captured.run(1)
+    before = cupysim.counters()
+    captured.run(1)  # records, and launches
+    after = cupysim.counters()
+    names = {name: count - before["names"].get(name, 0) for name, count in after["names"].items()}
+    assert after["graph_nodes"] - before["graph_nodes"] <= most
+    assert names["cublasSgemm_v2"] + names["small_product"] - 4 == products  # 4: a product to begin with on each stream
+
+
 class Reads(Layer):
     """Looks at a number of the device."""
 

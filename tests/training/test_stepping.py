@@ -5,9 +5,12 @@ import pytest
 from small_games import small_game
 
 from scratchgan import backend, recipes
+from scratchgan.data.dataset import as_source
 from scratchgan.gan import Game, Latent
-from scratchgan.layers import Layer, Linear, Sequential, Tanh
+from scratchgan.gan.updates import Update
+from scratchgan.layers import Dropout, Layer, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD
+from scratchgan.system import Metrics, System
 from scratchgan.training import Callback, fit, stepping
 from scratchgan.training.snapshot import arrays
 
@@ -114,6 +117,61 @@ def test_what_cannot_be_recorded_is_told_and_trained_one_by_one(cuda, rng, layer
     _, rows, lines = trained(system.initialize(0, cuda), images(rng), 60)
     assert len(lines) == 1 and lines[0].startswith(f"Steps are made one by one, not recorded as a CUDA graph: {why}")
     assert rows[-1]["step"] == 60 and np.isfinite(rows[-1]["loss_d"])
+
+
+class Later(Update):
+    """Acts from a step on that no recording near the beginning has seen."""
+
+    def after(self, network, steps, since):
+        if steps > 1000:
+            network.theta[...] = 0
+
+
+class Falling(Game):
+    """A metric that Python computes, of a step."""
+
+    def step(self, batch, labels=None):
+        return Metrics(super().step(batch, labels).unread(), left=1 / (self.steps + 1))
+
+
+@pytest.mark.parametrize("kind, updates, why", [
+    (Game, [Later()], "they would not have the same bits"),
+    (Falling, [], "a metric is a number of Python's, which would stay the same")])
+def test_what_python_does_at_some_steps_only_is_noticed(cuda, rng, kind, updates, why):
+    G, D = Sequential(Linear(4, 4), Tanh()), Sequential(Linear(4, 1))
+    system = kind(G, D, "non-saturating", SGD(G), SGD(D), latent=Latent(4), sample_shape=(1, 2, 2), updates_g=updates)
+    made = stepping.maker(system.initialize(0, cuda), as_source(images(rng)).batches(6), [], print)
+    lines = []
+    made.announce = lines.append
+    for step in range(0, 60, 5):
+        made.make(step, 5)
+    assert lines == [f"Steps are made one by one, not recorded as a CUDA graph: {why}."]
+    assert not made.graphs  # they would keep their memory
+
+
+class Regression(System):
+    """Leaves it to training to have the masks of dropout drawn."""
+
+    cycle, sample_shape = 1, (1, 2, 2)
+
+    def __init__(self):
+        self.network = Sequential(Dropout(), Linear(4, 1))
+        self.networks, self.optimizers = {"network": self.network}, {"network": SGD(self.network, lr=0.1)}
+
+    def step(self, batch, labels=None):
+        self.network.zero_grad()
+        y = self.network.forward(batch.reshape(len(batch), 4))
+        self.network.backward(y / len(y), "params")
+        self.update("network")
+        self.steps += 1
+        return Metrics(loss=(y * y).mean() / 2)
+
+
+def test_what_is_random_is_drawn_for_a_system_that_leaves_it_to_training(cuda, rng):
+    data = images(rng)
+    recorded, _, lines = trained(Regression().initialize(0, cuda), data, 60)
+    assert lines == [TOLD]
+    assert_same(recorded, trained(Regression().initialize(0, cuda), data, 60, [EachStep()])[0])
 
 
 def test_a_system_whose_steps_differ_is_told(cuda, rng):

@@ -159,6 +159,7 @@ class Recording:
             for stream in (*self.beside, self.stream):
                 with stream:
                     kernels.of(one).gemm(one, one)  # cuBLAS is ready there
+                stream.synchronize()                # nothing of this is under way when the graph is
             with self.stream:
                 yield self.stream
 

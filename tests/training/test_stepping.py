@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_games import small_game
 
-from scratchgan import backend, recipes
+from scratchgan import backend, recipes, report
 from scratchgan.data.dataset import as_source
 from scratchgan.gan import Game, Latent
 from scratchgan.gan.updates import Update
@@ -78,6 +78,14 @@ def test_a_run_that_is_resumed_has_the_same_bits(cuda, rng, tmp_path):
                                 batch_size=None, log_every=None, sample_every=None)
     assert_same(whole, resumed)
     assert again == rows
+
+
+def test_an_early_picture_is_of_the_step_that_it_names(cuda, rng, monkeypatch):
+    seen = []
+    monkeypatch.setattr(report, "EARLY_STEPS", 33)  # in the middle of steps that are made together
+    monkeypatch.setattr(Game, "picture", lambda system, run: seen.append((run.step, system.steps)))
+    trained(small_game(cuda), images(rng), 44, [report.Pictures()])
+    assert seen == [(0, 0), (37, 37), (44, 44)]
 
 
 class Counts(Layer):

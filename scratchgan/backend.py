@@ -128,6 +128,7 @@ def cuda_problem():
         if cupy.cuda.runtime.getDeviceCount() < 1:
             return "no CUDA device was found"
         float(cupy.ones(2, dtype=np.float32).sum())  # a device that is listed can still be unusable
+        importlib.import_module("scratchgan.kernels.cupy.gemm").library()  # cuBLAS can be missing
     except Exception as error:  # CuPy and the driver raise many types here; each means "not usable"
         return f"the CUDA device cannot be used ({str(error).strip().splitlines()[0]})"
     return None

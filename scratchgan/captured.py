@@ -34,14 +34,16 @@ class CapturedStep:
 
     The system must be on CUDA and have a `cycle` of which `steps` is a multiple. The first run of `steps` steps is made
     eagerly, so that all kernels are compiled and all moments there; the second is recorded. `Unrecordable` if a step
-    does what a graph cannot hold, such as reading a number of the device; the system is then as it was.
+    does what a graph cannot hold, such as reading a number of the device; the system is then as it was. A system whose
+    weights or moments lie elsewhere by now, as after `load_state_dict` of an optimizer, begins anew: a graph knows
+    addresses only.
     """
 
     def __init__(self, system, batch_shape, steps=1):
         if device_of(system) != "cuda":
             raise ValueError("CapturedStep: the system must be on CUDA")
         if system.cycle is None:
-            raise Unrecordable(f"the steps of {type(system).__name__} do not repeat")
+            raise Unrecordable(f"the steps of {type(system).__name__} are not known to repeat")
         if steps < 1 or steps % system.cycle:
             raise ValueError(f"CapturedStep: steps must be a multiple of its cycle {system.cycle}, not {steps}")
         self.system, self.steps, self.xp = system, steps, backend.module_of("cuda")
@@ -57,14 +59,22 @@ class CapturedStep:
         if self.system.steps % self.system.cycle:
             raise ValueError("CapturedStep.run: the system is in the middle of a cycle of its steps")
         for _ in range(steps // self.steps):
+            if self.graph is not None and self.addresses() != self.recorded_at:
+                self.warm, self.graph = False, None
             metrics = self.launch() if self.warm else self.eagerly()
         return metrics
+
+    def addresses(self):
+        """Where the weights and the optimizers' vectors are."""
+        return [each.theta.data.ptr for each in self.system.networks.values()] + [
+            vector.data.ptr for each in self.system.optimizers.values() for vector in each.state.values()]
 
     def eagerly(self):
         self.warm = True
         return [self.step(k) for k in range(self.steps)]
 
     def step(self, k):
+        self.system.draw_from(self.system.steps)
         return self.system.step(self.batch[k], None if self.labels is None else self.labels[k])
 
     def launch(self):
@@ -74,7 +84,7 @@ class CapturedStep:
         self.graph.launch(self.xp.cuda.get_current_stream())
         self.system.steps += self.steps
         for optimizer, steps in self.made:
-            optimizer.hyper[-1] += steps
+            optimizer.made(steps)
         return self.kept.metrics()
 
     def record(self):
@@ -86,10 +96,12 @@ class CapturedStep:
             with self.recording.under_way(self.batch.dtype) as stream:
                 graph, kept = self.recorded(stream)
             kept.prepare()
-            self.graph, self.kept = graph, kept
-            self.made = [(each, each.steps - int(before[name][-1])) for name, each in counters.items()]
+            self.graph, self.kept, self.recorded_at = graph, kept, self.addresses()
+            made = [(each, each.steps - int(before[name][-1])) for name, each in counters.items()]
+            self.made = [(each, steps) for each, steps in made if steps]
         except Exception as error:
-            raise Unrecordable(f"a step cannot be recorded: {str(error).strip().splitlines()[0]}") from error
+            why = str(error).strip() or type(error).__name__
+            raise Unrecordable(f"a step cannot be recorded: {why.splitlines()[0]}") from error
         finally:
             self.system.steps = start
             for name, each in counters.items():
@@ -147,6 +159,7 @@ class Recording:
             for stream in (*self.beside, self.stream):
                 with stream:
                     kernels.of(one).gemm(one, one)  # cuBLAS is ready there
+                stream.synchronize()                # nothing of this is under way when the graph is
             with self.stream:
                 yield self.stream
 
@@ -224,12 +237,12 @@ class Kept:
         self.slots = {}   # ids of the arrays of a slot -> the slot
         for name in dict.fromkeys(name for each in metrics for name in each):
             steps = [k for k, each in enumerate(metrics) if name in each]
-            of_name = [metrics[k][name] for k in steps]
-            if all(isinstance(each, float | int) for each in of_name):
+            of_name = [value_of(metrics[k][name]) for k in steps]
+            if all(is_number(each) for each in of_name):
                 for k, value in zip(steps, of_name):
-                    self.constants[k][name] = value
+                    self.constants[k][name] = float(value)
                 continue
-            of_name = [each if isinstance(each, Metric) else Metric(itself, value_of(each)) for each in of_name]
+            of_name = [each if isinstance(each, Metric) else Metric(itself, each) for each in of_name]
             slots = [self.slot(arrays) for arrays in zip(*(each.arrays for each in of_name), strict=True)]
             self.groups[name] = of_name[0].function, steps, slots
 
@@ -302,7 +315,19 @@ def mean_of_each(x):
 
 
 def value_of(each):
-    return each() if callable(each) else each
+    """What a function among metrics gives; a `Metric` of arrays as it is."""
+    later = isinstance(each, Metric) and any(map(backend.is_array, each.arrays))
+    return each() if callable(each) and not later else each
+
+
+def is_number(x):
+    return isinstance(x, float | int | np.generic)
+
+
+def numbers_of(metrics):
+    """{name: number} of each step: those of its `Metrics` that Python computed, which stay the same in a graph."""
+    values = [{name: value_of(value) for name, value in each.unread().items()} for each in metrics]
+    return [{name: float(value) for name, value in each.items() if is_number(value)} for each in values]
 
 
 def gather(xp, arrays):

@@ -60,6 +60,12 @@ class Optimizer:
         self.update(theta, grad)
         self.hyper[-1] += 1
 
+    def made(self, steps):
+        """Count steps, 1 or more, that a recording has made; rates are then those of the last of them."""
+        self.hyper[-1] += steps - 1
+        self._apply_schedules()
+        self.hyper[-1] += 1
+
     def update(self, theta, grad):
         """Step theta in place."""
         raise NotImplementedError

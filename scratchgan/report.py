@@ -240,8 +240,8 @@ class Pictures(Callback):
             self.draw(run)
 
     def on_step(self, run):
-        early = not self.late and (run.step >= EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS)
-        if early or run.step % run.config["sample_every"] == 0:
+        due = run.step >= EARLY_STEPS or time.perf_counter() - self.begin > EARLY_SECONDS
+        if (due and run.current and not self.late) or run.step % run.config["sample_every"] == 0:
             self.draw(run)
 
     def on_end(self, run):

@@ -8,6 +8,7 @@ from scratchgan.captured import CapturedStep, Unrecordable
 from scratchgan.gan import Game, Latent
 from scratchgan.layers import Layer, Linear, Sequential
 from scratchgan.optimizers import SGD
+from scratchgan.system import Metric, Metrics
 from scratchgan.training.snapshot import arrays
 
 BATCH = 6
@@ -41,7 +42,8 @@ def filled(captured, rng):
 
 def assert_same_state(one, other):
     assert one.steps == other.steps
-    assert {n: o.steps for n, o in one.optimizers.items()} == {n: o.steps for n, o in other.optimizers.items()}
+    for name, optimizer in one.optimizers.items():
+        np.testing.assert_array_equal(optimizer.hyper, other.optimizers[name].hyper)
     for (key, a), b in zip(arrays(one).items(), arrays(other).values(), strict=True):
         np.testing.assert_array_equal(backend.to_host(a), backend.to_host(b), err_msg=str(key))
 
@@ -130,9 +132,56 @@ def test_a_step_that_reads_a_number_cannot_be_recorded_and_the_system_is_as_it_w
     game.step(captured.batch[0])
 
 
+def test_a_step_that_fails_without_a_word_cannot_be_recorded_either(cuda, rng, monkeypatch):
+    game = built("mlp", {}, cuda)
+    captured = filled(CapturedStep(game, (BATCH, 1, 28, 28)), rng)
+    captured.run(1)
+
+    def fail(player):
+        raise AssertionError
+    monkeypatch.setattr(game, "update", fail)
+    with pytest.raises(Unrecordable, match="a step cannot be recorded: AssertionError"):
+        captured.run(1)
+
+
+def test_vectors_that_lie_elsewhere_by_now_are_not_those_of_the_graph(cuda, rng):
+    recorded, eager = built("mlp", {}, cuda), built("mlp", {}, cuda)
+    captured = filled(CapturedStep(recorded, (BATCH, 1, 28, 28), 2), rng)
+    for _ in range(4):
+        captured.run(2)
+        for k in range(2):
+            eager.step(captured.batch[k])
+        for system in (recorded, eager):
+            for optimizer in system.optimizers.values():
+                optimizer.load_state_dict(optimizer.state_dict())
+    assert_same_state(recorded, eager)
+
+
+class Told(Game):
+    """Metrics of all kinds."""
+
+    repeats = True
+
+    def step(self, batch, labels=None):
+        metrics = super().step(batch, labels).unread()
+        mean = metrics["d_real"]
+        return Metrics(metrics, three=3, four=lambda: 4.0, five=np.float32(5), six=Metric(lambda mean, x: x, 6.0),
+                       double=lambda: 2 * mean.arrays[0].mean())
+
+
+def test_metrics_may_be_numbers_and_functions(cuda, rng):
+    G, D = Sequential(Linear(3, 4)), Sequential(Linear(4, 1))
+    game = Told(G, D, "wasserstein", SGD(G), SGD(D), latent=Latent(3), sample_shape=(1, 2, 2)).initialize(0, cuda)
+    captured = filled(CapturedStep(game, (BATCH, 1, 2, 2), 2), rng)
+    for _ in range(2):
+        for metrics in captured.run(2):
+            assert [metrics[name] for name in ("three", "four", "five", "six")] == [3, 4, 5, 6]
+            assert metrics["double"] == pytest.approx(2 * metrics["d_real"], rel=1e-5)
+
+
 def test_what_cannot_repeat_is_refused(cuda):
     growing = built("progressive", {}, cuda)
-    with pytest.raises(Unrecordable, match="the steps of GrowingGame do not repeat"):
+    with pytest.raises(Unrecordable, match="the steps of GrowingGame are not known to repeat"):
         CapturedStep(growing, (BATCH, 1, 28, 28))
     game = built("wgan", {}, cuda)
     with pytest.raises(ValueError, match="steps must be a multiple of its cycle 5, not 3"):

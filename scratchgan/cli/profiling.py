@@ -53,6 +53,8 @@ def run(options):
         examples = report.counted(count, report.noun(system.sample_shape))
         what = f"{recipe.name}, {examples} {'x'.join(map(str, system.sample_shape))} a step"
         say(f"{what}, device {device}{threads}")
+        if device == "cuda":
+            say("steps made one by one; `scratchgan train` records them as CUDA graphs, which take less")
         result = profiling.profile(system, images, options.steps)
     print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "
           f"a step takes {result.unwatched * 1e3:.3f} ms when its layers are not timed\n")

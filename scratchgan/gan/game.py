@@ -9,6 +9,11 @@ from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metric, Metrics, scaled
 
 
+def repeats(piece):
+    """Whether its steps are the same operations again: see `System.cycle`. What is of one's own has to say so."""
+    return type(piece).__module__.split(".")[0] == __name__.split(".")[0] or getattr(piece, "repeats", False)
+
+
 class Game(ShownGame):
     """A generator and a discriminator that train against each other.
 
@@ -72,8 +77,11 @@ class Game(ShownGame):
 
     @property
     def cycle(self):
-        """`n_critic`; None where G looks ahead at D, which takes rates of the steps to come as they are now."""
-        return None if self.unrolled else self.n_critic
+        """`n_critic`; None where G looks ahead at D, which takes rates of the steps to come as they are now, and where
+        a part, or the class of the game, is of one's own and does not say that it `repeats`."""
+        pieces = (self, *self.augmentation, *self.penalties, *self.penalties_g, *self.updates["discriminator"],
+                  *self.updates["generator"])
+        return self.n_critic if not self.unrolled and all(map(repeats, pieces)) else None
 
     # -- a step ------------------------------------------------------------------------------------------------------
 

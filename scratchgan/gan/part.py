@@ -4,11 +4,14 @@
 class Part:
     """The base of augmentations, penalties and whatever else settings can ask for: see `scratchgan.gan.assemble`.
 
-    kind  the argument of `Game` that it is for; "updates" for updates_d and updates_g
+    kind     the argument of `Game` that it is for; "updates" for updates_d and updates_g
+    repeats  of a part of one's own: whether it does the same in every step, but for numbers that `random` draws or
+             `recording.values` gives, so that steps with it can be recorded on CUDA
     """
 
     SETTINGS = ()
     kind = None
+    repeats = False
 
     @classmethod
     def of(cls, chosen, network=None):

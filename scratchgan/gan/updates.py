@@ -16,7 +16,8 @@ class Update(Part):
 
     network  the player's network; its `grad` is what the optimizer will take, its `theta` what it has just changed
     dx       dL_G/dG(z), (N, ...)
-    steps    D's steps done, the one that is being made included
+    steps    D's steps done, the one that is being made included. Steps on CUDA are recorded once: what depends on this
+             number comes from `recording.values`, as in `Ema`, or the game's `cycle` is None
     since    D's steps since this player's last update: 1, or n_critic for G
 
     `networks`: name -> network of the part's own, which belongs to the game's state and is saved with it.

@@ -12,7 +12,8 @@ class Callback:
     A callback must not change the system. `system.sample` does not: its noise has a purpose of its own.
 
     each_step   whether `on_step` must see the system after each step. On CUDA steps are made several at a time, which
-                is faster by far: if nobody must, `on_step` is called for each, but after the last of them
+                is faster by far: if nobody must, `on_step` is called for each, but after the last of them, for which
+                alone `run.current` is True
     """
 
     each_step = True

@@ -47,6 +47,9 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
                       over the whole batch, not over each process's share of it (no)
     tf32              on CUDA, whether large products may round their factors to TF32: faster, 10 bits of fraction (no)
 
+    On CUDA several steps at a time are launched as a CUDA graph, with the bits of steps made one by one; `announce` is
+    told so, or why not, such as a callback that looks at each step: see `Callback.each_step`.
+
     Processes that mpiexec has started train together, see `scratchgan.ranks`: the first one writes, measures, has the
     callbacks and announces.
 

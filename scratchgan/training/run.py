@@ -25,6 +25,7 @@ class Run:
 
     system, steps            what is trained, up to which step
     step                     steps done; `epoch`: epochs done; `finished`: whether that was all
+    current                  whether the system is at `step`, not at a later one that was made together with it
     config                   what config.json holds, also where nothing is written
     batches                  of the data; None where there was nothing left to do
     folder                   a `RunFolder`, or None
@@ -40,7 +41,7 @@ class Run:
                  ranks=ALONE):
         self.system, self.batches, self.config, self.folder = system, batches, config, folder
         self.callbacks, self.announce = list(callbacks), announce
-        self.step, self.steps = 0, config["steps"]
+        self.step, self.steps, self.current = 0, config["steps"], True
         self.history, self.measured = [], ()
         self.evaluation, self.evaluations = evaluation, []
         self.ranks = ranks
@@ -104,9 +105,11 @@ class Run:
                 while not self.finished:
                     made = make(self.step, self.undisturbed())
                     self.seen, self.learned = self.seen + made.examples, made.learned
+                    last = self.step + len(made.metrics)
                     for metrics in made.metrics:
                         self.unread.append((made.share, metrics))
                         self.step += 1
+                        self.current = self.step == last
                         self.tell("on_step")
                     if self.step % log_every == 0 or self.finished:
                         self.log()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgan import backend, ranks
-from scratchgan.captured import CapturedStep, Unrecordable
+from scratchgan.captured import CapturedStep, Unrecordable, numbers_of
 from scratchgan.data.batches import Batches
 from scratchgan.data.dataset import InMemory
 from scratchgan.system import scaled
@@ -15,6 +15,7 @@ from scratchgan.training.snapshot import Snapshot, arrays
 
 TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
 LEFT_OVER = 5       # in one for what is left before the next log interval or epoch
+AHEAD = 1_000_003   # cycles that a proof leaps over: what Python does at some steps only should show then
 RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device
 
 
@@ -50,8 +51,8 @@ class OneByOne:
 class Recorded(OneByOne):
     """Makes steps by `CapturedStep`: graphs of several, one of a single cycle, and for batches of other sizes.
 
-    A graph is proved before it is used: two launches must leave the same bits as as many steps made one by one, else
-    `announce` is told, and steps are made one by one.
+    A graph is proved before it is used: two launches, the second of them `AHEAD`, must leave the same bits as as many
+    steps made one by one, else `announce` is told, and steps are made one by one.
     """
 
     def __init__(self, system, batches, announce):
@@ -99,27 +100,33 @@ class Recorded(OneByOne):
 
     def proved(self, graph):
         """Whether it can be recorded, and leaves the same bits as steps made one by one; the system stays as it is."""
-        before, steps = Snapshot().take(self.system), 2 * graph.steps
+        before, problem = Snapshot().take(self.system), None
         try:
-            graph.run(steps)
+            self.twice(lambda: graph.run(graph.steps))
             recorded = {key: value.copy() for key, value in arrays(self.system).items()}
-            problem = None
+            before.restore(self.system)
+            eager = self.twice(graph.eagerly)
+            if not all(same_bits(recorded[key], value) for key, value in arrays(self.system).items()):
+                problem = "they would not have the same bits"
+            elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
+                problem = "a metric is a number of Python's, which would stay the same"
         except Unrecordable as error:
             problem = str(error)
         before.restore(self.system)
-        if problem is None:
-            for _ in range(2):
-                graph.eagerly()
-            alike = all(same_bits(recorded[key], value) for key, value in arrays(self.system).items())
-            before.restore(self.system)
-            problem = None if alike else "they would not have the same bits"
         if problem:
             self.given_up = True
+            self.graphs.clear()  # and their memory
             self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
         elif not self.told:
             self.told = True
             self.announce(f"Steps are recorded as CUDA graphs, up to {TOGETHER} a launch; they have the same bits.")
         return problem is None
+
+    def twice(self, make):
+        """What make() gives now, and at steps far ahead."""
+        now = make()
+        self.system.steps += AHEAD * self.system.cycle
+        return now, make()
 
 
 def same_bits(a, b):
@@ -134,7 +141,9 @@ def maker(system, batches, callbacks, announce, each=ranks.ALONE, sync_bn=False)
         return one_by_one
     watching = [type(each).__name__ for each in callbacks
                 if each.each_step and type(each).on_step is not Callback.on_step]
-    problem = (f"the steps of {type(system).__name__} do not repeat" if system.cycle is None
+    narrow = all(network.dtype == np.float32 for network in system.networks.values())
+    problem = (f"the steps of {type(system).__name__} are not known to repeat" if system.cycle is None
+               else "the noise of float64 is drawn on the host" if not narrow
                else f"{watching[0]} looks at each of them" if watching
                else "processes share each batch" if each.size > 1
                else "batches are pairs" if not isinstance(batches, Batches) else None)

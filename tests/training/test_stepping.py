@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from small_games import small_game
 
-from scratchgan import backend, recipes
+from scratchgan import backend, recipes, report
+from scratchgan.data.dataset import as_source
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent
+from scratchgan.gan.updates import Update
 from scratchgan.kernels.gemm import tf32_allowed
-from scratchgan.layers import Layer, Linear, Sequential, Tanh
+from scratchgan.layers import Dropout, Layer, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD
+from scratchgan.system import Metrics, System
 from scratchgan.training import Callback, fit, stepping
 from scratchgan.training.snapshot import arrays
 
@@ -81,6 +84,14 @@ def test_a_run_that_is_resumed_has_the_same_bits(cuda, rng, tmp_path):
     assert again == rows
 
 
+def test_an_early_picture_is_of_the_step_that_it_names(cuda, rng, monkeypatch):
+    seen = []
+    monkeypatch.setattr(report, "EARLY_STEPS", 33)  # in the middle of steps that are made together
+    monkeypatch.setattr(Game, "picture", lambda system, run: seen.append((run.step, system.steps)))
+    trained(small_game(cuda), images(rng), 44, [report.Pictures()])
+    assert seen == [(0, 0), (37, 37), (44, 44)]
+
+
 class Counts(Layer):
     """Depends on how often Python has run it, which a recorded step cannot know."""
 
@@ -120,11 +131,75 @@ def test_what_cannot_be_recorded_is_told_and_trained_one_by_one(cuda, rng, layer
     assert rows[-1]["step"] == 60 and np.isfinite(rows[-1]["loss_d"])
 
 
+class Later(Update):
+    """Acts from a step on that no recording near the beginning has seen."""
+
+    repeats = True  # which is not so
+
+    def after(self, network, steps, since):
+        if steps > 1000:
+            network.theta[...] = 0
+
+
+class Silent(Game):
+    """Does not say whether its steps repeat."""
+
+
+class Falling(Game):
+    """A metric that Python computes, of a step."""
+
+    repeats = True
+
+    def step(self, batch, labels=None):
+        return Metrics(super().step(batch, labels).unread(), left=1 / (self.steps + 1))
+
+
+@pytest.mark.parametrize("kind, updates, why", [
+    (Silent, [], "the steps of Silent are not known to repeat"),
+    (Game, [Later()], "they would not have the same bits"),
+    (Falling, [], "a metric is a number of Python's, which would stay the same")])
+def test_what_python_does_at_some_steps_only_is_noticed(cuda, rng, kind, updates, why):
+    G, D = Sequential(Linear(4, 4), Tanh()), Sequential(Linear(4, 1))
+    system = kind(G, D, "non-saturating", SGD(G), SGD(D), latent=Latent(4), sample_shape=(1, 2, 2), updates_g=updates)
+    lines = []
+    made = stepping.maker(system.initialize(0, cuda), as_source(images(rng)).batches(6), [], lines.append)
+    for step in range(0, 60, 5):
+        made.make(step, 5)
+    assert lines == [f"Steps are made one by one, not recorded as a CUDA graph: {why}."]
+    assert not getattr(made, "graphs", ())  # they would keep their memory
+
+
+class Regression(System):
+    """Leaves it to training to have the masks of dropout drawn."""
+
+    cycle, sample_shape = 1, (1, 2, 2)
+
+    def __init__(self):
+        self.network = Sequential(Dropout(), Linear(4, 1))
+        self.networks, self.optimizers = {"network": self.network}, {"network": SGD(self.network, lr=0.1)}
+
+    def step(self, batch, labels=None):
+        self.network.zero_grad()
+        y = self.network.forward(batch.reshape(len(batch), 4))
+        self.network.backward(y / len(y), "params")
+        self.update("network")
+        self.steps += 1
+        return Metrics(loss=(y * y).mean() / 2)
+
+
+def test_what_is_random_is_drawn_for_a_system_that_leaves_it_to_training(cuda, rng):
+    data = images(rng)
+    recorded, _, lines = trained(Regression().initialize(0, cuda), data, 60)
+    assert lines == [TOLD]
+    assert_same(recorded, trained(Regression().initialize(0, cuda), data, 60, [EachStep()])[0])
+
+
 def test_a_system_whose_steps_differ_is_told(cuda, rng):
     growing = recipes.get("progressive").build(seed=0, device=cuda, steps=100, **recipes.get("progressive").small)
     data = rng.integers(0, 256, (12, 1, 28, 28), dtype=np.uint8)
     _, _, lines = trained(growing, data, 2)
-    assert lines == ["Steps are made one by one, not recorded as a CUDA graph: the steps of GrowingGame do not repeat."]
+    assert lines == ["Steps are made one by one, not recorded as a CUDA graph: the steps of GrowingGame are not known "
+                     "to repeat."]
 
 
 def test_tf32_is_recorded_with_the_run_and_is_for_cuda_alone(cuda, rng, tmp_path):

@@ -22,6 +22,7 @@ from scratchgan.kernels.formulas import FORMULAS
 
 THREADS = 256
 SIDE_BY_SIDE = 32  # channels of a block at most: their float32 numbers are one line of the cache
+LARGEST = 2**31 - 2**20  # numbers that an int counts, and a step of all threads beyond
 BLOCKS = 2048      # enough to keep a GPU busy
 NOTHING = np.uintp(0)
 NUMBERS = {"float32": "float", "float64": "double"}
@@ -238,7 +239,7 @@ class Form(NamedTuple):
 def form_of(x, *others):
     """The `Form` of arrays (B, n, C, ...); None where only the formulas will do."""
     others_differ = any(other.dtype != x.dtype for other in others)
-    if others_differ or not 0 < x.size < 2**31 or x.dtype.name not in NUMBERS:
+    if others_differ or not 0 < x.size < LARGEST or x.dtype.name not in NUMBERS:
         return None
     batches, n, channels, *rest = x.shape
     inner = math.prod(rest)

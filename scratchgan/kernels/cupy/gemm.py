@@ -50,7 +50,7 @@ def handle(device, stream):
     checked(library().cublasCreate_v2(ctypes.byref(handle)))
     checked(library().cublasSetStream_v2(handle, ctypes.c_void_p(stream)))
     set_workspace = library().cublasSetWorkspace_v2
-    set_workspace(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE))
+    checked(set_workspace(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE)))
     memory = cupy.cuda.MemoryPointer(cupy.cuda.Memory(COUNTERS * np.dtype(np.uint32).itemsize), 0)
     counters = cupy.ndarray(COUNTERS, np.uint32, memory)
     counters.fill(0)

@@ -35,6 +35,13 @@ def require_shares(system, batches, each, sync_bn):
             raise UserError(f"The system does not take a batch of {size} examples: {why}; start fewer processes.")
 
 
+def require_same_data(source, each):
+    """`UserError` if this rank has other data than the first."""
+    if each.by_first(lambda: source.sha256) != source.sha256:
+        raise UserError(f"The data are not those of process 0: {source.name} has SHA-256 {source.sha256} here; give "
+                        "all processes the same.")
+
+
 def require_batch_norm(system, sync_bn):
     """`UserError` if statistics are to be taken together, and there are none."""
     if sync_bn and not any(isinstance(layer, BatchNorm2d) and layer.couples_samples

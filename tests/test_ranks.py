@@ -12,6 +12,7 @@ from scratchgan import backend, random, ranks, recipes
 from scratchgan.data.batches import share
 from scratchgan.errors import UserError
 from scratchgan.gan import passes
+from scratchgan.training.sharing import shared
 
 STEPS, N = 3, 15  # 7 and 8 samples; 3 and 4 packs of 2, 1 and 2 of 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (STEPS * N, 1, 28, 28), np.uint8)
@@ -53,12 +54,9 @@ def trained(name, settings, each=ranks.ALONE, sync_bn=False, device="cpu"):
         network.to(dtype="float64")
     rows = []
     for step in range(STEPS):
-        part = share(N, each.rank, each.size, system.pack)
-        kept = slice(step * N + part.start, step * N + part.stop)
-        total = N if each.size == 1 else N // system.pack * system.pack
-        mine = ranks.Share(part.start, part.stop - part.start, total, sync_bn, each)
-        with ranks.learning(mine):
-            metrics = system.step(IMAGES[kept], LABELS[kept])
+        kept = share(N, each.rank, each.size, system.pack)
+        with ranks.learning(shared(system, N, each, sync_bn)) as mine:
+            metrics = system.step(IMAGES[step * N:][kept], LABELS[step * N:][kept])
             rows.append({key: float(mine.mean(np.float64(value))) for key, value in metrics.items()})
     return system, rows
 

@@ -25,6 +25,7 @@ import numpy as np
 import scratchgan
 from scratchgan import ranks, recipes, training
 
+ranks.PATIENCE = 0.5
 def system(seed=0):
     system = recipes.get("dcgan28").build(seed, **recipes.get("dcgan28").small)
     for network in system.networks.values():
@@ -43,7 +44,10 @@ def started(ranks, *arguments, **more):
 
 def ended(process):
     """(status, standard output, standard error)"""
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()  # where it hangs
     return process.returncode, out, err
 
 

@@ -107,7 +107,7 @@ def test_a_batch_that_is_too_small_is_refused():
     status, _, err = ended(started(2, "-m", "scratchgan", "train", "dcgan28", "--data", "digits", "--batch-size", 3,
                                    "--out", "nowhere"))
     assert (status, err) == (2, "scratchgan: error: The system does not take a batch of 3 examples: 2 processes share "
-                                "it, and each needs 2 or more.\n")
+                                "it, and each needs 2 or more; start fewer.\n")
 
 
 @pytest.mark.parametrize(("code", "said"), [

@@ -26,9 +26,8 @@ import numpy as np
 from scratchgan import backend
 from scratchgan.errors import UserError
 
-# What mpiexec tells a process of: its rank, how many there are, how many of them on its machine (MPICH, Open MPI).
-ENVIRONMENT = (("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
-               ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+# What mpiexec tells a process of: its rank, and how many there are (MPICH, Open MPI).
+ENVIRONMENT = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
 PATIENCE = 5.0  # seconds: an error that all ranks have, they have by then
 
 
@@ -36,10 +35,9 @@ class Ranks:
     """One process by itself: what ranks ask of each other, with nobody to answer.
 
     rank, size   which one this is, of how many
-    local        how many are on this machine
     """
 
-    rank, size, local = 0, 1, 1
+    rank, size = 0, 1
 
     def sum(self, array):
         """The sum of an array over all ranks, which each gets. It may be in the array's own memory."""
@@ -81,10 +79,11 @@ ALONE = Ranks()
 class MpiRanks(Ranks):
     """The processes that mpiexec has started."""
 
-    def __init__(self, local=1):
+    def __init__(self):
         from mpi4py import MPI
         self.MPI, self.world, self.failed = MPI, MPI.COMM_WORLD, MPI.COMM_WORLD.Dup()
-        self.rank, self.size, self.local = self.world.rank, self.world.size, local
+        self.rank, self.size = self.world.rank, self.world.size
+        self.local = self.world.Split_type(MPI.COMM_TYPE_SHARED)  # those on this machine
 
     def sum(self, array):
         if backend.array_module(array) is not np:
@@ -103,7 +102,7 @@ class MpiRanks(Ranks):
 
     @functools.cached_property
     def nccl(self):
-        too_few = self.largest(int(backend.devices() < self.local))  # on any machine
+        too_few = self.largest(int(backend.devices() < self.local.size))  # on any machine
         return None if too_few else backend.nccl(self.size, self.rank)
 
     def largest(self, number):
@@ -159,31 +158,31 @@ class MpiRanks(Ranks):
 
     def take_device(self, device):
         if backend.device(device) == "cuda":
-            backend.use_device(self.rank % self.local)
+            backend.use_device(self.local.rank)
 
     @property
     def threads(self):
         mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return mine if mine < (os.cpu_count() or 1) else max(1, mine // self.local)  # fewer: mpiexec has shared them
+        shared = mine < (os.cpu_count() or 1)  # by mpiexec
+        return mine if shared else max(1, mine // self.local.size)
 
 
 def launched():
-    """(rank, size, how many on this machine) as mpiexec has told this process; (0, 1, 1) without it."""
+    """(rank, size) as mpiexec has told this process; (0, 1) without it."""
     for names in ENVIRONMENT:
-        if all(os.environ.get(name, "").isdecimal() for name in names[:2]):
-            rank, size = (int(os.environ[name]) for name in names[:2])
-            return rank, size, int(os.environ.get(names[2], size))
-    return 0, 1, 1
+        if all(os.environ.get(name, "").isdecimal() for name in names):
+            return tuple(int(os.environ[name]) for name in names)
+    return 0, 1
 
 
 @functools.cache
 def joined():
     """The `Ranks` that this process belongs to; `UserError` where it cannot talk to them."""
-    _, size, local = launched()
+    _, size = launched()
     if size == 1:
         return ALONE
     try:
-        ranks = MpiRanks(local)
+        ranks = MpiRanks()
     except (ImportError, RuntimeError) as error:
         raise UserError(f"mpiexec has started {size} processes, but mpi4py, with which they train together, cannot be "
                         f'imported ({error}): pip install "scratchgan[mpi]"') from error

@@ -25,8 +25,9 @@ import numpy as np
 import scratchgan
 from scratchgan import ranks, recipes, training
 
-def system():
-    system = recipes.get("dcgan28").build(0, **recipes.get("dcgan28").small)
+ranks.PATIENCE = 0.5
+def system(seed=0):
+    system = recipes.get("dcgan28").build(seed, **recipes.get("dcgan28").small)
     for network in system.networks.values():
         network.to(dtype="float64")
     return system
@@ -43,7 +44,10 @@ def started(ranks, *arguments, **more):
 
 def ended(process):
     """(status, standard output, standard error)"""
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()  # where it hangs
     return process.returncode, out, err
 
 
@@ -62,14 +66,17 @@ def distance(one, other):
 
 
 def test_runs_of_any_number_of_ranks_are_one_run(tmp_path):
-    """One process, 6 steps; two processes, 2 steps, resumed by three up to 4 and by one up to 6."""
+    """One process, 6 steps; two processes, 2 steps, resumed by three up to 4 and by one up to 6.
+
+    Each builds the system from a seed of its own: that of the first counts.
+    """
     settings = {}
     exec(SYSTEM, settings)
     one = scratchgan.fit(settings["system"](), settings["images"], 6, tmp_path / "one", announce=None, **RUN)
     out = tmp_path / "several"
     for ranks, steps in ((2, 2), (3, 4)):
-        fitted(ranks, f"scratchgan.fit(system(), images, {steps}, {str(out)!r}, resume={ranks == 3}, "
-                      f"announce=print, **{RUN if ranks == 2 else {}})")
+        fitted(ranks, f"scratchgan.fit(system(ranks.joined().rank), images, {steps}, {str(out)!r}, "
+                      f"resume={ranks == 3}, announce=print, **{RUN if ranks == 2 else {}})")
     several = scratchgan.fit(settings["system"](), settings["images"], 6, out, resume=True, announce=None)
     assert distance(tmp_path / "one", out) < 1e-10
     assert [row["step"] for row in several] == [2, 4, 6]
@@ -100,7 +107,18 @@ def test_a_batch_that_is_too_small_is_refused():
     status, _, err = ended(started(2, "-m", "scratchgan", "train", "dcgan28", "--data", "digits", "--batch-size", 3,
                                    "--out", "nowhere"))
     assert (status, err) == (2, "scratchgan: error: The system does not take a batch of 3 examples: 2 processes share "
-                                "it, and each needs 2 or more.\n")
+                                "it, and each needs 2 or more; start fewer.\n")
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("out = 'taken'", "process 0 of 2: taken already holds a run"),
+    ("images = images + np.uint8(ranks.joined().rank)", "process 1 of 2: The data are not those of process 0: array")])
+def test_an_error_in_one_process_before_the_first_step_ends_all(tmp_path, code, said):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").touch()
+    status, _, err = ended(started(2, "-c", SYSTEM + f"out = None\n{code}\nscratchgan.fit(system(), images, 3, out)",
+                                   cwd=tmp_path))
+    assert status == 2 and f"scratchgan: error: {said}" in err
 
 
 def test_an_error_in_one_process_ends_all(tmp_path):

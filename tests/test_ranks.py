@@ -11,6 +11,8 @@ from simulated_ranks import apart, in_ranks
 from scratchgan import backend, random, ranks, recipes
 from scratchgan.data.batches import share
 from scratchgan.errors import UserError
+from scratchgan.gan import passes
+from scratchgan.training.sharing import shared
 
 STEPS, N = 3, 15  # 7 and 8 samples; 3 and 4 packs of 2, 1 and 2 of 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (STEPS * N, 1, 28, 28), np.uint8)
@@ -52,12 +54,9 @@ def trained(name, settings, each=ranks.ALONE, sync_bn=False, device="cpu"):
         network.to(dtype="float64")
     rows = []
     for step in range(STEPS):
-        part = share(N, each.rank, each.size, system.pack)
-        kept = slice(step * N + part.start, step * N + part.stop)
-        total = N if each.size == 1 else N // system.pack * system.pack
-        mine = ranks.Share(part.start, part.stop - part.start, total, sync_bn, each)
-        with ranks.learning(mine):
-            metrics = system.step(IMAGES[kept], LABELS[kept])
+        kept = share(N, each.rank, each.size, system.pack)
+        with ranks.learning(shared(system, N, each, sync_bn)) as mine:
+            metrics = system.step(IMAGES[step * N:][kept], LABELS[step * N:][kept])
             rows.append({key: float(mine.mean(np.float64(value))) for key, value in metrics.items()})
     return system, rows
 
@@ -79,6 +78,11 @@ def test_two_ranks_are_one(case):
 @pytest.mark.parametrize("case", WITH_NORM)
 def test_two_ranks_are_one_with_sync_bn(case):
     assert max(closeness(*WITH_NORM[case], sync_bn=True)) < 1e-10
+
+
+def test_unequal_shares_go_through_d_alike(monkeypatch):
+    monkeypatch.setattr(passes, "PIXELS_TOGETHER", 2 * 28 * 28 * (N // 2))  # the smaller share would fit one pass
+    assert max(closeness("dcgan28", {}, sync_bn=True)) < 1e-10
 
 
 @pytest.mark.parametrize("name", ["goodfellow", "dcgan28"])
@@ -128,12 +132,12 @@ def test_arrays_on_devices_are_added_by_nccl_or_over_the_host(cuda):
 
 
 def test_what_mpiexec_tells(monkeypatch):
-    for name in ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"):
+    for name in sum(ranks.ENVIRONMENT, ()):
         monkeypatch.delenv(name, raising=False)
-    assert ranks.launched() == (0, 1, 1) and ranks.joined.__wrapped__() is ranks.ALONE
+    assert ranks.launched() == (0, 1) and ranks.joined.__wrapped__() is ranks.ALONE
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "2")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
-    assert ranks.launched() == (2, 3, 3)
+    assert ranks.launched() == (2, 3)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(UserError, match=r'has started 3 processes, but mpi4py.*pip install "scratchgan\[mpi\]"'):
         ranks.joined.__wrapped__()

@@ -38,11 +38,15 @@ def fits_one_pass(D):
 
 
 def one_pass(D, objective, real, joint_batch):
-    """Whether real and fake go through D together: joint, paired by the objective, or kept apart in a small batch."""
+    """Whether real and fake go through D together: joint, paired by the objective, or kept apart in a small batch.
+
+    Ranks decide by the whole batch, all alike: one pass or two have other sums between ranks, and draw otherwise.
+    """
     if objective.paired or joint_batch:
         return True
     channels = real.shape[1] if real.ndim > 2 else 1
-    return 2 * real.size // channels <= PIXELS_TOGETHER and fits_one_pass(D)
+    share = ranks.share()
+    return 2 * real.size // channels * share.total // share.count <= PIXELS_TOGETHER and fits_one_pass(D)
 
 
 def given(x, labels):

@@ -1,5 +1,6 @@
 """The ways into a run: `fit` for a system of one's own, `start` and `resume` for recipes, `load` for what came out."""
 
+import functools
 from pathlib import Path
 
 from scratchgan import ranks as processes
@@ -14,11 +15,21 @@ from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
 from scratchgan.training.run import Run
-from scratchgan.training.sharing import require_batch_norm, told, too_small
+from scratchgan.training.sharing import require_batch_norm, require_same_data, told, too_small
 from scratchgan.training.snapshot import Snapshot
 from scratchgan.training.stepping import taken_in
 
 
+def by_all_ranks(function):
+    """A function that an exception in one rank alone ends in all of them: see `Ranks.together`."""
+    @functools.wraps(function)
+    def together(*arguments, **named):
+        with processes.joined().together():
+            return function(*arguments, **named)
+    return together
+
+
+@by_all_ranks
 def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=None, flip=None, drop_last=None,
         log_every=None, sample_every=None, checkpoint_every=None, keep=None, threads=None, resume=False,
         announce=print, evaluation=None, sync_bn=None, tf32=None):
@@ -74,6 +85,7 @@ def fit(system, data, steps, out=None, callbacks=(), *, batch_size=None, seed=No
         folder.close()
 
 
+@by_all_ranks
 def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", batch_size=None, steps=None,
           log_every=None, sample_every=None, checkpoint_every=None, keep=None, flip=None, drop_last=None, threads=None,
           callbacks=(), announce=print, evaluation=None, sync_bn=None, tf32=None):
@@ -105,6 +117,7 @@ def default_steps(recipe, steps_per_epoch):
     return recipe.default_steps(steps_per_epoch)
 
 
+@by_all_ranks
 def resume(path, data_loader, *, device=None, steps=None, threads=None, callbacks=(), announce=print, data_dir=None):
     """Go on with the run of a recipe in the folder `path`, to the bit as if it had never stopped; returns the `Run`.
 
@@ -154,13 +167,15 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
              **DEFAULTS}
     if record:
         usual |= {"seed": record["seed"], "batch_size": recipes.get(record["name"]).examples(record["settings"])}
-    chosen = {name: checked(name, usual[name] if value is None else value) for name, value in given.items()}
+    chosen = ranks.by_first(lambda: {name: checked(name, usual[name] if value is None else value)
+                                     for name, value in given.items()})
     steps, threads = checked("steps", steps), checked("threads", ranks.threads if threads is None else threads)
     source = as_source(data, system.value_range)
     require_fit(system, source)
     require_batch_norm(system, chosen["sync_bn"])
     if chosen["tf32"] and next(iter(system.networks.values())).device != "cuda":
         raise UserError("tf32 is for CUDA, and the system is on the CPU: leave it out.")
+    require_same_data(source, ranks)
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(

@@ -78,6 +78,8 @@ class Run:
         All ranks do so in step: whatever they decide here, they decide by what all of them know.
         """
         self.writes = self.ranks.by_first(lambda: self.folder is not None)
+        if self.ranks.size > 1:  # whatever has drawn the weights of the others
+            self.ranks.by_first(lambda: Snapshot().take(self.system)).restore(self.system)
         with self.witness(), self.ranks.together():
             return self.trained()
 

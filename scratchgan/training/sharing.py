@@ -24,7 +24,7 @@ def too_small(system, size, each, sync_bn):
     needed = system.smallest_batch if coupled_apart(system, sync_bn) else system.pack
     if each.size == 1 or size // system.pack // each.size * system.pack >= needed:
         return None
-    return f"{each.size} processes share it, and each needs {needed} or more"
+    return f"{each.size} processes share it, and each needs {needed} or more; start fewer"
 
 
 def require_shares(system, batches, each, sync_bn):
@@ -32,7 +32,14 @@ def require_shares(system, batches, each, sync_bn):
     for index in {0, (batches.steps_per_epoch or 1) - 1}:
         size = batches.size(index)
         if why := too_small(system, size, each, sync_bn):
-            raise UserError(f"The system does not take a batch of {size} examples: {why}; start fewer processes.")
+            raise UserError(f"The system does not take a batch of {size} examples: {why}.")
+
+
+def require_same_data(source, each):
+    """`UserError` if this rank has other data than the first."""
+    if each.by_first(lambda: source.sha256) != source.sha256:
+        raise UserError(f"The data are not those of process 0: {source.name} has SHA-256 {source.sha256} here; give "
+                        "all processes the same.")
 
 
 def require_batch_norm(system, sync_bn):

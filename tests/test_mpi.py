@@ -13,7 +13,7 @@ import pytest
 
 import scratchgan
 from scratchgan import training
-from scratchgan.training import checkpoint
+from scratchgan.training import checkpoint, witness
 
 pytest.importorskip("mpi4py")
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
@@ -164,11 +164,21 @@ def test_a_process_that_is_killed_and_a_run_that_is_stopped(tmp_path, number):
         os.kill(int(child_of(process.pid, rank=1)), number)
     else:
         process.send_signal(number)
-    status, _, err = ended(process)
+    status, out, err = ended(process)
     newest = max(int(path.name[5:]) for path in checkpoints.iterdir() if path.name[0] != ".")
-    how = "continue from step" if number == signal.SIGKILL else "Stopped at step"
-    assert status and f"{how} {newest}" in err
-    assert err.count(f"with: mpiexec -n 2 scratchgan train --resume {tmp_path / 'run'}") == 1
+    again = f"with: mpiexec -n 2 scratchgan train --resume {tmp_path / 'run'}"
+    assert status and newest >= 10 and f"If a process dies, all end; then go on {again}" in out
+    if number == signal.SIGINT:  # a process that is killed ends mpiexec, and with it the way of what is said then
+        assert f"Stopped at step {newest}; continue {again}" in err
+
+
+def test_the_witness_of_a_process_that_died(tmp_path):
+    (tmp_path / "my run" / "checkpoints" / "step-00000010").mkdir(parents=True)
+    for word, said in (("done", ""), ("", "a process of the run has died; continue from step 10 with: mpiexec -n 3 "
+                                         f"scratchgan train --resume '{tmp_path / 'my run'}'")):
+        done = subprocess.run([sys.executable, "-I", witness.__file__, tmp_path / "my run", "3"], input=word, text=True,
+                              capture_output=True, check=True)
+        assert said in done.stderr and bool(said) == bool(done.stderr)
 
 
 def child_of(pid, rank):

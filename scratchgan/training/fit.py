@@ -186,7 +186,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
               "weights_seed": record.get("seed"), "facts": record.get("facts", {}), **chosen, "steps": steps,
               "data": source.record(), **circumstances(system, threads, ranks)}
     folder = None if out is None or ranks.rank else RunFolder.create(out, config)
-    for line in told(system, config, ranks):
+    for line in told(system, config, ranks, out):
         announce(line)
     return Run(system, batches, config, folder, watched(callbacks, ranks), announce, evaluation, ranks)
 

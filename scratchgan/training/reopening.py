@@ -56,7 +56,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
     now = circumstances(system, threads, ranks)
     tell_changes({name: config.get(name) for name in now}, now, announce)
     config |= now
-    for line in told(system, config, ranks) if ranks.size > 1 else ():
+    for line in told(system, config, ranks, folder.path) if ranks.size > 1 else ():
         announce(line)
     ranks.largest(0)  # all have read what rank 0 now changes
     if ranks.rank:

@@ -1,5 +1,7 @@
 """How the ranks of a run share its batches, and what is said of it."""
 
+import shlex
+
 from scratchgan import ranks
 from scratchgan.data.batches import share
 from scratchgan.errors import UserError
@@ -49,8 +51,8 @@ def require_batch_norm(system, sync_bn):
         raise UserError("sync_bn is for networks with batch normalisation, of which the system has none: leave it out.")
 
 
-def told(system, config, each):
-    """Lines about the ranks that a run should begin with."""
+def told(system, config, each, folder=None):
+    """Lines about the ranks that a run, in a folder or none, should begin with."""
     if each.size == 1:
         return ["sync_bn changes nothing in one process: mpiexec starts several."] if config["sync_bn"] else []
     apart = coupled_apart(system, config["sync_bn"])
@@ -59,4 +61,7 @@ def told(system, config, each):
         hint = "" if config["sync_bn"] else "; --sync-bn takes batch normalisation's of the whole batch"
         lines.append(f"What couples samples takes those of its process alone ({', '.join(apart)})"
                      f"{hint if any('BatchNorm' in name for name in apart) else ''}.")
+    if folder and config["recipe"]:  # a process that is killed takes all others with it, before they can say so
+        lines.append(f"If a process dies, all end; then go on with: mpiexec -n {each.size} scratchgan train --resume "
+                     f"{shlex.quote(str(folder))}")
     return lines

@@ -18,7 +18,8 @@ CASES = [
     (Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5)), (Conv2d(2, 3, 3), (0, 2, 5, 5)), (Conv2d(2, 3, 3), (2, 5, 5)),
     (ConvTranspose2d(5, 3, 4, 2, 1), (4, 5, 4, 3)), (ConvTranspose2d(3, 2, 3, 2, 1, 1), (3, 3, 4, 6)),
     (ConvTranspose2d(4, 3, (4, 2)), (5, 4, 1, 1)), (ConvTranspose2d(3, 2, 3, 1, 0, dilation=2), (3, 3, 5, 4)),
-    (ConvTranspose2d(3, 2, 2, 3, output_padding=1), (2, 3, 3, 2))]
+    (ConvTranspose2d(3, 2, 2, 3, output_padding=1), (2, 3, 3, 2)),
+    (ConvTranspose2d(4, 6, 3, 2, 1, groups=2), (2, 4, 3, 4)), (Conv2d(4, 4, 3, padding=1, groups=4), (2, 4, 3, 4))]
 
 
 def arranged(array, how, device):

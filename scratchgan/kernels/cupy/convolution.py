@@ -11,6 +11,7 @@ their number allows. Where the kernel is one pixel or all of the image, the colu
 constants of the compiled kernels, one set for each shape of a layer, so that no thread divides by an unknown number.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import cupy
@@ -86,9 +87,41 @@ def compiled(geometry, x_size, y_size, dtype, width):
 def convolution(geometry, weight, x_shape, y_shape):
     columns = y_shape[0] * y_shape[2] * y_shape[3] * x_shape[1] * geometry.kernel[0] * geometry.kernel[1]
     images = x_shape[0] * x_shape[1] * x_shape[2] * x_shape[3]
-    if geometry.groups == 1 and 0 < columns < LARGEST and images < LARGEST:
-        return Columns(geometry, weight, x_shape, y_shape)
+    if 0 < columns < LARGEST and images < LARGEST:
+        return (Columns if geometry.groups == 1 else Groups)(geometry, weight, x_shape, y_shape)
     return FORMULAS.convolution(geometry, weight, x_shape, y_shape)
+
+
+class Groups:
+    """`Columns` of each group of channels, one after the other."""
+
+    def __init__(self, geometry, weight, x_shape, y_shape):
+        self.weight, self.x_shape, self.y_shape, self.parts = weight, x_shape, y_shape, []
+        o, c = len(weight) // geometry.groups, weight.shape[1]
+        for group in range(geometry.groups):
+            of_y, of_x = slice(group * o, (group + 1) * o), slice(group * c, (group + 1) * c)
+            columns = Columns(replace(geometry, groups=1), weight[of_y], (x_shape[0], c, *x_shape[2:]),
+                              (y_shape[0], o, *y_shape[2:]))
+            self.parts.append((of_y, of_x, columns))
+
+    def forward(self, x):
+        y = empty_images(self.y_shape, x.dtype)
+        for of_y, of_x, part in self.parts:
+            y[:, of_y] = part.forward(x[:, of_x])
+        return y
+
+    def input_gradient(self, dy):
+        dx = empty_images(self.x_shape, dy.dtype)
+        for of_y, of_x, part in self.parts:
+            dx[:, of_x] = part.input_gradient(dy[:, of_y])
+        return dx
+
+    def weight_gradient(self, x, dy, out=None):
+        fits = out is not None and out.dtype == dy.dtype
+        dw = out if fits else empty_along(self.weight.shape, dy.dtype, WEIGHT, cupy)
+        for of_y, of_x, part in self.parts:
+            dw[of_y] = part.weight_gradient(x[:, of_x], dy[:, of_y])
+        return dw
 
 
 class Columns:

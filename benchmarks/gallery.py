@@ -24,6 +24,8 @@ import sys
 import time
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
 SCRATCHGAN = [sys.executable, "-m", "scratchgan"]
 
@@ -108,15 +110,17 @@ def measured(name, run, seed=0):
     metrics = "frechet,precision-recall,classes,parzen" + (",conditional" if name == "cgan" else "")
     lines = scratchgan("evaluate", run, "--json", "--seed", seed,
                        *(("--metrics", metrics) if name in DIGITS else ())).splitlines()
-    return {row["set"]: row for row in map(json.loads, lines)}
+    rows = [{key: value for key, value in json.loads(line).items() if key != "of"} for line in lines]  # a path here
+    return {row["set"]: row for row in rows}
 
 
 def copy_pictures(run, target):
-    """The newest samples, the curves, and of points the animation."""
+    """The newest samples, the curves, in few colours, and of points the animation."""
     target.parent.mkdir(parents=True, exist_ok=True)
     newest = max((run / "samples").glob("*.png"))
     shutil.copy(newest, target.with_suffix(".png"))
-    shutil.copy(run / "curves.png", target.with_name(f"{target.name}-curves.png"))
+    curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
+    curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
     if target.name in POINTS:
         shutil.copy(run / "training.gif", target.with_suffix(".gif"))
 

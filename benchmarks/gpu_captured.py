@@ -14,6 +14,8 @@ from importlib.util import find_spec
 import numpy as np
 from gpu_common import CASES, FULL, IMAGES, SMALL, batches, game_of, synchronise, torch_on_device
 
+RECIPES = (("goodfellow", 100, {}), ("stacked", 64, {}), ("stacked", 64, {"r1": 0.0, "r2": 0.0}))
+FEW = 5                   # steps in a graph of these
 MANY = 20                 # steps in a graph, beside one
 EXACT, CLOSE = 1e-4, 1e-2  # relative difference of a network's weights after a step, of `mlp` and of convolutions, in
 #                            which single ReLUs rounded to the other side of 0 make up to 1e-3 and more through Adam
@@ -306,6 +308,25 @@ def in_processes(kind, cases, seconds, short):
 def captured_stage(short):
     first = [("mlp", 64), ("dcgan28", 64), ("dcgan64", 64)]
     return in_processes("captured", first + [each for each in CASES if each not in first], 140, short)
+
+
+def recipes_stage(short):
+    """Microseconds of a recorded step of recipes without a peer; of `stacked` with its penalties and without."""
+    import cupy
+
+    from scratchgan import recipes
+    from scratchgan.captured import CapturedStep
+    for name, size, settings in RECIPES:
+        recipe = recipes.get(name)
+        system = recipe.build(seed=0, device="cuda", **({**recipe.small, **settings} if short else settings))
+        captured = CapturedStep(system, (2 if short else size, *system.sample_shape), FEW)
+        images = np.random.default_rng(0).uniform(-1, 1, captured.batch.shape)
+        captured.batch[...] = cupy.asarray(images.astype(np.float32))
+        captured.run(2 * FEW)
+        many = FEW if short else max(1, int(1e5 / timed_steps(captured.run, FEW)) // FEW) * FEW
+        micros = [timed_steps(captured.run, many) for _ in range(1 if short else 5)]
+        print(f"{name} {size} {settings or ''}: {np.median(micros):.1f} us a step, least {min(micros):.1f}", flush=True)
+    return True
 
 
 def compile_stage(short):

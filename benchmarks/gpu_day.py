@@ -246,8 +246,8 @@ def summary(title, events, count, wall):
 
 
 HERE = {stage.__name__: stage for stage in (machine, gradients, training, times, launches)}
-ELSEWHERE = {"captured": "gpu_captured", "compile": "gpu_captured", "jax": "gpu_captured", "epochs": "gpu_runs",
-             "stacked": "gpu_runs", "sanitizer": "gpu_kernels", "gemm": "gpu_kernels"}
+ELSEWHERE = {"captured": "gpu_captured", "recipes": "gpu_captured", "compile": "gpu_captured", "jax": "gpu_captured",
+             "epochs": "gpu_runs", "stacked": "gpu_runs", "sanitizer": "gpu_kernels", "gemm": "gpu_kernels"}
 
 
 def main():

@@ -40,7 +40,7 @@ class CapturedStep:
     """
 
     def __init__(self, system, batch_shape, steps=1):
-        if device_of(system) != "cuda":
+        if system.device != "cuda":
             raise ValueError("CapturedStep: the system must be on CUDA")
         if system.cycle is None:
             raise Unrecordable(f"the steps of {type(system).__name__} are not known to repeat")
@@ -336,7 +336,3 @@ def gather(xp, arrays):
                                            for each in arrays]))
     copy = xp.ElementwiseKernel("uint64 address", "T copy", "copy = *(const T*)address", "gather_numbers")
     return lambda: copy(addresses, xp.empty(addresses.shape, arrays[0].dtype))
-
-
-def device_of(system):
-    return next(iter(system.networks.values())).device

@@ -240,7 +240,7 @@ def profile(system, batch, steps=None, seconds=5.0):
     the faster half, so that they add up and what else the machine did is left out.
     """
     things = things_of(system)
-    wait, labels = waiting_for(next(iter(system.networks.values())).device), labels_for(system, batch)
+    wait, labels = waiting_for(system.device), labels_for(system, batch)
 
     def step():
         wait()

@@ -169,6 +169,11 @@ class System:
     phases = (0,)
 
     @property
+    def device(self):
+        """"cpu" or "cuda": where its networks are."""
+        return next(iter(self.networks.values())).device
+
+    @property
     def smallest_batch(self):
         """A batch of fewer examples may be too small: a run tries one before it begins."""
         return 2 if any(layer.couples_samples for network in self.networks.values()

@@ -1,10 +1,9 @@
-"""Small games for tests, and batches for them."""
-
+"""Small games for tests, batches for them, and a layer."""
 
 import numpy as np
 
 from scratchgan.gan import Game, Latent, NonSaturating
-from scratchgan.layers import BatchNorm1d, LeakyReLU, Linear, Sequential, Tanh
+from scratchgan.layers import BatchNorm1d, Layer, LeakyReLU, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD, Adam
 
 
@@ -25,3 +24,15 @@ def normalised_game(device="cpu", **settings):
     D = Sequential(BatchNorm1d(4), Linear(4, 6), BatchNorm1d(6), LeakyReLU(0.1), Linear(6, 1)).initialize(0, "d")
     G.to(device, "float64"), D.to(device, "float64")
     return Game(G, D, NonSaturating(), SGD(G, 0), SGD(D, 0), latent=Latent(3), sample_shape=(1, 2, 2), **settings)
+
+
+class Reads(Layer):
+    """Looks at a number of the device, which a recorded step cannot do."""
+
+    def forward(self, x):
+        self.ops(x)
+        return self.keep(x * float(x.mean() < 100))
+
+    def backward(self, dy, wrt="all"):
+        self.kept(dy, wrt)
+        return dy.copy()

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from small_games import Reads
 
 from scratchgan import backend, recipes
 from scratchgan.captured import CapturedStep, Unrecordable
 from scratchgan.gan import Game, Latent
-from scratchgan.layers import Layer, Linear, Sequential
+from scratchgan.layers import Linear, Sequential
 from scratchgan.optimizers import SGD
 from scratchgan.system import Metric, Metrics
 from scratchgan.training.snapshot import arrays
@@ -104,18 +105,6 @@ def test_nodes_of_a_step_at_full_width(cuda, rng, recipe, batch, most, products)
     names = {name: count - before["names"].get(name, 0) for name, count in after["names"].items()}
     assert after["graph_nodes"] - before["graph_nodes"] <= most
     assert names["cublasSgemm_v2"] + names["small_product"] - 4 == products  # 4: a product to begin with on each stream
-
-
-class Reads(Layer):
-    """Looks at a number of the device."""
-
-    def forward(self, x):
-        self.ops(x)
-        return self.keep(x * float(x.mean() < 100))
-
-    def backward(self, dy, wrt="all"):
-        self.kept(dy, wrt)
-        return dy.copy()
 
 
 def test_a_step_that_reads_a_number_cannot_be_recorded_and_the_system_is_as_it_was(cuda, rng):

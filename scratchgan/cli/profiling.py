@@ -46,7 +46,7 @@ def run(options):
     settings = settings_of(recipe, options)
     out = target(options)
     system = recipe.build(seed=0, device=backend.device(options.device), channels=options.channels, **settings)
-    count, device = options.batch_size or recipe.examples(settings), next(iter(system.networks.values())).device
+    count, device = options.batch_size or recipe.examples(settings), system.device
     images = random_examples(system, count)
     with using_threads(options.threads):
         threads = f", BLAS with {report.counted(threads_now() or 1, 'thread')}" if device == "cpu" else ""

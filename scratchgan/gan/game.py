@@ -72,10 +72,6 @@ class Game(ShownGame):
         return {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
 
     @property
-    def device(self):
-        return self.generator.device
-
-    @property
     def cycle(self):
         """`n_critic`; None where G looks ahead at D, which takes rates of the steps to come as they are now, and where
         a part, or the class of the game, is of one's own and does not say that it `repeats`."""

@@ -178,13 +178,13 @@ class Objective:
                                             gradients)
         return gradients
 
-    def grad_real(self, real, out=None):
+    def grad_real(self, real):
         """d loss_d / d real, where real and fake have terms of their own."""
-        return gradient(self.real, real, self.scale_d, out)
+        return gradient(self.real, real, self.scale_d)
 
-    def grad_fake(self, fake, out=None):
+    def grad_fake(self, fake):
         """d loss_d / d fake, where real and fake have terms of their own."""
-        return gradient(self.fake, fake, self.scale_d, out)
+        return gradient(self.fake, fake, self.scale_d)
 
     def grad_g(self, fake, real=None):
         """d loss_g / d fake."""

@@ -54,10 +54,6 @@ class VAE(Sampling):
         self.seed = whole(seed, "VAE: seed")
         check_vae(self)
 
-    @property
-    def device(self):
-        return self.encoder.device
-
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self, batch, labels=None):

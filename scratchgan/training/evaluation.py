@@ -130,7 +130,7 @@ class Evaluation:
 
     def figures(self, system):
         """{figure: number}"""
-        device = next(iter(system.networks.values())).device
+        device = system.device
         self.reference = self.reference or evaluation.seen("test images", self.test.images, device=device)
         images = system.sample(self.samples, SEED)
         if not np.isfinite(images).all():

@@ -173,7 +173,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
     source = as_source(data, system.value_range)
     require_fit(system, source)
     require_batch_norm(system, chosen["sync_bn"])
-    if chosen["tf32"] and next(iter(system.networks.values())).device != "cuda":
+    if chosen["tf32"] and system.device != "cuda":
         raise UserError("tf32 is for CUDA, and the system is on the CPU: leave it out.")
     require_same_data(source, ranks)
     if evaluation and ranks.rank == 0:

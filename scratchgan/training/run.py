@@ -1,7 +1,6 @@
 """A run: the training loop, with what it logs, saves and survives."""
 
 import math
-import shlex
 import time
 import warnings
 from contextlib import closing, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from scratchgan.ranks import ALONE
 from scratchgan.training import checkpoint as checkpoints
 from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.environment import using_threads
+from scratchgan.training.sharing import resuming
 from scratchgan.training.snapshot import Snapshot, first_bad_metric, not_finite
 from scratchgan.training.stepping import in_range, maker
 from scratchgan.training.stopping import Diverged, Interrupts, Stopped
@@ -253,10 +253,7 @@ class Run:
     def how_to_continue(self):
         if not self.folder:
             return f"Stopped at step {self.step}."
-        where, start = shlex.quote(str(self.folder.path)), ""
-        if self.ranks.size > 1:
-            start = f"mpiexec -n {self.ranks.size} "
-        return f"Stopped at step {self.step}; continue with: {start}scratchgan train --resume {where}"
+        return f"Stopped at step {self.step}; continue with: {resuming(self.folder.path, self.ranks)}"
 
 
 def means(metrics):

@@ -51,6 +51,12 @@ def require_batch_norm(system, sync_bn):
         raise UserError("sync_bn is for networks with batch normalisation, of which the system has none: leave it out.")
 
 
+def resuming(folder, each):
+    """The command that goes on with the run in a folder."""
+    start = f"mpiexec -n {each.size} " if each.size > 1 else ""
+    return f"{start}scratchgan train --resume {shlex.quote(str(folder))}"
+
+
 def told(system, config, each, folder=None):
     """Lines about the ranks that a run, in a folder or none, should begin with."""
     if each.size == 1:
@@ -62,6 +68,5 @@ def told(system, config, each, folder=None):
         lines.append(f"What couples samples takes those of its process alone ({', '.join(apart)})"
                      f"{hint if any('BatchNorm' in name for name in apart) else ''}.")
     if folder and config["recipe"]:  # a process that is killed takes all others with it, before they can say so
-        lines.append(f"If a process dies, all end; then go on with: mpiexec -n {each.size} scratchgan train --resume "
-                     f"{shlex.quote(str(folder))}")
+        lines.append(f"If a process dies, all end; then go on with: {resuming(folder, each)}")
     return lines

@@ -135,12 +135,12 @@ def same_bits(a, b):
 
 def maker(system, batches, callbacks, announce, each=ranks.ALONE, sync_bn=False):
     """How the steps of a run are made, by one of these ranks."""
-    device = next(iter(system.networks.values())).device
+    device = system.device
     one_by_one = OneByOne(system, batches, each, sync_bn)
     if device != "cuda":
         return one_by_one
-    watching = [type(each).__name__ for each in callbacks
-                if each.each_step and type(each).on_step is not Callback.on_step]
+    watching = [type(callback).__name__ for callback in callbacks
+                if callback.each_step and type(callback).on_step is not Callback.on_step]
     narrow = all(network.dtype == np.float32 for network in system.networks.values())
     problem = (f"the steps of {type(system).__name__} are not known to repeat" if system.cycle is None
                else "the noise of float64 is drawn on the host" if not narrow
@@ -163,6 +163,6 @@ def in_range(batch, value_range):
 def taken_in(system, batch):
     """A batch, or a pair of them, as the system's step takes it: on the device of its networks, and scaled there, so
     that bytes travel and not floats."""
-    device = next(iter(system.networks.values())).device
+    device = system.device
     parts = [backend.to_device(each, device) for each in (batch if isinstance(batch, tuple) else (batch,))]
     return in_range(tuple(parts) if isinstance(batch, tuple) else parts[0], system.value_range)

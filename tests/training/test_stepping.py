@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_games import small_game
+from small_games import Reads, small_game
 
 from scratchgan import backend, recipes, report
 from scratchgan.data.dataset import as_source
@@ -107,18 +107,6 @@ class Counts(Layer):
     def backward(self, dy, wrt="all"):
         self.kept(dy, wrt)
         return dy * self.passes
-
-
-class Reads(Layer):
-    """Reads a number of the device."""
-
-    def forward(self, x):
-        self.ops(x)
-        return self.keep(x * float(x.mean() < 100))
-
-    def backward(self, dy, wrt="all"):
-        self.kept(dy, wrt)
-        return dy.copy()
 
 
 @pytest.mark.parametrize("layer, why", [(Counts, "they would not have the same bits"),

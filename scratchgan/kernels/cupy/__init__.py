@@ -19,7 +19,6 @@ def faster():
         layer_norm,
         optimizers,
         pooling,
-        sums,
     )
     return Functions(
         add_bias=convolution.add_bias,
@@ -55,7 +54,7 @@ def faster():
         repeat=pooling.repeat,
         repeat_grad=pooling.repeat_grad,
         rmsprop=optimizers.rmsprop,
-        row_sums=sums.row_sums,
+        row_sums=gemm.row_sums,
         running_averages=batch_norm.running_averages,
         one_batch=games.one_batch,
         scaled_slope=games.scaled_slope,

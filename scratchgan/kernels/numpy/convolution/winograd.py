@@ -12,12 +12,12 @@ The two gradients follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for th
 
 In two dimensions this happens to rows (index k), then to columns (index l), and a product is a matrix product over
 samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) of a pair of pairs. Arrays are
-(N, H, W, C) here. Of d, e, g and m only one k is held at a time, for some samples and rows of tiles: a fraction of x,
-which stays in a core's cache. Of u and v all is held, 9/4 of w, in one memory for all convolutions.
+(N, H, W, C) here. A pass is one task for each core; they share nothing. Each makes its own part of u or v, of one k at
+a time: 3/4 of w. d, e, g and m are held for some samples and rows of tiles: a fraction of x, which stays in a core's
+cache. The k come in the order 1, 0, 2: what two of them share is assigned before it is added to.
 """
 
-import threading
-import weakref
+from functools import partial
 
 import numpy as np
 
@@ -32,13 +32,7 @@ from scratchgan.kernels.numpy.convolution.layout import (
 from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
-
-
-class _Lent(threading.local):
-    to = None  # the convolution (a weak reference) whose u the memory for it still holds
-
-
-_lent = _Lent()
+KS = (1, 0, 2)
 
 
 class Winograd:
@@ -60,60 +54,56 @@ class Winograd:
         # Of an odd number of outputs the last tile has but one: it needs no product of index 2.
         self.tiles = (self.tw, self.tw, self.ow // 2)
 
-    def blocks(self, samples, size):
-        """(samples, first row of tiles, how many): pieces of about `size` tiles."""
-        limit = max(1, size // self.tw)
-        for part in parallel.split(samples, -(-(samples.stop - samples.start) // limit)):
-            rows = max(1, limit // (part.stop - part.start))
+    def blocks(self, n, k):
+        """(samples, first row of tiles, how many that have a product of index k): pieces of about TILES tiles."""
+        limit = max(1, TILES // self.tw)
+        for samples in parallel.split(slice(0, n), -(-n // limit)):
+            rows = max(1, limit // (samples.stop - samples.start))
             for t in range(0, self.th, rows):
-                yield part, t, min(rows, self.th - t)
-
-    def rows_of_tiles(self, t, count, k):
-        """How many of `count` rows of tiles from t on have a product of index k."""
-        return count if k < 2 else min(count, self.oh // 2 - t)
+                yield samples, t, min(rows, (self.th if k < 2 else self.oh // 2) - t)
 
     # -- y from x ----------------------------------------------------------------------------------------------
 
     def forward(self, x):
         y = empty_images(self.y_shape, x.dtype)
-        X, Y = channels_last(x), y.transpose(CHANNELS_LAST)
-        u = self.transformed()
-        parallel.run([lambda block=block: self._forward(X, Y, u, *block)
-                      for half in parallel.split(slice(0, self.n), parallel.workers())
-                      for block in self.blocks(half, TILES)])
+        X, Y, cores = channels_last(x), y.transpose(CHANNELS_LAST), parallel.workers()
+        wide = self.weight.size >= 4 * x.size  # then the cores share the features of y: d costs less than u
+        parallel.run([partial(self._forward, X[samples], Y[samples, ..., features], self.weight[..., features])
+                      for samples in parallel.split(slice(0, self.n), 1 if wide else cores)
+                      for features in parallel.split(slice(0, self.o), cores if wide else 1)])
         return y
 
     @parallel.long_runs()
-    def _forward(self, X, Y, u, samples, t, most):
-        X, Y, n = X[samples], Y[samples, 2 * t:2 * (t + most)], samples.stop - samples.start
-        for k in range(3):
-            count = self.rows_of_tiles(t, most, k)
-            even0, even1, odd0, odd1, (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
-                X.dtype, *self.tiled(n, most, self.o)[1:], *self.tiled(n, most, self.o)[1:],
-                [self.pixel_shape(n, count, 2), self.tiled(n, count, self.o)[0]],
-                *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, self.o)[1:])
-            even, odd = [even0, even1], [odd0, odd1]  # rows of y, each by the column in its tile
-            self.pixel_rows(X, t, k, p)
-            self.pixel_columns(p, [d0, d1, d2])
-            for l, (d, m) in enumerate(((d0, m0), (d1, m1), (d2, m2))):
-                dot(d.reshape(-1, 4 * self.c), u[k, l].reshape(-1, self.o), m.reshape(-1, self.o))
-            rows = (even, odd, (m0, m2))[k]
-            np.add(m0, m1, out=rows[0])
-            np.subtract(m1[:len(m2)], m2, out=rows[1])
-            for b in range(2):
-                if k == 1:
-                    even[b] += odd[b]
-                    Y[:, 0::2, b::2] = even[b].transpose(1, 2, 0, 3)
-                elif k == 2:
-                    odd[b][:, :, :count] -= rows[b]
-                    Y[:, 1::2, b::2] = odd[b][:, :, :count].transpose(1, 2, 0, 3)
+    def _forward(self, X, Y, w):
+        for k in KS:
+            u = transformed(w, k)
+            for samples, t, count in self.blocks(len(X), k):
+                self._forward_block(X[samples], Y[samples, 2 * t:2 * (t + count)], u, k, t, count)
+
+    def _forward_block(self, X, Y, u, k, t, count):
+        n, o = len(X), Y.shape[-1]
+        (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
+            X.dtype, [self.pixel_shape(X, count, 2), self.tiled(n, count, o)[0]],
+            *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, o)[1:])
+        self.pixel_rows(X, t, k, p)
+        self.pixel_columns(p, [d0, d1, d2])
+        for d, factor, m in zip((d0, d1, d2), u, (m0, m1, m2)):
+            dot(d.reshape(-1, 4 * self.c), factor.reshape(-1, o), m.reshape(-1, o))
+        m0 += m1
+        m1[:len(m2)] -= m2
+        for b, m in enumerate((m0, m1[:self.ow - self.tw])):  # the columns of y of either parity
+            m = m.transpose(1, 2, 0, 3)
+            if k < 2:
+                (assign if k else add_to)(Y[:, 0::2, b::2], m)
+            if k > 0:
+                (assign if k == 1 else subtract)(Y[:, 1::2, b::2], m[:, :self.oh // 2 - t])
 
     def tiled(self, n, count, *features):
         """Shapes by l of what has a row of features for each tile: (tiles in a row, n, rows of tiles, features)."""
         return [(tiles, n, count, *features) for tiles in self.tiles]
 
-    def pixel_shape(self, samples, count, parities):
-        return parities, samples, count, 4 * self.tw + 2, self.c
+    def pixel_shape(self, X, count, parities):
+        return parities, len(X), count, 4 * self.tw + 2, X.shape[-1]
 
     def pixel_rows(self, X, t, k, p, first=0):
         """p[r, :, i] = d_k of the rows of x in tile t + i, for the pixels r of a pair; its columns start at -1."""
@@ -130,7 +120,7 @@ class Winograd:
 
     def pixel_columns(self, p, d):
         """d[l] = d_l of the columns of p, whose pairs of pixels lie side by side."""
-        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c).transpose(3, 1, 2, 0, 4)
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * p.shape[-1]).transpose(3, 1, 2, 0, 4)
         d[0][...], d[1][...], d[2][...] = pairs[0:-1:2], pairs[1::2], pairs[2:2 * len(d[2]) + 1:2]
         d[0] -= d[1]
         np.subtract(d[1][:len(d[2])], d[2], out=d[2])
@@ -139,42 +129,40 @@ class Winograd:
 
     def input_gradient(self, dy):
         dx = empty_images(self.x_shape, dy.dtype)
-        X, Y = dx.transpose(CHANNELS_LAST), channels_last(dy)
-        u = self.transformed()
+        X, Y, cores = dx.transpose(CHANNELS_LAST), channels_last(dy), parallel.workers()
         # The rows of x of the two parities are apart: with a core for each, a product has all samples.
-        cores = parallel.workers()
-        parallel.run([lambda share=share, r=r: self._input_gradient(X, Y, u[:, :, r], share, range(2)[r])
-                      for share in parallel.split(slice(0, self.n), -(-cores // 2))
-                      for r in parallel.split(slice(0, 2), cores)])
+        parallel.run([partial(self._input_gradient, X[samples], Y[samples], range(2)[parities])
+                      for samples in parallel.split(slice(0, self.n), -(-cores // 2))
+                      for parities in parallel.split(slice(0, 2), cores)])
         return dx
 
     @parallel.long_runs()
-    def _input_gradient(self, X, Y, u, samples, parities):
-        for part, t, count in self.blocks(samples, TILES):
-            self._input_gradient_block(X[part], Y[part], u, parities, t, count)
+    def _input_gradient(self, X, Y, parities):
+        for k in KS:
+            u = transformed(self.weight, k, parities)
+            for samples, t, count in self.blocks(len(X), k):
+                self._input_gradient_block(X[samples], Y[samples], u, k, parities, t, count)
 
-    def _input_gradient_block(self, X, Y, u, parities, t, count):
-        n, last = len(X), count - 1
-        for k in (1, 0, 2):  # in this order every row of x is assigned before it is added to
-            count = self.rows_of_tiles(t, last + 1, k)
-            (f, p), *eg = parallel.scratch(
-                X.dtype, [(n, count, self.ow, self.o), self.pixel_shape(n, count, len(parities))],
-                *self.tiled(n, count, self.o), *self.tiled(n, count, len(parities), 2 * self.c))
-            e, g = eg[:3], eg[3:]
-            self.output_rows(Y, t, k, f)
-            output_columns(f, e)
-            for l in range(3):
-                factor = u[k, l].reshape(-1, self.o)
-                dot(e[l].reshape(-1, self.o), factor.T, g[l].reshape(-1, len(factor)))
-            self.join_columns(g, p)
-            for pixels, r in zip(p, parities):
-                for i in range(count):
-                    dx = pixels[:, i, 1:self.w + 1]
-                    put((subtract, assign, subtract)[k], self.row(X, 4 * (t + i) + 1 + r), dx)
-                    if k == 0:
-                        put(assign if i or not t else add_to, self.row(X, 4 * (t + i) - 1 + r), dx)
-                    elif k == 2:
-                        put(assign if i == last else add_to, self.row(X, 4 * (t + i) + 3 + r), dx)
+    def _input_gradient_block(self, X, Y, u, k, parities, t, count):
+        n = len(X)
+        (f, p), *eg = parallel.scratch(
+            X.dtype, [(n, count, self.ow, self.o), self.pixel_shape(X, count, len(parities))],
+            *self.tiled(n, count, self.o), *self.tiled(n, count, len(parities), 2 * self.c))
+        e, g = eg[:3], eg[3:]
+        self.output_rows(Y, t, k, f)
+        output_columns(f, e)
+        for l in range(3):
+            factor = u[l].reshape(-1, self.o)
+            dot(e[l].reshape(-1, self.o), factor.T, g[l].reshape(-1, len(factor)))
+        self.join_columns(g, p)
+        for pixels, r in zip(p, parities):
+            for i in range(count):
+                dx, tile = pixels[:, i, 1:self.w + 1], t + i
+                put((subtract, assign, subtract)[k], self.row(X, 4 * tile + 1 + r), dx)
+                if k == 0:
+                    put(assign, self.row(X, 4 * tile - 1 + r), dx)
+                elif k == 2:
+                    put(add_to if tile + 1 < self.th else assign, self.row(X, 4 * tile + 3 + r), dx)
 
     def output_rows(self, Y, t, k, f):
         """f[:, i] = e_k of the rows of dy in tile t + i."""
@@ -187,7 +175,7 @@ class Winograd:
 
     def join_columns(self, g, p):
         """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2. Overwrites g."""
-        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * self.c).transpose(3, 1, 2, 0, 4)
+        pairs = p.reshape(*p.shape[:3], 2 * self.tw + 1, 2 * p.shape[-1]).transpose(3, 1, 2, 0, 4)
         g[1] -= g[0]
         g[1][:len(g[2])] -= g[2]
         g[0][1:] += g[2][:self.tw - 1]
@@ -199,68 +187,60 @@ class Winograd:
 
     def weight_gradient(self, x, dy, out=None):
         X, Y = channels_last(x), channels_last(dy)
-        v = self.take_memory()
-        parallel.run([lambda k=k, r=r: self._weight_gradient(X, Y, k, r, v[k, :, r])
-                      for k in range(3) for r in range(2)])
         dw = memory_of_weight(out, (self.o, self.c, 4, 4), x.dtype)
         w = dw.transpose(WEIGHT)
-        parallel.run([lambda a=a, r=r: self._weight_from(v[:, :, r], w, a, r) for a in range(2) for r in range(2)])
+        parallel.run([partial(self._weight_gradient, X[..., channels], Y, w[r::2, :, channels], r)
+                      for r in range(2) for channels in parallel.split(slice(0, self.c), -(-parallel.workers() // 2))])
         return dw
 
     @parallel.long_runs()
-    def _weight_gradient(self, X, Y, k, r, v):
-        """v of this k and r, summed over all tiles block by block."""
-        v, first = v.reshape(3, 2 * self.c, self.o), True
-        for samples, t, count in self.blocks(slice(0, self.n), TILES):
-            n, count = samples.stop - samples.start, self.rows_of_tiles(t, count, k)
-            (p, f, product), *de = parallel.scratch(
-                X.dtype, [self.pixel_shape(n, count, 1), (n, count, self.ow, self.o), (2 * self.c, self.o)],
-                *self.tiled(n, count, 1, 2 * self.c), *self.tiled(n, count, self.o))
-            d, e = de[:3], de[3:]
-            self.pixel_rows(X[samples], t, k, p, first=r)
-            self.pixel_columns(p, d)
-            self.output_rows(Y[samples], t, k, f)
-            output_columns(f, e)
-            for l in range(3):
-                out = v[l] if first else product
-                dot(d[l].reshape(-1, 2 * self.c).T, e[l].reshape(-1, self.o), out)
-                if not first:
-                    v[l] += product
-            first = False
+    def _weight_gradient(self, X, Y, w, r):
+        """w, by a, columns, C, O, has the rows 2a + r of all."""
+        (v,) = parallel.scratch(w.dtype, (3, 2, *w.shape[2:]), arena="weights")
+        for k in KS:
+            first = True
+            for samples, t, count in self.blocks(len(X), k):
+                self._weight_gradient_block(X[samples], Y[samples], v, r, k, t, count, first)
+                first = False
+            v[0] += v[1]
+            v[1] -= v[2]
+            for a in {1: (0, 1), 0: (0,), 2: (1,)}[k]:
+                (add_to, assign, subtract)[k](w[a].reshape(2, 2, *w.shape[2:]), v[:2])
 
-    @staticmethod
-    def _weight_from(v, w, a, r):
-        """w[2a + r] = v_0 + v_1 or v_1 - v_2 in both directions."""
-        v0, v1, v2 = parallel.scratch(v.dtype, *[v.shape[2:]] * 3)
-        for l, row in enumerate((v0, v1, v2)):
-            (np.subtract if a else np.add)(v[a, l], v[a + 1, l], out=row)
-        np.add(v0, v1, out=w[r + 2 * a, 0:2])
-        np.subtract(v1, v2, out=w[r + 2 * a, 2:4])
+    def _weight_gradient_block(self, X, Y, v, r, k, t, count, first):
+        """v of this k and r, or what this block adds to it."""
+        n, pixels = len(X), 2 * X.shape[-1]
+        (p, f, product), *de = parallel.scratch(
+            X.dtype, [self.pixel_shape(X, count, 1), (n, count, self.ow, self.o), (pixels, self.o)],
+            *self.tiled(n, count, 1, pixels), *self.tiled(n, count, self.o))
+        d, e = de[:3], de[3:]
+        self.pixel_rows(X, t, k, p, first=r)
+        self.pixel_columns(p, d)
+        self.output_rows(Y, t, k, f)
+        output_columns(f, e)
+        for d_l, e_l, v_l in zip(d, e, v.reshape(3, pixels, self.o)):
+            dot(d_l.reshape(-1, pixels).T, e_l.reshape(-1, self.o), v_l if first else product)
+            if not first:
+                v_l += product
 
-    # -- u from w ----------------------------------------------------------------------------------------------
 
-    def transformed(self):
-        """u, made unless it is still there from the pass before."""
-        there = _lent.to is not None and _lent.to() is self
-        u = self.take_memory()
-        if not there:
-            parallel.run([lambda k=k, r=r: self._transform(k, r, u[k, :, r]) for k in range(3) for r in range(2)])
-        _lent.to = weakref.ref(self)
-        return u
+# -- u from w --------------------------------------------------------------------------------------------------
 
-    def take_memory(self):
-        """Memory for u or v, by k, l, r, q. It is 9/4 of w, so that all convolutions take turns with one."""
-        _lent.to = None
-        return parallel.scratch(self.weight.dtype, (3, 3, 2, 2, self.c, self.o), arena="weights")[0]
 
-    def _transform(self, k, r, u):
-        first, second = self.weight[r], self.weight[2 + r]
+def transformed(w, k, parities=range(2)):
+    """u of this k and of the rows of these parities, by l, r, q, C, O."""
+    (u,) = parallel.scratch(w.dtype, (3, len(parities), 2, *w.shape[2:]), arena="weights")
+    for u_r, r in zip(u.swapaxes(0, 1), parities):
         for l, columns in ((0, slice(0, 2)), (2, slice(2, 4))):
             if k == 1:
-                np.add(first[columns], second[columns], out=u[l])
+                np.add(w[r, columns], w[2 + r, columns], out=u_r[l])
             else:
-                u[l] = (second if k else first)[columns]
-        np.add(u[0], u[2], out=u[1])
+                u_r[l] = w[k + r, columns]
+        np.add(u_r[0], u_r[2], out=u_r[1])
+    return u
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------
 
 
 def output_columns(f, e):

@@ -1,7 +1,8 @@
 """The gallery: every recipe trained at a budget fixed beforehand, its pictures, and its row of figures.
 
     python benchmarks/gallery.py                    # all: about six hours on 2 cores; goes on where it was stopped
-    python benchmarks/gallery.py --only cgan,vae
+    python benchmarks/gallery.py --only cgan,vae      # some entries
+    python benchmarks/gallery.py --only ablation      # or a group: points, digits, stacked-mnist, ablation, others
     python benchmarks/gallery.py --short --out /tmp/short --docs /tmp/docs     # some steps of each: does it run?
     python benchmarks/gallery.py --times            # how long each takes on this machine, from some steps of each
 
@@ -33,7 +34,7 @@ PENALISED = "--objective relativistic --beta1 0 --beta2 0.9 --beta2-final 0.99 -
 # name: the arguments of `scratchgan train`
 DIGITS = {
     "mlp": "mlp --data mnist --epochs 101",
-    "goodfellow": "goodfellow --data mnist --epochs 50",
+    "goodfellow": "goodfellow --data mnist --epochs 500",
     "dcgan28": "dcgan28 --data mnist --epochs 10",
     "lsgan": "lsgan --data mnist --epochs 10",
     "wgan": "wgan --data mnist --epochs 100",
@@ -66,7 +67,8 @@ ABLATION = {
 OTHERS = {
     "dcgan64": "dcgan64 --data mnist --epochs 1",
 }
-ENTRIES = {**POINTS, **DIGITS, **STACKED, **ABLATION, **OTHERS}
+GROUPS = {"points": POINTS, "digits": DIGITS, "stacked-mnist": STACKED, "ablation": ABLATION, "others": OTHERS}
+ENTRIES = {name: arguments for group in GROUPS.values() for name, arguments in group.items()}
 
 SHORT = 40         # steps of --short
 TIMED = 8          # seconds of steps for a time
@@ -155,14 +157,18 @@ def keep(docs, row):
     rows[row["entry"]] = rows.get(row["entry"], {}) | row
     lines = [json.dumps(rows[name]) + "\n" for name in ENTRIES if name in rows]
     (docs / "gallery" / "figures.jsonl").write_text("".join(lines), encoding="utf-8")
-    page = docs / "gallery.md"
-    if page.exists():
-        text = page.read_text(encoding="utf-8")
-        for kind in COLUMNS:
-            before, begin, rest = text.partition(f"<!-- {kind} -->\n")
+    for kind in COLUMNS:
+        write_table(docs, kind, table(kind, rows))
+
+
+def write_table(docs, kind, table):
+    """Puts the table where the page and the README beside the folder have a mark for this kind."""
+    for page in (docs / "gallery.md", docs.parent / "README.md"):
+        text = page.read_text(encoding="utf-8") if page.exists() else ""
+        before, begin, rest = text.partition(f"<!-- {kind} -->\n")
+        if begin:
             _, end, after = rest.partition("<!-- end -->")
-            text = before + begin + (table(kind, rows) if begin else "") + end + after
-        page.write_text(text, encoding="utf-8")
+            page.write_text(before + begin + table + end + after, encoding="utf-8")
 
 
 def table(kind, rows):
@@ -209,16 +215,17 @@ def time_of_a_step(run):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(ENTRIES)}")
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join([*GROUPS, *ENTRIES])}")
     parser.add_argument("--short", action="store_true", help=f"{SHORT} steps of each")
     parser.add_argument("--times", action="store_true", help="how long those that were made take here")
     parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="where the runs lie")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where pictures and figures go")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(ENTRIES)
-    unknown = [name for name in names if name not in ENTRIES]
-    if unknown:
-        parser.error(f"unknown entry {unknown[0]!r}: choose from {', '.join(ENTRIES)}")
+    names = []
+    for name in options.only.split(",") if options.only else GROUPS:
+        if name not in ENTRIES and name not in GROUPS:
+            parser.error(f"unknown entry {name!r}: choose from {', '.join([*GROUPS, *ENTRIES])}")
+        names += GROUPS.get(name, [name])
     for name in names:
         if not options.times:
             make(name, options)

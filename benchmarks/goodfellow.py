@@ -15,7 +15,7 @@ is a training of its own in either engine: there are no pairs.
 Every measurement is a line of JSON in the folder `--out`: engine, seed, epoch, nats, its standard error, sigma. What
 was trained and measured before is not done again: to go on, give more `--epochs`. The table is of all lines there. Its
 last column is the mean of ours less the mean of the replica's, in standard deviations over the replica's seeds
-(n - 1), where there are two and more.
+(n - 1), where there are two and more. `--picture` draws them, with the published figures and what real images score.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from pathlib import Path
 import numpy as np
 
 BATCH, EPOCH, SAMPLES = 100, 500, 10_000  # images in a batch, batches in an epoch, samples that are measured
+# Goodfellow et al. 2014, table 1; the last by this protocol, of 10,000 training images: `scratchgan evaluate`
+PUBLISHED = {"adversarial nets, as published": 225, "deep GSN": 214, "DBN": 138, "stacked CAE": 121, "real images": 243}
 
 
 class Figures:
@@ -154,8 +156,30 @@ def check():
     print("Both make the same steps from the same numbers: 1e-8 in float64; rates and momenta agree")
 
 
-def table(out):
-    lines = [json.loads(line) for path in sorted(out.glob("*.jsonl")) for line in path.read_text().splitlines()]
+def lines_of(out):
+    return [json.loads(line) for path in sorted(out.glob("*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def draw(lines, path):
+    """Nats by epoch, a curve for each engine and seed."""
+    from matplotlib.figure import Figure
+    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
+    for engine, color in (("ours", "tab:blue"), ("replica", "tab:orange")):
+        label = {"ours": "scratchgan", "replica": "the same in PyTorch"}[engine]
+        its = [line for line in lines if line["engine"] == engine]
+        for seed in sorted({line["seed"] for line in its}):
+            curve = sorted((line["epoch"], line["nats"]) for line in its if line["seed"] == seed)
+            axes.plot(*zip(*curve), ".-", color=color, label=label)
+            label = None  # in the legend once
+    for name, nats in PUBLISHED.items():
+        axes.axhline(nats, color="grey", linewidth=0.8, linestyle=":")
+        axes.text(1, nats, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
+    axes.set(xlabel="epoch", ylabel="log-likelihood of the test images, nats", ylim=(0, 260))
+    axes.legend(loc="lower right")
+    axes.figure.savefig(path, dpi=100)
+
+
+def table(lines):
     rows = [f"{'epoch':>5}  {'ours, by seed':<24} {'replica, by seed':<24} {'mean':>6} {'sd':>5} {'ours - mean':>11} "
             f"{'in sd':>6}"]
     for epoch in sorted({line["epoch"] for line in lines}):
@@ -179,6 +203,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ours", type=Path, nargs="*", default=[], metavar="RUN", help="run folders of ours")
     parser.add_argument("--out", type=Path, default=Path("goodfellow-replica"), help="checkpoints and figures")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the figures here")
     args = parser.parse_args()
     if args.check:
         return check()
@@ -196,7 +221,10 @@ def main():
             train(seed, args.epochs, args.every, args.out, images, measured)
         for run in args.ours:
             measure_ours(run, args.every, args.out, measured)
-    print(table(args.out))
+    lines = lines_of(args.out)
+    print(table(lines))
+    if args.picture:
+        draw(lines, args.picture)
 
 
 if __name__ == "__main__":

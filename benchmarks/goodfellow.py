@@ -58,7 +58,7 @@ class Figures:
 def measurement():
     """A function of samples: `parzen` on MNIST."""
     from scratchgan.data import load_mnist
-    from scratchgan.metrics.evaluation import validation_images
+    from scratchgan.metrics.measures import validation_images
     from scratchgan.metrics.parzen import parzen
     validation, test = validation_images(load_mnist("train")), load_mnist("test").images / np.float32(255)
     return lambda samples: parzen(samples, test, validation)

@@ -21,19 +21,19 @@ from same_bits import processor
 
 import scratchgan
 from scratchgan import data, plots
-from scratchgan.metrics import evaluation, parzen
+from scratchgan.metrics import measures, parzen
 from scratchgan.systems import classifier
 
 N, MEASURES, REAL = 10_000, ("frechet", "parzen"), 242.9
 
 
 def sets(runs, train, test, seed):
-    yield evaluation.seen("test images", test.images)
-    real, noise, _ = evaluation.yardsticks(train, N, seed)
+    yield measures.seen("test images", test.images)
+    real, noise, _ = measures.yardsticks(train, N, seed)
     yield real
     for run in runs:
         system = scratchgan.load(run, "cpu")
-        yield evaluation.seen(str(run), plots.unit(system.sample(N, seed), system.value_range))
+        yield measures.seen(str(run), plots.unit(system.sample(N, seed), system.value_range))
     yield noise
 
 
@@ -42,13 +42,13 @@ def main():
     parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="from the best to the worst")
     runs = parser.parse_args().runs
     train, test = (data.load_mnist(split) for split in ("train", "test"))
-    validation, found = evaluation.validation_images(train), {}
+    validation, found = measures.validation_images(train), {}
     for seed, at_once in ((0, 200), (0, 77), (1, 200)):
         classifier.AT_ONCE = at_once
-        reference = evaluation.seen("test images", test.images)
+        reference = measures.seen("test images", test.images)
         for it in sets(runs, train, test, seed):
-            measures = MEASURES if at_once == 200 else MEASURES[:1]
-            found.setdefault(it.name, []).append(evaluation.measured(it, reference, validation, measures, seed))
+            chosen = MEASURES if at_once == 200 else MEASURES[:1]
+            found.setdefault(it.name, []).append(measures.measured(it, reference, validation, chosen, seed))
     print(f"{processor()}, {os.cpu_count()} processors, {N:,} samples of each set")
     wide = max(map(len, found))
     print(f"{'':<{wide}} {'Frechet distance':>17} {'batches of 77':>13} {'seed 1':>17} {'Parzen':>14} {'seed 1':>14}")

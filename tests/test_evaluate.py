@@ -14,7 +14,7 @@ from PIL import Image
 
 from scratchgan import data, recipes, training
 from scratchgan.cli import evaluating, main
-from scratchgan.metrics import evaluation, feature_record, inception
+from scratchgan.metrics import feature_record, inception, measures
 
 pytestmark = pytest.mark.usefixtures("alone")
 FAST = "frechet,kernel,precision-recall,density-coverage,classes,inception,conditional"
@@ -28,7 +28,7 @@ def small_mnist(monkeypatch):
         rows = slice(0, 400) if split == "train" else slice(400, 700)
         return data.Dataset.of("mnist", digits.images[rows], digits.labels[rows], "made by a test")
     monkeypatch.setattr(data, "load_mnist", load_mnist)
-    monkeypatch.setattr(evaluation, "TRAINED", 300)
+    monkeypatch.setattr(measures, "TRAINED", 300)
     return digits
 
 
@@ -42,9 +42,9 @@ def rows_of(text):
 
 
 def test_the_measures_are_those_that_are_offered():
-    assert tuple(evaluation.MEASURES) == evaluating.NAMES
-    assert evaluating.chosen(None) == evaluation.USUAL
-    assert {*evaluating.NAMES} - {*evaluation.USUAL} == {"inception-frechet"}
+    assert tuple(measures.MEASURES) == evaluating.NAMES
+    assert evaluating.chosen(None) == measures.USUAL
+    assert {*evaluating.NAMES} - {*measures.USUAL} == {"inception-frechet"}
 
 
 def test_the_inception_net_is_asked_where_it_is_named(small_mnist, monkeypatch, capsys, tmp_path):
@@ -53,7 +53,7 @@ def test_the_inception_net_is_asked_where_it_is_named(small_mnist, monkeypatch, 
     fails("evaluate good.npy --metrics inception-frechet", capsys, tmp_path, 'pip install "scratchgan[fidelity]"')
     monkeypatch.setitem(sys.modules, "torch_fidelity", types.SimpleNamespace(__version__="0.4.0"))
     monkeypatch.setattr(inception, "inception_net", lambda device: None)
-    monkeypatch.setattr(evaluation, "inception_features", lambda images, device: images[:, 0, 14])
+    monkeypatch.setattr(measures, "inception_features", lambda images, device: images[:, 0, 14])
     rows = rows_of(call(capsys, "evaluate", "good.npy", "--metrics", "inception-frechet", "--json", "--device", "cpu"))
     assert rows["samples"]["inception-frechet"] < rows["noise"]["inception-frechet"]
     assert rows["samples"]["inception_net"] == "inception-v3-compat of torch-fidelity 0.4.0"

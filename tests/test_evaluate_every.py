@@ -8,7 +8,7 @@ import pytest
 from command_line import call, fails
 
 from scratchgan import data, metrics, plots, training
-from scratchgan.metrics import evaluation
+from scratchgan.metrics import measures
 from scratchgan.training.evaluation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -21,7 +21,7 @@ def small_mnist(monkeypatch):
     digits = data.load("digits", size=28)
     monkeypatch.setattr(data, "load_mnist", lambda split, *_, **__: digits if split == "train" else data.Dataset.of(
         "mnist", digits.images[:300], digits.labels[:300], "made by a test"))
-    monkeypatch.setattr(evaluation, "TRAINED", 300)
+    monkeypatch.setattr(measures, "TRAINED", 300)
 
 
 @pytest.fixture

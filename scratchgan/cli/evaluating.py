@@ -13,7 +13,7 @@ FEWEST, MOST, USUAL, STACKED = 100, 50_000, 10_000, 26_000
 SHAPES = {"mnist": (1, 28, 28), "stacked": (3, 28, 28)}
 PART = 1000  # images that are scaled at once
 SLACK = 1e-3  # beyond [0, 1] or [-1, 1], as of a float16
-# As in `metrics.evaluation`; the last only where it is named, since its net is downloaded, and slow without a GPU.
+# As in `metrics.measures`; the last only where it is named, since its net is downloaded, and slow without a GPU.
 NAMES = ("frechet", "kernel", "precision-recall", "density-coverage", "classes", "inception", "conditional", "parzen",
          "memorisation", "inception-frechet")
 # How the figures of the table are written; the others are in --json alone.
@@ -206,18 +206,18 @@ def of_file(file):
 def of_digits(options, names, images, labels, device):
     """({set: its figures}, what all have in common, against what) of the samples and the yardsticks."""
     from scratchgan import data
-    from scratchgan.metrics import evaluation, feature_record
+    from scratchgan.metrics import feature_record, measures
     from scratchgan.metrics.inception import inception_facts
     announce = None if options.json else tell
     train, test = (data.load_mnist(split, options.data_dir, announce=announce) for split in ("train", "test"))
-    reference = evaluation.seen("test images", test.images, device=device, training=train.images)
-    validation, rows = evaluation.validation_images(train), {}
+    reference = measures.seen("test images", test.images, device=device, training=train.images)
+    validation, rows = measures.validation_images(train), {}
 
     def sets():
-        yield evaluation.seen("samples", images, labels, device, train.images)
-        yield from evaluation.yardsticks(train, len(images), options.seed, device)
+        yield measures.seen("samples", images, labels, device, train.images)
+        yield from measures.yardsticks(train, len(images), options.seed, device)
     for it in sets():
-        rows[it.name] = evaluation.measured(it, reference, validation, names, options.seed)
+        rows[it.name] = measures.measured(it, reference, validation, names, options.seed)
     if options.pairs:
         write_pairs(options.pairs, images, train.images)
         (tell if options.json else print)(f"wrote samples beside the training images nearest to them, the most alike "

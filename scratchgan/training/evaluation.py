@@ -12,7 +12,8 @@ import numpy as np
 
 from scratchgan import data
 from scratchgan.errors import UserError
-from scratchgan.metrics import evaluation, feature_record
+from scratchgan.metrics import feature_record
+from scratchgan.metrics.measures import MEASURES, measured, seen, validation_images
 from scratchgan.settings import Kind, whole
 from scratchgan.system import Panel, unit
 
@@ -56,7 +57,7 @@ class Evaluation:
     """Every so many steps of a run, and at its end, its samples are measured against MNIST's test images.
 
     every      steps
-    measures   names in `scratchgan.metrics.evaluation.MEASURES`
+    measures   names in `scratchgan.metrics.measures.MEASURES`
     best_by    the figure that decides which checkpoint is kept besides the newest; the first of the first measure
                unless said
     samples    how many are measured; figures of other numbers do not compare
@@ -70,7 +71,7 @@ class Evaluation:
             if not kind.allows(value):
                 raise UserError(f"Evaluation: {name} must be {kind.words}, not {value!r}.")
         wrong = next((name for name in measures if name not in FIGURES), None)
-        if wrong in evaluation.MEASURES:
+        if wrong in MEASURES:
             raise UserError(f"{wrong} is for runs that are finished, in `scratchgan evaluate`: choose among "
                             f"{', '.join(FIGURES)}.")
         if wrong is not None or not measures:
@@ -114,7 +115,7 @@ class Evaluation:
                             "conditional: choose another figure.")
         try:
             self.test = data.load_mnist("test", self.data_dir, announce=announce, bars=False)
-            self.validation = None if "parzen" not in self.measures else evaluation.validation_images(
+            self.validation = None if "parzen" not in self.measures else validation_images(
                 data.load_mnist("train", self.data_dir, announce=announce, bars=False))
         except data.DownloadError as error:
             raise UserError(f"Evaluations need MNIST, which was not found {data.mnist.searched(self.data_dir)} and "
@@ -131,14 +132,13 @@ class Evaluation:
     def figures(self, system):
         """{figure: number}"""
         device = system.device
-        self.reference = self.reference or evaluation.seen("test images", self.test.images, device=device)
+        self.reference = self.reference or seen("test images", self.test.images, device=device)
         images = system.sample(self.samples, SEED)
         if not np.isfinite(images).all():
             return {}
         images = unit(images, system.value_range)
         labels = np.arange(self.samples) % 10 if system.classes == 10 else None  # as the classes take turns
-        return evaluation.measured(evaluation.seen("samples", images, labels, device), self.reference,
-                                   self.validation, self.measures, SEED)
+        return measured(seen("samples", images, labels, device), self.reference, self.validation, self.measures, SEED)
 
     def best(self, rows):
         """The row that is the best, the first of several; None if none has the figure."""

@@ -8,7 +8,7 @@ from tiny_recipe import Crash, CrashAt, metrics, weights
 
 from scratchgan import training
 from scratchgan.errors import UserError
-from scratchgan.metrics import evaluation as measures
+from scratchgan.metrics import measures
 from scratchgan.training import checkpoint, evaluation
 from scratchgan.training.evaluation import FIGURES, Evaluation
 

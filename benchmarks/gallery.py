@@ -1,15 +1,15 @@
 """The gallery: every recipe trained at a budget fixed beforehand, its pictures, and its row of figures.
 
-    python benchmarks/gallery.py                    # all: about six hours on 2 cores; goes on where it was stopped
+    python benchmarks/gallery.py                      # all: nine hours on 2 cores; goes on where it was stopped
     python benchmarks/gallery.py --only cgan,vae      # some entries
     python benchmarks/gallery.py --only ablation      # or a group: points, digits, stacked-mnist, ablation, others
-    python benchmarks/gallery.py --short --out /tmp/short --docs /tmp/docs     # some steps of each: does it run?
-    python benchmarks/gallery.py --times            # how long each takes on this machine, from some steps of each
+    python benchmarks/gallery.py --short --out SHORT --docs SHORT/docs    # some steps of each: does it run?
+    python benchmarks/gallery.py --times              # how long each takes on this machine, from some steps of each
 
 Each entry is a command, `scratchgan train ARGUMENTS`, so that anybody can repeat it: its run lies in OUT/NAME. What is
 there is resumed, to the same bits. Then the run is measured (`scratchgan evaluate`, seed 0), its pictures are copied to
-DOCS/gallery, its figures to DOCS/gallery/figures.jsonl, and the tables of DOCS/gallery.md are written anew from that
-file. Of a run that diverges the entry tells so.
+DOCS/gallery, its figures to DOCS/gallery/figures.jsonl, and the tables of DOCS/gallery.md and of the README beside DOCS
+are written anew from that file. Of a run that diverges the entry tells so.
 
 A time is steps times the median time of a step, measured alone on the machine (--times): the runs themselves may have
 shared it.
@@ -91,18 +91,23 @@ def scratchgan(*arguments):
 
 
 def train(command, run, short):
-    """Begins the run, goes on with it, or does nothing if it is complete. Whether it came to its end."""
+    """Begins the run, or goes on with it, to the end that the command names. Whether it came to its end."""
+    recipe, *arguments = command.split()
+    length = re.search(r"--(epochs|steps) (\d+)", command)
+    if short:
+        arguments = [*re.sub(r"--(epochs|steps) \d+", "", " ".join(arguments)).split(), "--steps", SHORT]
     if run.exists():
-        arguments = ["train", "--resume", run]
+        if (found := json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]) != recipe:
+            raise SystemExit(f"{run} is a run of {found}, not of {recipe}: move it elsewhere")
+        arguments = ["--resume", run, *(length.group().split() if length and not short else ())]
     else:
-        arguments = ["train", *command.split(), "--seed", 0, "--out", run]
-        if short:
-            arguments = [*re.sub(r" --(epochs|steps) \d+", "", " ".join(map(str, arguments))).split(), "--steps", SHORT]
+        arguments = [recipe, *arguments, "--seed", 0, "--device", "cpu", "--out", run]
     try:
-        scratchgan(*arguments, "--quiet")
+        scratchgan("train", *arguments, "--quiet")
     except subprocess.CalledProcessError as error:
         if error.returncode != 1:  # 1 is a run that diverged, which is a result
-            raise
+            raise SystemExit(f"{run}: scratchgan train ended with status {error.returncode}; to begin anew, delete "
+                             "the folder") from error
         return False
     return True
 
@@ -134,7 +139,7 @@ def make(name, options):
     finished = train(ENTRIES[name], run, options.short)
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     row = {"entry": name, "command": f"scratchgan train {ENTRIES[name]} --seed 0", "steps": config["steps"],
-           "finished": finished, "versions": config["versions"]}
+           "finished": finished, "versions": config["versions"], "sets": {}}
     if finished and name not in ("spiral", *OTHERS):
         row["sets"] = measured(name, run)
     copy_pictures(run, options.docs / "gallery" / name)
@@ -152,7 +157,7 @@ def kept(docs):
 
 
 def keep(docs, row):
-    """Adds to the row of this entry, or begins it, and writes the tables of the page anew."""
+    """Adds to the row of this entry, or begins it, and writes the tables anew."""
     rows = kept(docs)
     rows[row["entry"]] = rows.get(row["entry"], {}) | row
     lines = [json.dumps(rows[name]) + "\n" for name in ENTRIES if name in rows]
@@ -161,14 +166,14 @@ def keep(docs, row):
         write_table(docs, kind, table(kind, rows))
 
 
-def write_table(docs, kind, table):
-    """Puts the table where the page and the README beside the folder have a mark for this kind."""
+def write_table(docs, kind, text):
+    """Puts the table where the page and the README beside the folder have marks for this kind."""
     for page in (docs / "gallery.md", docs.parent / "README.md"):
-        text = page.read_text(encoding="utf-8") if page.exists() else ""
-        before, begin, rest = text.partition(f"<!-- {kind} -->\n")
-        if begin:
-            _, end, after = rest.partition("<!-- end -->")
-            page.write_text(before + begin + table + end + after, encoding="utf-8")
+        whole = page.read_text(encoding="utf-8") if page.exists() else ""
+        before, begin, rest = whole.partition(f"<!-- {kind} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if begin and end:
+            page.write_text(before + begin + text + end + after, encoding="utf-8")
 
 
 def table(kind, rows):
@@ -181,8 +186,8 @@ def table(kind, rows):
         if name not in rows:
             continue
         row = rows[name]
-        sets = row.get("sets", sets)
-        figures = written(row.get("sets", {"samples": {}})["samples"], columns)
+        sets = row.get("sets") or sets
+        figures = written(row["sets"]["samples"] if row.get("sets") else {}, columns)
         if not row["finished"]:
             figures[0] = "diverged"
         minutes = f"{row['minutes']:.1f}" if "minutes" in row else ""
@@ -226,7 +231,9 @@ def main():
         if name not in ENTRIES and name not in GROUPS:
             parser.error(f"unknown entry {name!r}: choose from {', '.join([*GROUPS, *ENTRIES])}")
         names += GROUPS.get(name, [name])
-    for name in names:
+    if options.short and any(vars(options)[name] == parser.get_default(name) for name in ("out", "docs")):
+        parser.error("--short leaves runs and figures that mean nothing: say where with --out and --docs")
+    for name in dict.fromkeys(names):
         if not options.times:
             make(name, options)
         elif name in kept(options.docs):

@@ -15,7 +15,7 @@ is a training of its own in either engine: there are no pairs.
 Every measurement is a line of JSON in the folder `--out`: engine, seed, epoch, nats, its standard error, sigma. What
 was trained and measured before is not done again: to go on, give more `--epochs`. The table is of all lines there. Its
 last column is the mean of ours less the mean of the replica's, in standard deviations over the replica's seeds
-(n - 1), where there are two and more. `--picture` draws them, with the published figures and what real images score.
+(n - 1), where there are two and more. `--picture` draws nats by epoch, beside published figures and real images.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import numpy as np
 
 BATCH, EPOCH, SAMPLES = 100, 500, 10_000  # images in a batch, batches in an epoch, samples that are measured
 # Goodfellow et al. 2014, table 1; the last by this protocol, of 10,000 training images: `scratchgan evaluate`
-PUBLISHED = {"adversarial nets, as published": 225, "deep GSN": 214, "DBN": 138, "stacked CAE": 121, "real images": 243}
+MARKS = {"adversarial nets, as published": 225, "deep GSN": 214, "DBN": 138, "stacked CAE": 121, "real images": 243}
 
 
 class Figures:
@@ -171,10 +171,10 @@ def draw(lines, path):
             curve = sorted((line["epoch"], line["nats"]) for line in its if line["seed"] == seed)
             axes.plot(*zip(*curve), ".-", color=color, label=label)
             label = None  # in the legend once
-    for name, nats in PUBLISHED.items():
+    for name, nats in MARKS.items():
         axes.axhline(nats, color="grey", linewidth=0.8, linestyle=":")
         axes.text(1, nats, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
-    axes.set(xlabel="epoch", ylabel="log-likelihood of the test images, nats", ylim=(0, 260))
+    axes.set(xlabel="epoch", ylabel="log-likelihood of the test images, nats", ylim=(None, 260))
     axes.legend(loc="lower right")
     axes.figure.savefig(path, dpi=100)
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from torch_oracle import torch_module
 
 import scratchgan
@@ -59,7 +60,9 @@ def test_the_table_of_gradient_checks_has_its_form():
     assert re.sub(r"\d+", "...", shown[-1]) == re.sub(r"\d+", "...", last)
 
 
-def test_pictures_and_links_exist():
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
-    assert len(links) > 10
-    assert [link for link in links if not (README.parent / link).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/gallery.md"])
+def test_pictures_and_links_exist(page):
+    page = README.parent / page
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert len(targets) > 10
+    assert [target for target in targets if not (page.parent / target).exists()] == []

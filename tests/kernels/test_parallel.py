@@ -222,12 +222,14 @@ def test_scratch_memory():
 
 def test_scratch_memory_that_grows_lets_go_of_what_it_had():
     tracemalloc.start()
-    for size in (1 << 20, 2 << 20, 3 << 20):
-        parallel.scratch("uint8", (size,), arena="growing")
-    current, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    try:
+        for size in (1 << 20, 2 << 20, 3 << 20):
+            parallel.scratch("uint8", (size,), arena="growing")
+        current, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        parallel._local.arenas.pop("growing")
     assert 3 << 20 < current <= peak < 3.5 * (1 << 20)
-    parallel._local.arenas.pop("growing")
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])

@@ -205,11 +205,11 @@ def scratch_like(x):
 
 def _memory(arena, size):
     arenas = _local.__dict__.setdefault("arenas", {})
-    memory = arenas.get(arena)
+    memory, size = arenas.get(arena), max(size, SMALLEST)
     if memory is None or memory.size < size:
         memory = arenas[arena] = None  # the old one goes before the new one comes
-        block = Block(max(size, SMALLEST))  # none of the pool's, which would keep the old one for others
-        memory = arenas[arena] = block.bytes[block.start:][:max(size, SMALLEST)]
+        block = Block(size)  # none of the pool's, which would keep the old one for others
+        memory = arenas[arena] = block.bytes[block.start:block.start + size]
     return memory
 
 

@@ -12,9 +12,9 @@ The two gradients follow, with e = (dy0, dy0 + dy1, dy1), which is dm but for th
 
 In two dimensions this happens to rows (index k), then to columns (index l), and a product is a matrix product over
 samples and tiles: (tiles, 4 C) times (4 C, O), the 4 for the 2x2 pixels (r, q) of a pair of pairs. Arrays are
-(N, H, W, C) here. A pass is one task for each core; they share nothing. Each makes its own part of u or v, of one k at
-a time: 3/4 of w. d, e, g and m are held for some samples and rows of tiles: a fraction of x, which stays in a core's
-cache. The k come in the order 1, 0, 2: what two of them share is assigned before it is added to.
+(N, H, W, C) here. A pass is a task for each core or so; they share nothing. Each makes what it needs of u or v itself,
+of one k at a time: at most 3/4 of w. d, e, g and m are held for some samples and rows of tiles: a fraction of x, which
+stays in a core's cache. The k come in the order 1, 0, 2: what two of them share is assigned before it is added to.
 """
 
 from functools import partial
@@ -32,7 +32,6 @@ from scratchgan.kernels.numpy.convolution.layout import (
 from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
-KS = (1, 0, 2)
 
 
 class Winograd:
@@ -67,15 +66,16 @@ class Winograd:
     def forward(self, x):
         y = empty_images(self.y_shape, x.dtype)
         X, Y, cores = channels_last(x), y.transpose(CHANNELS_LAST), parallel.workers()
-        wide = self.weight.size >= 4 * x.size  # then the cores share the features of y: d costs less than u
+        wide = self.weight.size >= 4 * x.size  # then to make d on every core costs less than to make all of u there
+        shares = parallel.split(slice(0, self.n), 1 if wide else cores)
         parallel.run([partial(self._forward, X[samples], Y[samples, ..., features], self.weight[..., features])
-                      for samples in parallel.split(slice(0, self.n), 1 if wide else cores)
-                      for features in parallel.split(slice(0, self.o), cores if wide else 1)])
+                      for samples in shares
+                      for features in parallel.split(slice(0, self.o), -(-cores // len(shares)))])
         return y
 
     @parallel.long_runs()
     def _forward(self, X, Y, w):
-        for k in KS:
+        for k in INTO:
             u = transformed(w, k)
             for samples, t, count in self.blocks(len(X), k):
                 self._forward_block(X[samples], Y[samples, 2 * t:2 * (t + count)], u, k, t, count)
@@ -91,12 +91,10 @@ class Winograd:
             dot(d.reshape(-1, 4 * self.c), factor.reshape(-1, o), m.reshape(-1, o))
         m0 += m1
         m1[:len(m2)] -= m2
-        for b, m in enumerate((m0, m1[:self.ow - self.tw])):  # the columns of y of either parity
-            m = m.transpose(1, 2, 0, 3)
-            if k < 2:
-                (assign if k else add_to)(Y[:, 0::2, b::2], m)
-            if k > 0:
-                (assign if k == 1 else subtract)(Y[:, 1::2, b::2], m[:, :self.oh // 2 - t])
+        for a, into in INTO[k]:
+            rows = Y[:, a::2]
+            for b, m in enumerate((m0, m1[:self.ow - self.tw])):  # the columns of y of either parity
+                into(rows[:, :, b::2], m.transpose(1, 2, 0, 3)[:, :rows.shape[1]])
 
     def tiled(self, n, count, *features):
         """Shapes by l of what has a row of features for each tile: (tiles in a row, n, rows of tiles, features)."""
@@ -131,14 +129,14 @@ class Winograd:
         dx = empty_images(self.x_shape, dy.dtype)
         X, Y, cores = dx.transpose(CHANNELS_LAST), channels_last(dy), parallel.workers()
         # The rows of x of the two parities are apart: with a core for each, a product has all samples.
-        parallel.run([partial(self._input_gradient, X[samples], Y[samples], range(2)[parities])
+        parallel.run([partial(self._input_gradient, X[samples], Y[samples], parities)
                       for samples in parallel.split(slice(0, self.n), -(-cores // 2))
-                      for parities in parallel.split(slice(0, 2), cores)])
+                      for parities in ([(0, 1)] if cores == 1 else [(0,), (1,)])])
         return dx
 
     @parallel.long_runs()
     def _input_gradient(self, X, Y, parities):
-        for k in KS:
+        for k in INTO:
             u = transformed(self.weight, k, parities)
             for samples, t, count in self.blocks(len(X), k):
                 self._input_gradient_block(X[samples], Y[samples], u, k, parities, t, count)
@@ -197,15 +195,15 @@ class Winograd:
     def _weight_gradient(self, X, Y, w, r):
         """w, by a, columns, C, O, has the rows 2a + r of all."""
         (v,) = parallel.scratch(w.dtype, (3, 2, *w.shape[2:]), arena="weights")
-        for k in KS:
+        for k in INTO:
             first = True
             for samples, t, count in self.blocks(len(X), k):
                 self._weight_gradient_block(X[samples], Y[samples], v, r, k, t, count, first)
                 first = False
             v[0] += v[1]
             v[1] -= v[2]
-            for a in {1: (0, 1), 0: (0,), 2: (1,)}[k]:
-                (add_to, assign, subtract)[k](w[a].reshape(2, 2, *w.shape[2:]), v[:2])
+            for a, into in INTO[k]:
+                into(w[a].reshape(2, 2, *w.shape[2:]), v[:2])
 
     def _weight_gradient_block(self, X, Y, v, r, k, t, count, first):
         """v of this k and r, or what this block adds to it."""
@@ -227,7 +225,7 @@ class Winograd:
 # -- u from w --------------------------------------------------------------------------------------------------
 
 
-def transformed(w, k, parities=range(2)):
+def transformed(w, k, parities=(0, 1)):
     """u of this k and of the rows of these parities, by l, r, q, C, O."""
     (u,) = parallel.scratch(w.dtype, (3, len(parities), 2, *w.shape[2:]), arena="weights")
     for u_r, r in zip(u.swapaxes(0, 1), parities):
@@ -273,6 +271,10 @@ def add_to(out, a):
 
 def subtract(out, a):
     out -= a
+
+
+# What is summed over l for an index k goes into rows a of a result: 0 is k0 + k1, and 1 is k1 - k2.
+INTO = {1: ((0, assign), (1, assign)), 0: ((0, add_to),), 2: ((1, subtract),)}
 
 
 def put(operation, out, a):

@@ -28,10 +28,15 @@ CASES = [  # kernel, layer, input shape
       [(1, (28, 28)), (3, (16, 10)), (2, (7, 9)), (4, (2, 2)), (3, (3, 20))]),
     *(("Columns", ConvTranspose2d(5, channels, 4, 2, 1), (5, 5, *size)) for channels, size in
       [(1, (14, 14)), (3, (8, 5)), (2, (3, 4)), (4, (1, 1))]),
-    ("Columns", Conv2d(9, 4, 3), (4, 9, 8, 5)), ("Columns", Conv2d(2, 3, (3, 2), (1, 3), (2, 0), (2, 1)), (3, 2, 9, 8)),
-    ("Columns", Conv2d(2, 3, 2, 3), (3, 2, 11, 10)), ("Columns", Conv2d(2, 3, 3, 1, "same"), (3, 2, 4, 5)),
+    ("Columns", Conv2d(2, 3, (3, 2), (1, 3), (2, 0), (2, 1)), (3, 2, 9, 8)),
+    ("StrideOne", Conv2d(9, 4, 3), (4, 9, 8, 5)),
+    ("Columns", Conv2d(2, 3, 2, 3), (3, 2, 11, 10)), ("StrideOne", Conv2d(2, 3, 3, 1, "same"), (3, 2, 4, 5)),
     ("Columns", Conv2d(2, 3, 1, 4, 3), (3, 2, 2, 1)), ("Columns", ConvTranspose2d(3, 2, 3, 2, 1, 1), (3, 3, 4, 6)),
-    ("Columns", ConvTranspose2d(3, 9, 3, 1, 0, 0, 1, True, 2), (3, 3, 5, 4)),
+    ("StrideOne", ConvTranspose2d(3, 9, 3, 1, 0, 0, 1, True, 2), (3, 3, 5, 4)),
+    ("StrideOne", Conv2d(16, 4, 3, 1, 1), (4, 16, 6, 5)), ("StrideOne", Conv2d(8, 1, 3), (3, 8, 7, 4)),
+    ("StrideOne", Conv2d(12, 2, (3, 2), 1, "same", (2, 1)), (3, 12, 5, 6)),
+    ("StrideOne", Conv2d(4, 1, 5, 1, 3), (1, 4, 3, 3)),
+    ("StrideOne", ConvTranspose2d(3, 12, 3, 1, (0, 2)), (2, 3, 4, 5)), ("Columns", Conv2d(8, 1, 3, 1, 3), (2, 8, 4, 4)),
     ("Whole", Conv2d(9, 4, (4, 3)), (5, 9, 4, 3)), ("Whole", Conv2d(3, 1, 7), (1, 3, 7, 7)),
     ("Whole", Conv2d(3, 4, 2, 2), (5, 3, 2, 2)), ("Whole", ConvTranspose2d(9, 4, (4, 3)), (5, 9, 1, 1)),
     ("Whole", ConvTranspose2d(3, 2, 1, 3), (5, 3, 1, 1)),
@@ -79,7 +84,7 @@ def test_the_formulas_where_nothing_is_faster():
         x = np.zeros(shape, np.float32)
         assert passed(layer, x, layer.forward(x))[0] == "Taps"
     layer, x = Conv2d(2, 3, 3), np.ones((2, 2, 5, 5), np.float32)
-    assert passed(layer, x, layer.forward(x))[0] == "Columns"
+    assert passed(layer, x, layer.forward(x))[0] == "StrideOne"
     moved = copy.deepcopy(layer).to(dtype="complex64")
     for each, its_x in ((layer, x + 0j), (layer.twin("complex64"), x), (moved, x)):
         y = each.forward(its_x)
@@ -93,7 +98,7 @@ def test_gradients_of_the_weight_are_added_up_in_few_places(rng, monkeypatch):
     layer = Conv2d(32, 64, 3)
     x = rng.standard_normal((64, 32, 4, 3)).astype(np.float32)
     dy = layer.forward(x)
-    assert type(kernel_of(layer, dy)).__name__ == "Columns"
+    assert type(kernel_of(layer, dy)).__name__ == "StrideOne"
     tracemalloc.start()
     layer.backward(dy, "params")
     peak = tracemalloc.get_traced_memory()[1]

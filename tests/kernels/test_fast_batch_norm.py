@@ -60,7 +60,7 @@ def test_fast_passes_equal_the_formulas(case, block, width, small, near, long, w
         patch.setattr(parallel, "workers", lambda: workers)
         patch.setattr(batch_norm.backend, "empty_like", lambda x: np.full_like(x, np.nan))
         batch_norm._form_of.cache_clear()
-        if backend.memory_order(x)[0] == 0:
+        if backend.memory_order(x)[0] == 0 or backend.memory_order(x)[:2] == (2, 0):
             assert batch_norm._batches([x, dy]) is not None
         for got, expected in zip(passes(FASTER, x, dy, vectors), passes(FORMULAS, x, dy, vectors), strict=True):
             assert got.shape == expected.shape and got.dtype == expected.dtype

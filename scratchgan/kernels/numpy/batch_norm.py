@@ -3,7 +3,7 @@
 x is seen as a matrix in the order of memory, with one channel a row or, repeated until rows are long enough for fast
 loops, one channel a column. It is cut into blocks of rows, which threads share if they are many. The sums of all blocks
 are added up in float64 and in order, so that neither the number of threads nor their speed changes a bit. Arrays that
-are not dense in memory take the formulas.
+are not dense in memory, but for rows of channels that lie apart, take the formulas.
 
 Where a mean is far from zero, passes subtract it before they multiply, so that data there keep their digits; elsewhere
 they save that step.
@@ -184,9 +184,12 @@ def _form(*arrays):
 @functools.lru_cache(maxsize=1024)
 def _form_of(shape, step, strides, *others):
     axes = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
+    apart = False  # whether between one channel and the next lies what is of another batch
     for axis in reversed(axes):
         if shape[axis] > 1 and any(other[axis] != step for other in (strides, *others)):
-            return None
+            if axis != axes[0] or axis != 1:
+                return None
+            apart = True
         step *= shape[axis]
     if not step:
         return None
@@ -195,7 +198,7 @@ def _form_of(shape, step, strides, *others):
     by_row = outside == 1 or inside >= LONG
     if by_row:
         pieces = next(n for n in range(-(-inside // (4 * WIDTH)), inside + 1) if inside % n == 0)
-        pieces = pieces if inside // pieces >= LONG else 1  # large primes have no good ones
+        pieces = pieces if inside // pieces >= LONG and not apart else 1  # large primes have no good ones
         lines = outside, channels, pieces
         matrix = math.prod(lines), inside // pieces
     else:

@@ -42,7 +42,7 @@ DIGITS = {
     "wgan-gp28": "wgan-gp28 --data mnist --epochs 12",
     "ebgan": "ebgan --data mnist --epochs 2",
     "cgan": "cgan --data mnist --epochs 40",
-    "progressive": "progressive --data mnist --epochs 15",
+    "progressive": "progressive --data mnist --steps 2000",  # a step of the last stage takes a second
     "r3gan28": "r3gan28 --data mnist --steps 20000",
     "vae": "vae --data mnist --epochs 20",
 }

@@ -179,20 +179,19 @@ def write_table(docs, kind, text):
 def table(kind, rows):
     """A table in Markdown: a row for each entry of the kind, then the yardsticks of the last of them."""
     entries, columns = COLUMNS[kind]
-    lines = ["| | " + " | ".join(heading for heading, _, _ in columns) + " | steps | minutes |",
-             "|---|" + "---:|" * (len(columns) + 2)]
+    made = {name: rows[name] for name in entries if name in rows}
+    timed = any("minutes" in row for row in made.values())
+    headings = [heading for heading, _, _ in columns] + ["steps"] + ["minutes"] * timed
+    lines = ["| | " + " | ".join(headings) + " |", "|---|" + "---:|" * len(headings)]
     sets = {}
-    for name in entries:
-        if name not in rows:
-            continue
-        row = rows[name]
+    for name, row in made.items():
         sets = row.get("sets") or sets
         figures = written(row["sets"]["samples"] if row.get("sets") else {}, columns)
         if not row["finished"]:
             figures[0] = "diverged"
-        minutes = f"{row['minutes']:.1f}" if "minutes" in row else ""
-        lines.append(f"| `{name}` | " + " | ".join([*figures, f"{row['steps']:,}", minutes]) + " |")
-    lines += [f"| {name} | " + " | ".join([*written(figures, columns), "", ""]) + " |"
+        minutes = [f"{row['minutes']:.1f}" if "minutes" in row else ""] * timed
+        lines.append(f"| `{name}` | " + " | ".join([*figures, f"{row['steps']:,}", *minutes]) + " |")
+    lines += [f"| {name} | " + " | ".join([*written(figures, columns), "", *[""] * timed]) + " |"
               for name, figures in sets.items() if name != "samples"]
     return "\n".join(lines) + "\n"
 

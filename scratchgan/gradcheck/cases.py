@@ -122,6 +122,8 @@ def objective_cases():
     """Objective name -> [(objective, arguments of check_objective), ...]."""
     from scratchgan.gan import objectives  # a floor above this one
 
-    others = {"non-saturating": [(objectives.NonSaturating(scale_d=0.5), {})],
+    extended = objectives.get("non-saturating", 0.5, 0.1, 0.01)
+    others = {"non-saturating": [(objectives.NonSaturating(scale_d=0.5), {}),
+                                 (extended, {"name": "objective non-saturating, smoothed labels, drift"})],
               "energy-margin": [(objectives.EnergyMargin(2.5), {})]}
     return {name: [(row, {}), *others.get(name, [])] for name, row in objectives.TABLE.items()}

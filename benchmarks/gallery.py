@@ -1,6 +1,6 @@
 """The gallery: every recipe trained at a budget fixed beforehand, its pictures, and its row of figures.
 
-    python benchmarks/gallery.py                      # all: nine hours on 2 cores; goes on where it was stopped
+    python benchmarks/gallery.py                      # all: many hours; goes on where it was stopped
     python benchmarks/gallery.py --only cgan,vae      # some entries
     python benchmarks/gallery.py --only ablation      # or a group: points, digits, stacked-mnist, ablation, others
     python benchmarks/gallery.py --short --out SHORT --docs SHORT/docs    # some steps of each: does it run?
@@ -42,7 +42,7 @@ DIGITS = {
     "wgan-gp28": "wgan-gp28 --data mnist --epochs 12",
     "ebgan": "ebgan --data mnist --epochs 2",
     "cgan": "cgan --data mnist --epochs 40",
-    "progressive": "progressive --data mnist --steps 2000",  # a step of the last stage takes a second
+    "progressive": "progressive --data mnist --steps 2000",  # a step of its last stage takes ten of the first
     "r3gan28": "r3gan28 --data mnist --steps 20000",
     "vae": "vae --data mnist --epochs 20",
 }

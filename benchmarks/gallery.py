@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 
+from goodfellow import PUBLISHED
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +38,8 @@ DIGITS = {
     "goodfellow": "goodfellow --data mnist --epochs 500",
     "dcgan28": "dcgan28 --data mnist --epochs 10",
     "lsgan": "lsgan --data mnist --epochs 10",
-    "wgan": "wgan --data mnist --epochs 100",
-    "wgan-gp": "wgan-gp --data mnist --epochs 60",
+    "wgan": "wgan --data mnist --epochs 100 --evaluate-every 9380 --evaluate classes",
+    "wgan-gp": "wgan-gp --data mnist --epochs 60 --evaluate-every 5628 --evaluate classes",
     "wgan-gp28": "wgan-gp28 --data mnist --epochs 12",
     "ebgan": "ebgan --data mnist --epochs 2",
     "cgan": "cgan --data mnist --epochs 40",
@@ -162,8 +163,14 @@ def keep(docs, row):
     rows[row["entry"]] = rows.get(row["entry"], {}) | row
     lines = [json.dumps(rows[name]) + "\n" for name in ENTRIES if name in rows]
     (docs / "gallery" / "figures.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_tables(docs)
+
+
+def write_tables(docs):
+    rows = kept(docs)
     for kind in COLUMNS:
         write_table(docs, kind, table(kind, rows))
+    write_table(docs, "nats", nats(rows))
 
 
 def write_table(docs, kind, text):
@@ -193,6 +200,20 @@ def table(kind, rows):
         lines.append(f"| `{name}` | " + " | ".join([*figures, f"{row['steps']:,}", *minutes]) + " |")
     lines += [f"| {name} | " + " | ".join([*written(figures, columns), "", *[""] * timed]) + " |"
               for name, figures in sets.items() if name != "samples"]
+    return "\n".join(lines) + "\n"
+
+
+def nats(rows):
+    """A table of Parzen log-likelihoods, the best first, published ones among them."""
+    found = [(f"{name}, as published", *figures) for name, figures in PUBLISHED.items()]
+    for name in DIGITS:
+        sets = rows.get(name, {}).get("sets") or {}
+        found += [(f"`{name}`" if of == "samples" else of, sets[of]["parzen"], sets[of]["parzen_se"])
+                  for of in ("samples", "training images") if of in sets]
+    found = {name: (value, error) for name, value, error in found}
+    lines = ["| | nats |", "|---|---:|"]
+    lines += [f"| {name} | {value:.0f} ± {error:.0f} |"
+              for name, (value, error) in sorted(found.items(), key=lambda item: -item[1][0])]
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ shared it.
 """
 
 import argparse
+import csv
 import json
 import re
 import shutil
@@ -26,6 +27,7 @@ import time
 from pathlib import Path
 
 from goodfellow import PUBLISHED
+from matplotlib.figure import Figure
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +135,28 @@ def copy_pictures(run, target):
         shutil.copy(run / "training.gif", target.with_suffix(".gif"))
 
 
+def draw_ablation(out, target):
+    """By step, for each objective: the difference of D's mean scores, and the norm of G's gradient."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for column, objective in zip(figure.subplots(2, 2, sharex=True, sharey="row").T, ("relativistic", "non-saturating"),
+                                 strict=True):
+        for parts, label in (("r1-r2", "R1 and R2"), ("r1", "R1"), ("none", "neither")):
+            path = out / f"ablation-{objective}-{parts}" / "metrics.csv"
+            if not path.exists():
+                continue
+            with path.open(encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            steps = [int(row["step"]) for row in rows]
+            column[0].plot(steps, [float(row["d_real"]) - float(row["d_fake"]) for row in rows], label=label)
+            column[1].plot(steps, [float(row["grad_norm_generator"]) for row in rows], label=label)
+        column[0].set(title=objective, yscale="symlog")
+        column[1].set(xlabel="step", yscale="log")
+        column[0].legend()
+    figure.axes[0].set_ylabel("D(x) - D(G(z))")
+    figure.axes[2].set_ylabel("norm of G's gradient")
+    figure.savefig(target, dpi=100)
+
+
 def make(name, options):
     """Trains, measures and keeps one entry."""
     run = options.out / name
@@ -144,6 +168,8 @@ def make(name, options):
     if finished and name not in ("spiral", *OTHERS):
         row["sets"] = measured(name, run)
     copy_pictures(run, options.docs / "gallery" / name)
+    if name in ABLATION:
+        draw_ablation(options.out, options.docs / "gallery" / "ablation.png")
     keep(options.docs, row)
 
 

@@ -65,7 +65,7 @@ def gradient_derivative(network, x, dy, v, wrt="params", twin=None):
     gradients, caches and buffers stay as they are. Random layers draw the network's next mask: `set_step` before tells
     which.
 
-    `twin`: a complex twin of the network to use again, instead of a new one.
+    `twin`: a complex twin of the network to use again, instead of a new one; random layers then draw its next mask.
     """
     x, *others = x if isinstance(x, tuple) else (x,)
     twin = network.twin("complex64" if x.dtype == np.float32 else "complex128") if twin is None else twin

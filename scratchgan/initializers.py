@@ -109,7 +109,10 @@ def marginal_logit(images, eps=1e-3):
     """log(p / (1 - p)) of each pixel's mean p over `images` ((N, ...), values in [0, 1]), flattened.
 
     As the output bias of a sigmoid generator it starts every sample at the data's mean image (Goodfellow et al.
-    2014, in the released code). p is clipped to [eps, 1 - eps], away from the infinities.
+    2014, in the released code). p is clipped to [eps, 1 - eps], away from the infinities. `ValueError` for values that
+    are not in [0, 1].
     """
+    if np.size(images) and not 0 <= np.min(images) <= np.max(images) <= 1:
+        raise ValueError(f"marginal_logit: values must lie in [0, 1], not from {np.min(images)} to {np.max(images)}")
     p = np.clip(np.mean(images, axis=0, dtype=np.float64).ravel(), eps, 1 - eps)
     return constant(np.log(p / (1 - p)))

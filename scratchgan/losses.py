@@ -19,6 +19,13 @@ def like(weight, input):
     return array_module(input).asarray(weight, input.real.dtype)
 
 
+def require_broadcast(what, weight, shape):
+    """`ValueError` unless a weight, or None, goes with each element of an input."""
+    its = tuple(getattr(weight, "shape", None) or np.shape(weight))
+    if weight is not None and (len(its) > len(shape) or any(a not in (1, b) for a, b in zip(its[::-1], shape[::-1]))):
+        raise ValueError(f"{what} has shape {its}, which does not go with an input of shape {tuple(shape)}")
+
+
 class Loss:
     """The base: subclasses give the loss of each element and its derivative; this class multiplies by weights and
     takes the mean or the sum."""
@@ -40,6 +47,8 @@ class Loss:
     @UNDERFLOW_TO_ZERO
     def forward(self, input, target):
         self.check(input, target)
+        for what in ("weight", "pos_weight"):
+            require_broadcast(f"{type(self).__name__}: {what}", getattr(self, what, None), input.shape)
         loss = self.elements(input, target)
         if self.weight is not None:
             loss = loss * like(self.weight, input)
@@ -116,12 +125,14 @@ class BCELoss(Loss):
 
     def elements(self, input, target):
         xp = array_module(input)
-        def log(p):
-            tiny = np.finfo(p.dtype).smallest_subnormal  # its logarithm is below -100, in float32, too
-            value = xp.log(xp.where(p.real > tiny, p, xp.full_like(p, tiny)))
-            clamp = (p.real <= 0) | (value.real < -100)
-            return xp.where(clamp, xp.full_like(value, -100), value)
-        return -(target * log(input) + (1 - target) * log(1 - input))
+        tiny = np.finfo(input.dtype).smallest_subnormal  # its logarithm is below -100, in float32, too
+        def clamped(p, log, end):
+            value = log(xp.where(end, xp.full_like(p, 0.5), p))
+            return xp.where(end | (value.real < -100), xp.full_like(value, -100), value)
+        def log_of_rest(p):  # log1p keeps the digits of a small p, and does not know complex numbers
+            return xp.log(1 - p) if p.dtype.kind == "c" else xp.log1p(-p)
+        return -(target * clamped(input, xp.log, input.real <= tiny)
+                 + (1 - target) * clamped(input, log_of_rest, input.real >= 1))
 
     def elements_grad(self, input, target):
         xp = array_module(input)
@@ -196,11 +207,10 @@ class CrossEntropyLoss(Loss):
     def backward(self, dy=None):
         log_p, u, counted, axis = self.kept()
         xp = array_module(log_p)
+        dy = self.checked_dy(dy, log_p.shape[:axis] + log_p.shape[axis + 1:])
         dz = u.sum(axis=axis, keepdims=True) * xp.exp(log_p) - u
         if self.reduction == "mean":
             return dz / xp.where(counted == 0, xp.ones_like(counted), counted)
-        shape = log_p.shape[:axis] + log_p.shape[axis + 1:]
-        dy = self.checked_dy(dy, shape)
         return dz if dy is None else dz * array_module(dz).expand_dims(dy, axis)
 
     def weighted_targets(self, input, target, axis):

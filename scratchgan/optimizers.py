@@ -31,6 +31,7 @@ class Optimizer:
             schedules.check(f"{name}: {what}", schedule, below=1 if what.startswith("beta") else np.inf)
         self.hyper = np.zeros(len(self.schedules) + 1)
         self.state = {}
+        self.vectors = None  # the names in `state` once a step was made, where a subclass tells them
         self._apply_schedules()
 
     lr = property(lambda self: float(self.hyper[0]))
@@ -95,6 +96,9 @@ class Optimizer:
         for key, value in vectors.items():
             if value.shape != (size,):
                 raise ValueError(f"{name}: {key!r} has shape {tuple(value.shape)}, expected ({size},)")
+        if self.vectors is not None and vectors.keys() != {*(self.vectors if vectors or state["steps"][0] else ())}:
+            raise ValueError(f"{name}: the state dict has the vectors {', '.join(vectors) or 'none'}, where this "
+                             f"optimizer has {', '.join(self.vectors) or 'none'}")
         dtype, device = self.network.dtype, self.network.device
         self.state = {}
         for key, value in vectors.items():
@@ -119,6 +123,7 @@ class SGD(Optimizer):
         if nesterov and (not momentum or dampening):
             raise ValueError("SGD: nesterov needs a momentum and no dampening")
         self.dampening, self.nesterov = dampening, nesterov
+        self.vectors = ("momentum_buffer",) if momentum else ()
 
     momentum = property(lambda self: float(self.hyper[1]))
 
@@ -152,6 +157,7 @@ class Momentum(Optimizer):
 
     def __init__(self, network, lr=1e-3, momentum=0.9, weight_decay=0.0):
         super().__init__(network, lr, weight_decay, momentum=momentum)
+        self.vectors = ("velocity",)
 
     momentum = property(lambda self: float(self.hyper[1]))
 
@@ -181,6 +187,7 @@ class RMSprop(Optimizer):
         if not 0 <= alpha < 1:
             raise ValueError(f"RMSprop: alpha must be a number from 0 to below 1, not {alpha}")
         self.alpha, self.eps, self.centered = alpha, eps, centered
+        self.vectors = ("square_avg", *["grad_avg"] * centered, *["momentum_buffer"] * bool(momentum))
 
     momentum = property(lambda self: float(self.hyper[1]))
 
@@ -195,17 +202,18 @@ class RMSprop(Optimizer):
 def rmsprop(theta, grad, v, mean, b, alpha, eps, factor, rate):
     """v = alpha v + (1 - alpha) g^2;  theta -= rate g / (sqrt(v) + eps), in place, all 1-D.
 
-    With mean = alpha mean + (1 - alpha) g it is the root of v - mean^2; with b = factor b + g / (...), theta -= rate b.
-    Either is None where it is not used.
+    With mean = alpha mean + (1 - alpha) g it is the root of v - mean^2, of 0 where rounding makes that less. With
+    b = factor b + g / (...), theta -= rate b. Either is None where it is not used.
     """
+    xp = backend.array_module(theta)
     v *= alpha
     v += (1 - alpha) * (grad * grad)
     spread = v
     if mean is not None:
         mean *= alpha
         mean += (1 - alpha) * grad
-        spread = v - mean * mean
-    direction = grad / (backend.array_module(theta).sqrt(spread) + eps)
+        spread = xp.maximum(v - mean * mean, 0)
+    direction = grad / (xp.sqrt(spread) + eps)
     if b is not None:
         b *= factor
         b += direction
@@ -231,7 +239,7 @@ class Adam(Optimizer):
             raise ValueError(f"Adam: betas must be two numbers from 0 to below 1, or schedules of such, not {betas}")
         super().__init__(network, lr, weight_decay, beta1=betas[0], beta2=betas[1])
         require_eps(self, eps)
-        self.eps = eps
+        self.eps, self.vectors = eps, ("m", "v")
 
     betas = property(lambda self: (float(self.hyper[1]), float(self.hyper[2])))
 

@@ -106,7 +106,8 @@ def _for_share(draw):
 
 @_for_share
 def uniform(shape, seed, purpose, step=0, first=0, low=0.0, high=1.0, dtype="float32", device="cpu"):
-    """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling."""
+    """U[low, high): the top 24 bits of each word, so that every float32 value is exact before scaling, which may round
+    it to high."""
     shape, step, first = _whole(shape), operator.index(step), operator.index(first)
     if there := _on_device(device, shape, step, first):
         return there.uniform(shape, _key(seed, purpose), step, first, low, high - low, dtype)

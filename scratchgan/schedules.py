@@ -54,10 +54,11 @@ def cosine(first, last, steps):
 
 
 def exponential_decay(initial, factor, floor=0.0):
-    """max(floor, initial / factor^step)."""
+    """max(floor, initial / factor^step), factor 1 or more."""
     _require("exponential_decay", initial=initial, factor=factor, floor=floor)
-    if factor <= 0:
-        raise ValueError(f"exponential_decay: factor must be above 0, not {factor}")
+    if factor < 1:
+        raise ValueError(f"exponential_decay: factor divides, and must be 1 or more, not {factor}: for a rate that "
+                         "falls to 0.99 of itself in each step give 1 / 0.99")
     return partial(_exponential, initial, factor, floor)
 
 

@@ -56,6 +56,12 @@ def test_marginal_logit_is_the_logit_of_the_mean_image():
     assert bias == pytest.approx([math.log(0.25 / 0.75), math.log(0.999 / 0.001), math.log(0.001 / 0.999)], rel=1e-6)
 
 
+@pytest.mark.parametrize("images", [np.full((2, 3), 128, np.uint8), np.full((2, 3), -0.1), np.full((2, 3), np.nan)])
+def test_marginal_logit_takes_values_from_0_to_1(images):
+    with pytest.raises(ValueError, match=r"marginal_logit: values must lie in \[0, 1\]"):
+        initializers.marginal_logit(images)
+
+
 def test_initialize_draws_by_seed_and_key():
     def network():
         return Sequential(Linear(4, 4), LeakyReLU(), Linear(4, 4))

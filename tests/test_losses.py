@@ -161,6 +161,17 @@ def test_bce_at_the_ends_like_torch(target):
         assert_loss_like_torch(loss, lambda _, module=module: module, p, np.full_like(p, target))
 
 
+@pytest.mark.parametrize("make", [lambda weight: BCELoss(weight), lambda weight: BCEWithLogitsLoss(weight),
+                                  lambda weight: BCEWithLogitsLoss(pos_weight=weight)])
+def test_a_weight_must_go_with_each_element(make):
+    """Such as one for each sample beside scores (N, 1): it would make N x N of them."""
+    x = np.full((3, 1), 0.5, np.float32)
+    for weight in ([1, 2, 3], np.ones((1, 3, 1)), np.ones((2, 1))):
+        with pytest.raises(ValueError, match=r"weight has shape \(.*\), which does not go with an input of"):
+            make(weight).forward(x, x)
+    assert make([[1], [2], [3]]).forward(x, x) == pytest.approx(make(2.0).forward(x, x))
+
+
 # -- pinned apart --------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +185,11 @@ def test_bce_at_the_ends(device, dtype):
     gradient = loss.backward()
     assert gradient.dtype == dtype
     np.testing.assert_allclose(backend.to_host(gradient), [0, -1e12, 1e12, 0], rtol=1e-6)
+
+
+def test_bce_keeps_the_digits_of_small_probabilities(device):
+    p = backend.to_device(np.array([1e-9, 1e-20], np.float32), device)
+    assert backend.to_host(BCELoss(reduction="none").forward(p, 0 * p)) == pytest.approx([1e-9, 1e-20], rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -255,6 +271,13 @@ def test_errors_name_the_loss(kind):
 def test_bce_takes_probabilities_only(p):
     with pytest.raises(ValueError, match="BCELoss: every input must be a probability from 0 to 1"):
         BCELoss().forward(np.array([0.5, p]), np.zeros(2))
+
+
+def test_cross_entropy_takes_no_dy_beside_a_mean():
+    loss = CrossEntropyLoss()
+    loss.forward(np.zeros((2, 3)), np.array([0, 1]))
+    with pytest.raises(ValueError, match='CrossEntropyLoss: dy is only for reduction="none"'):
+        loss.backward(np.float64(1))
 
 
 def test_cross_entropy_errors():

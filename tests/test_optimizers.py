@@ -275,6 +275,27 @@ def test_refuses_a_state_of_another_network():
         Adam(Linear(2, 2)).load_state_dict({})
 
 
+def test_refuses_the_state_of_another_optimizer():
+    net = Linear(2, 2)
+    (made := SGD(net, momentum=0.9)).step()
+    (adam := Adam(net)).step()
+    half = {name: value for name, value in adam.state_dict().items() if name != "v"}
+    for state, has in ((made.state_dict(), "momentum_buffer"), (half, "m"), ({"steps": np.array([3])}, "none")):
+        with pytest.raises(ValueError, match=rf"Adam: the state dict has the vectors {has}, where .* has m, v"):
+            Adam(net).load_state_dict(state)
+    with pytest.raises(ValueError, match="SGD: the state dict has the vectors m, v, where this optimizer has none"):
+        SGD(net).load_state_dict(adam.state_dict())
+    Adam(net).load_state_dict(Adam(net).state_dict())  # before its first step
+
+
+def test_a_constant_gradient_has_no_spread(device):
+    """v - mean^2 is 0, and in float32 now and then less: its root would be NaN."""
+    network = Linear(9, 9).to(device)
+    optimizer, rng = RMSprop(network, centered=True), np.random.default_rng(0)
+    run(optimizer, [rng.standard_normal(network.theta.size)] * 1500)
+    assert np.isfinite(backend.to_host(network.theta)).all()
+
+
 @pytest.mark.parametrize("make", [lambda n: Adam(n, lr="1"), lambda n: Adam(n, betas=("1", 0.9))])
 def test_what_is_no_number_is_refused_at_once(make):
     with pytest.raises(ValueError, match="must be"):

@@ -114,7 +114,7 @@ class PullAway(GeneratorPenalty):
         u = c / length
         gemm = kernels.of(u).gemm
         A = gemm(u.T, u)
-        P = self.weight / (n * (n - 1)) * ((A * A).sum() - n)
+        P = self.weight / (n * (n - 1)) * ((A * A).sum() - (squared.real > 0).sum())  # less those of i with itself
         du = 4 * self.weight / (n * (n - 1)) * gemm(u, A)
         dcodes = xp.zeros_like(codes)
         dcodes[first:] = (du - (du * u).sum(axis=1, keepdims=True) * u) / length

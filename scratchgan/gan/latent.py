@@ -56,7 +56,8 @@ class Latent:
         """From a (t = 0) to b (t = 1), host arrays (N, z_dim): uniform z along the straight line, normal z along the
         great circle (Shoemake 1985), as a line passes through vectors shorter than any that G was trained on.
 
-        Lengths change evenly from one end to the other.
+        Lengths change evenly from one end to the other. Between opposite normal z, which many great circles join, it is
+        the straight line.
         """
         if self.kind == "uniform":
             return ((1 - t) * a + t * b).astype(a.dtype)
@@ -64,7 +65,7 @@ class Latent:
         ua, ub = a / la, b / lb
         angle = np.arccos(np.clip((ua * ub).sum(axis=1, keepdims=True), -1, 1))
         sine = np.sin(angle)
-        along = np.where(sine < 1e-6, (1 - t) * ua + t * ub,  # the same direction: the formula would divide by zero
+        along = np.where(sine < 1e-6, (1 - t) * ua + t * ub,  # the same direction, or opposite ones: 0 / 0
                          (np.sin((1 - t) * angle) * ua + np.sin(t * angle) * ub) / np.maximum(sine, 1e-6))
         return (((1 - t) * la + t * lb) * along).astype(a.dtype)
 

@@ -20,7 +20,7 @@ class Unrolled(Part):
     SGD of this rate. G's gradient goes through its fakes in every g_k, not only in the last score. By adjoints, from
     lambda = d loss_g / d theta_K and dfake = d loss_g / d fake on, for k = K, ..., 1:
 
-        a       = (dg_k)                               the adjoint of g_k, by the rule's own derivative: `Look.adjoint`
+        a       = d loss_g / d g_k                     by the derivative of u, its sign included: `adjoint` below
         lambda += d2 loss_d / d theta2 a
         dfake  += d2 loss_d / (d fake d theta) a       both are Im / h of one backward pass at theta_{k-1} + i h a
 

@@ -163,8 +163,8 @@ def check_twin(report, layer, x, dy, passed, seed):
                "a twin's backward pass added to the original's gradients")
     dx = first.backward(dy.copy())
     _same_pass(report, "twin", {"x": host(dx), **named_grads(first)}, passed,
-               "a pass through a twin changed the original's pending backward pass: keep caches in self.cache, and "
-               "reach children by self.layers[name]")
+               "a pass through a twin changed the original's pending backward pass: keep caches by self.keep(y, ...), "
+               "and reach children by self.layers[name]")
 
 
 def check_buffers(report, layer, x, dy, passed, seed):

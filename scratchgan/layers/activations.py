@@ -33,7 +33,8 @@ def leaky_relu_grad(dy, y, slope):
 class LeakyReLU(Layer):
     """y = x for x > 0, else negative_slope x;  dx = dy (1 for x > 0, else negative_slope).
 
-    At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch.
+    At x = 0, where no derivative exists, the gradient is negative_slope dy, as in PyTorch. It is a product, also with
+    ReLU's slope of 0: an infinite dy gives NaN where x <= 0. Where x is NaN it is negative_slope dy, PyTorch's dy.
     """
 
     keeps_rows = piecewise_linear = True

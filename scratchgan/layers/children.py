@@ -1,6 +1,9 @@
 """Layers inside layers."""
 
 
+TWICE = "to apply one twice, make layer.twin(grad=layer.grad) in each forward pass, and keep it for backward"
+
+
 class Children:
     """The part of `Layer` that holds other layers: `layers`, name -> child, in forward order.
 
@@ -59,7 +62,10 @@ class Children:
                 raise ValueError(f"{type(self).__name__}: add layer {name!r} before a network takes this one in")
             if layer._owned or any(layer is other for other in new.values()):
                 raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) already belongs to a network; "
-                                 "give every network layers of its own, or share weights with .twin()")
+                                 f"give every network layers of its own; {TWICE}")
+            if layer.is_twin:
+                raise ValueError(f"{type(self).__name__}: layer {name!r} ({layer!r}) is a twin, whose weights are "
+                                 f"another's, and a network would copy them; {TWICE}")
             new[name] = layer
         before = self.layers
         vars(self)["layers"] = {**before, **new}

@@ -44,7 +44,10 @@ class Sequential(Layer):
         return len(self.layers)
 
     def __getitem__(self, index):
-        """A layer; of a slice, a `Sequential` of the very same layers, which go on belonging to this network."""
+        """A layer; of a slice, a `Sequential` of the very same layers, which go on belonging to this network.
+
+        Once this network is moved, converted or grows, take the slice again.
+        """
         layers = list(self.layers.values())
         if not isinstance(index, slice):
             return layers[index]

@@ -1,5 +1,7 @@
 """Discriminators that give energies, as in energy-based GANs."""
 
+import math
+
 from scratchgan.layers.base import Layer
 
 
@@ -31,12 +33,12 @@ class AutoencoderEnergy(GivesEnergies, Layer):
         error = self.decoder.forward(codes)
         self.expect(error.shape == x.shape, x, f"{tuple(error.shape)}, which the decoder gives")
         error = error - x
-        flat = error.reshape(len(x), -1)
+        flat = error.reshape(len(x), math.prod(x.shape[1:]))
         return self.keep((flat * flat).mean(axis=1), error, codes)
 
     def backward(self, dy, wrt="all"):
         error, _ = self.kept(dy, wrt)
-        n, size = len(error), error.size // max(1, len(error))
+        n, size = len(error), math.prod(error.shape[1:])
         dr = (2 / size * dy).reshape(n, *(1,) * (error.ndim - 1)) * error
         dcodes = self.decoder.backward(dr, "all" if wrt == "params" else wrt)
         dx = self.encoder.backward(dcodes, wrt)

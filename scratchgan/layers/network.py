@@ -52,12 +52,15 @@ class Network(Parameters):
     def to(self, device=None, dtype=None):
         """Move to "cpu" or "cuda", convert to "float32", "float64", "complex64" or "complex128". Returns self.
 
-        Gradients start from zero afterwards; twins and optimizers made before keep the old arrays.
+        If that changes something, gradients start from zero, and twins, slices and optimizers that were made before
+        keep the old arrays: make them anew.
         """
         if self._owned:
             raise ValueError(f"{type(self).__name__} belongs to a network: move the network instead")
         device = self.device if device is None else backend.device(device)
         dtype = self.dtype if dtype is None else backend.dtype(dtype)
+        if (device, dtype) == (self.device, self.dtype):
+            return self
         def moved(value, dtype):  # `real` first, as dropping an imaginary part warns
             return backend.to_device(value.real if dtype.kind == "f" else value, device).astype(dtype)
         theta = backend.copy(moved(self._theta, dtype))
@@ -133,8 +136,10 @@ class Network(Parameters):
         if grad is None:
             grad = backend.zeros_like(self._theta, self.dtype if dtype is None else backend.dtype(dtype))
         twin._bind(self._theta, grad)
-        for _, layer in twin.named_layers():
+        for (_, layer), (_, mine) in zip(twin.named_layers(), self.named_layers()):
             vars(layer)["is_twin"] = True
+            if grad is self._grad:
+                vars(layer)["_stale"] = mine._stale  # of one memory either knows what the other has written
         return twin
 
     def __copy__(self):
@@ -151,12 +156,12 @@ class Network(Parameters):
 
     def __getstate__(self):
         """What pickle takes: no pass is under way in what it gives back, and gradients are zero."""
-        left_out = ("params", "_grads", "_grad", "_kept", "_ops", "_input", "_cotangent", "_tree")
+        left_out = ("params", "_grads", "_grad", "_kept", "_ops", "_input", "_cotangent", "_tree", "is_twin")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state):
         vars(self).update(state, params={}, _grads={}, _kept=None, _ops=None, _input=None, _cotangent=None, _tree=None,
-                          _owned=False)
+                          _owned=False, is_twin=False)
         for child in self.layers.values():
             child._owned = True
         self._bind(self._theta, backend.zeros_like(self._theta))

@@ -54,7 +54,13 @@ def test_a_code_of_zeros_is_left_alone():
     D.encoder.layers["0"].params["bias"][...] = -100
     D.forward(X[0])
     P, dx = PullAway(1.0).gradient_of_seen(D, joint=False)
-    assert np.isfinite(P) and not dx.any()
+    assert P == 0 and not dx.any()
+
+
+def test_an_empty_batch_has_no_energies():
+    D = autoencoder()
+    E = D.forward(np.zeros((0, 4), np.float32))
+    assert E.shape == (0,) and D.backward(E).shape == (0, 4)
 
 
 def test_what_does_not_fit_is_refused():

@@ -196,6 +196,8 @@ def test_a_layer_belongs_to_one_network():
     with pytest.raises(ValueError, match=r"Net: layer 'act' .* already belongs to a network; give every network"):
         net = Net()
         net.act = layer
+    with pytest.raises(ValueError, match=r"Sequential: layer '0' \(Linear\(2, 2\)\) is a twin, .* would copy them"):
+        Sequential(layer.twin())
     with pytest.raises(ValueError, match="Net: add layer 'more' before a network takes this one in"):
         Sequential(inner := Net())
         inner.more = Tanh()

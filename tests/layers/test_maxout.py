@@ -73,8 +73,8 @@ def test_wrong_gradient_names_the_layer():
 def test_the_faster_maximum_is_the_formulas(device, rng):
     """To the bit, in either memory order, among equals and with NaN."""
     for z in (rng.standard_normal((6, 12)), np.asfortranarray(rng.standard_normal((6, 12))), np.zeros((6, 12)),
-              np.full((6, 12), np.nan)):
-        z = backend.to_device(z.astype(np.float32), device).reshape(6, 4, 3)
+              np.full((6, 12), np.nan), np.array([[np.nan] * 12, [0.0] * 6 + [1, 2, 3, 4, 5, 5]])):
+        z = backend.to_device(z.astype(np.float32), device).reshape(-1, 4, 3)
         found = []
         for functions in (kernels.of(z), kernels.FORMULAS):
             y, won = functions.maxout(z)

@@ -39,7 +39,7 @@ def rmsprop(theta, grad, v, mean, b, alpha, eps, factor, rate):
     step("alpha share eps factor rate", " ".join(vectors), f"""
         v = alpha * v + share * (g * g);
         T spread = v;
-        {"mean = alpha * mean + share * g; spread = v - mean * mean;" if "mean" in vectors else ""}
+        {"mean = alpha * mean + share * g; spread = max(v - mean * mean, T(0));" if "mean" in vectors else ""}
         T direction = g / (sqrt(spread) + eps);
         {"direction = b = factor * b + direction;" if "b" in vectors else ""}
         theta -= rate * direction;

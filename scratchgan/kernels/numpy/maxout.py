@@ -9,7 +9,7 @@ from scratchgan.kernels.formulas import FORMULAS
 def maxout(z):
     y = np.max(z, axis=-1, out=empty_like(z[..., 0]))
     won = np.equal(z, y[..., None], out=empty_along(z.shape, np.bool, memory_order(z)))
-    if np.count_nonzero(won) != y.size:  # equal pieces, or NaN
+    if np.count_nonzero(won) != y.size or np.isnan(y).any():  # equal pieces, or NaN
         return FORMULAS.maxout(z)
     return y, won
 

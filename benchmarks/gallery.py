@@ -52,6 +52,7 @@ DIGITS = {
 POINTS = {
     "ring8": "ring8",
     "ring8-pairs": "ring8 --pack 2",
+    "ring8-unrolled": "ring8 --unroll 5 --steps 5000",
     "ring8-relativistic": f"ring8 --r1 0.1 --r2 0.1 --gamma-final 0.02 {PENALISED}",
     "grid25": "grid25",
     "grid25-pairs": "grid25 --pack 2",
@@ -75,12 +76,14 @@ ENTRIES = {name: arguments for group in GROUPS.values() for name, arguments in g
 
 SHORT = 40         # steps of --short
 TIMED = 8          # seconds of steps for a time
+MODES = (("modes", "modes", "d"), ("fairly covered", "fair", "d"), ("high quality", "hq", ".3f"), ("KL", "kl", ".3f"))
 # Figures of the tables: (heading, name in the lines of `scratchgan evaluate --json`, how it is written)
 COLUMNS = {
     "digits": (DIGITS, (("Frechet", "frechet", ".2f"), ("precision", "precision", ".3f"), ("recall", "recall", ".3f"),
                         ("Parzen, nats", "parzen", ".0f"), ("surer than .9", "sure", ".1%"),
                         ("rarest digit", "rarest", ".1%"))),
-    "points": (POINTS, (("modes", "modes", "d"), ("high quality", "hq", ".3f"), ("KL", "kl", ".3f"))),
+    "ring8": ([name for name in POINTS if name.startswith("ring8")], MODES),
+    "grid25": ([name for name in POINTS if name.startswith("grid25")], MODES),
     "stacked": (STACKED | ABLATION, (("modes", "modes", "d"), ("KL", "kl", ".3f"), ("surer than .9", "sure", ".1%"))),
 }
 

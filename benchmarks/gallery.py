@@ -128,14 +128,14 @@ def measured(name, run, seed=0):
 
 
 def copy_pictures(run, target):
-    """The newest samples, the curves, in few colours, and of points the animation."""
+    """The newest samples, of points the animation; the curves, in few colours."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    newest = max((run / "samples").glob("*.png"))
-    shutil.copy(newest, target.with_suffix(".png"))
-    curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
-    curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
     if target.name in POINTS:
         shutil.copy(run / "training.gif", target.with_suffix(".gif"))
+    else:
+        shutil.copy(max((run / "samples").glob("*.png")), target.with_suffix(".png"))
+    curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
+    curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
 
 
 def draw_ablation(out, target):

@@ -1,7 +1,7 @@
 """Do the measures of `scratchgan evaluate` put sets into the order that they should have, whatever the seed?
 
     scratchgan train mlp --data mnist --epochs 5 --out runs/mlp
-    scratchgan train dcgan28 --data mnist --epochs 2 --out runs/dcgan28
+    scratchgan train dcgan28 --data mnist --steps 1000 --out runs/dcgan28
     python benchmarks/measures.py runs/dcgan28 runs/mlp
 
 Runs are given from the best to the worst. A table of Frechet distance and Parzen windows, 10,000 samples of each set:

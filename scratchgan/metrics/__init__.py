@@ -1,7 +1,8 @@
 """Measures of samples: pure functions of arrays on the host.
 
 Images are float32 (N, C, H, W) in [0, 1]; features and probabilities are what `feature_net()` makes of images of
-digits. Each measure is a function with its definition and its source; with a figure comes its standard error, "..._se".
+digits. Each measure is a function with its definition and its source; with a figure comes its standard error, "..._se"
+(for `of_modes` from `modes.errors`).
 """
 
 from scratchgan.metrics.classes import class_balance, conditional_accuracy, inception_score

@@ -14,7 +14,7 @@ def frechet(real, fake, seed=0):
         |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2)
 
     {"frechet", "frechet_se"}; the error by a jackknife over a tenth of both sets, NaN of fewer than 3. It is a squared
-    distance, 0 for equal moments; of finite sets it is too large by something like F/N: compare equal numbers only.
+    distance, 0 for equal moments; of finite sets it is too large, in proportion to 1/N: compare equal numbers only.
 
     Source: Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
     eq. 6; Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions".

@@ -6,7 +6,8 @@
 over M samples y_j of D numbers in [0, 1]. By the published protocol M = 10,000; sigma is the best of 10 values from .1
 to 1, evenly spaced in their logarithms, on 1,000 validation images; told is the mean over the 10,000 test images, with
 its standard error. That, as published, is the error of the test images alone. What another draw of samples changes is
-told apart, by a jackknife over a tenth of them, chosen at random: of blurred or few samples it is the larger.
+told apart, by a jackknife over a tenth of them, chosen at random: of samples far from the images, such as noise, it is
+the larger.
 
 Source: Breuleux, Bengio and Vincent 2011, "Quickly generating representative samples from an RBM-derived process";
 Goodfellow et al. 2014, "Generative adversarial nets", section 5 and table 1 (MNIST: 225 +- 2), as released.

@@ -69,5 +69,6 @@ RECIPES = (Recipe(
     small={"z_dim": 4, "ngf": 2, "ndf": 2, "codes": 3},
     batch_size=64,
     epochs=50,
+    min_steps=1000,  # a step takes about a second on a core
     channels=(1, 3),
 ),)

@@ -18,6 +18,14 @@ ADVICE = {
 PART = ".part"  # how the name of a file ends that is to take another's place
 
 
+def expanded(path):
+    """A path with ~ and ~user expanded; where there is no such user, or no home, it is taken as it stands."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def writing(what, path):
     """Tells an `OSError` inside as a `UserError`: cannot write WHAT PATH, why, and what to do."""
@@ -40,7 +48,7 @@ def replacing(path, synced=False):
     Whoever reads `path`, at whatever moment, finds the old bytes or the new ones; if `synced`, after a power cut too.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{PART}")  # names have at most 255 bytes
     try:
         with temporary.open("xb") as file:
             yield file

@@ -8,6 +8,7 @@ figures. Pillow does the rest.
 
 import io
 import math
+import warnings
 from itertools import cycle
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def curves(rows, panels=(), steps_per_epoch=None, title=None, evaluations=()):
     FigureCanvasAgg(figure)
     axes = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(plain_text(title), fontsize=12, parse_math=False)
     for each, (panel, rows) in zip(axes, panels):
         draw(each, column(rows, "step") / (steps_per_epoch or 1), rows, panel.metrics)
         each.set_ylabel(panel.title)
@@ -290,6 +291,11 @@ def running_mean(y, width):
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def plain_text(text):
+    """The text with a question mark for what is no character, as names of files may have it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def save_curves(path, rows, panels=(), steps_per_epoch=None, title=None, evaluations=()):
     """Draw `curves` into a file of the format that its ending names: png (1080 pixels wide), svg or pdf."""
     save_figure(path, curves(rows, panels, steps_per_epoch, title, evaluations))
@@ -297,7 +303,9 @@ def save_curves(path, rows, panels=(), steps_per_epoch=None, title=None, evaluat
 
 def save_figure(path, figure):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=Path(path).suffix[1:].lower(), dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
+        figure.savefig(buffer, format=Path(path).suffix[1:].lower(), dpi=120)
     with replacing(path) as file:
         file.write(buffer.getvalue())
 
@@ -314,7 +322,7 @@ def bars(result, title=None):
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(plain_text(title), fontsize=12, parse_math=False)
     left = np.zeros(len(names))
     for method, colour, label in (("forward", BLUE, "forward"), ("backward", VERMILION, "backward"),
                                   ("step", ORANGE, "update")):

@@ -21,6 +21,7 @@ from scratchgan.training import checkpoint, evaluation
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import steps_per_epoch
 
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"  # short: what it says is cut off at the right
 LINE_SECONDS = 10  # between two lines where there is no bar
 EARLY_STEPS, EARLY_SECONDS = 500, 30  # when a first grid is drawn, whichever comes first
 FRAMES = 120  # of the animation at most
@@ -86,10 +87,10 @@ def told(row, panel):
 
 
 def main_metrics(run, row):
-    """What the first chart shows, for most systems its losses, and what the system measures of itself."""
+    """What the system measures of itself, and what the first chart shows, for most systems its losses."""
     first, *others = plots.charts([row], run.system.panels) or [None]
-    shown = [first] if first else []
-    shown += [panel for panel in others if not panel.metrics.keys().isdisjoint(run.measured)]
+    shown = [panel for panel in others if not panel.metrics.keys().isdisjoint(run.measured)]
+    shown += [first] if first else []
     return ", ".join(told(row, panel) for panel in shown)
 
 
@@ -125,7 +126,7 @@ class Progress(Callback):
         self.begin, self.first, self.told = time.perf_counter(), run.step, -LINE_SECONDS
         if is_terminal(sys.stderr):
             from tqdm import tqdm
-            self.bar = tqdm(total=run.steps, initial=run.step, unit=" steps", dynamic_ncols=True, leave=False)
+            self.bar = tqdm(total=run.steps, initial=run.step, dynamic_ncols=True, leave=False, bar_format=BAR)
             run.announce = self.write
 
     def write(self, line):

@@ -80,6 +80,7 @@ class Setting:
 
     shared  a second name that several settings have in common: --lr sets both lr_d and lr_g, whose `shared` is "lr"
     needs   the name of the setting without which this one has no effect
+    idle    the value with which it has none, where another `needs` it for one
     """
 
     name: str
@@ -88,6 +89,7 @@ class Setting:
     kind: Kind
     shared: str | None = None
     needs: str | None = None
+    idle: object = None
 
     @property
     def option(self):

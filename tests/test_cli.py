@@ -1,6 +1,7 @@
 """The command line: what is written, said and returned."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -208,6 +209,13 @@ def test_resuming_what_is_finished_says_so(capsys, run):
     assert out.count("\n") == 1 and "is finished: 30 steps are done" in out
 
 
+def test_resuming_for_fewer_steps_than_are_done_says_so(capsys, run):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"steps": 50}))
+    out = call(capsys, "train", "--resume", run, "--steps", 20)
+    assert out.endswith("has done 30 steps, and was asked for 20: without a number it goes on to 50.\n")
+
+
 def test_resuming_for_more_epochs(capsys, run):
     call(capsys, "train", "mlp", "--resume", run, "--epochs", "2")
     assert training.RunFolder.open(run).rows()[-1]["step"] == 58
@@ -246,6 +254,35 @@ def test_sample_writes_a_folder_of_pictures_and_replaces_its_own(capsys, run):
     np.testing.assert_array_equal(read("many/00011.png"), plots.to_pixels(scratchgan.load(run).sample(12))[11, 0])
     call(capsys, "sample", run, "-n", "3", "--out", "many")
     assert len(os.listdir("many")) == 3 and sorted(os.listdir()) == ["many", "runs"]
+
+
+def test_the_folder_of_samples_by_other_names(capsys, run):
+    call(capsys, "sample", run, "-n", "12", "--out", "many/")
+    os.symlink("many", "link")
+    for number, name in ((3, "many/../many"), (4, "link"), (5, "link/")):
+        call(capsys, "sample", run, "-n", number, "--out", name)
+        assert len(os.listdir("many")) == number and sorted(os.listdir()) == ["link", "many", "runs"]
+        assert os.readlink("link") == "many"
+
+
+def test_the_old_samples_stay_where_the_new_ones_cannot_take_their_place(capsys, run, monkeypatch):
+    call(capsys, "sample", run, "-n", "3", "--out", "many/")
+
+    def rename(old, new, really=os.rename):
+        if str(old).endswith(".part"):
+            raise OSError(28, "No space left on device")
+        really(old, new)
+    monkeypatch.setattr(os, "rename", rename)
+    error = call(capsys, "sample", run, "-n", "4", "--out", "many/", status=2)
+    assert "Cannot write the samples many: No space left on device; free some space" in error
+    assert len(os.listdir("many")) == 3 and sorted(os.listdir()) == ["many", "runs"]
+
+
+def test_samples_do_not_take_the_place_of_where_one_is(capsys, run, monkeypatch):
+    run = run.resolve()
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert "is where you are" in call(capsys, "sample", run, "--out", ".", status=2)
 
 
 def test_sample_of_a_checkpoint(capsys, run):

@@ -208,6 +208,13 @@ def test_metrics_that_no_panel_names_share_one_with_their_namesakes():
     assert [axes.get_ylabel() for axes in figure.axes] == ["divergence (nats)", "loss", "grad norm", "accuracy"]
 
 
+@pytest.mark.parametrize("title", [r"mlp on x$\foo$, seed 0", "mlp on \udcffbad", "mlp on \u56fe\u7247"])
+def test_a_title_is_no_formula(title, tmp_path, recwarn):
+    """A data set has the name of its folder, whatever that is."""
+    plots.save_curves(tmp_path / "a.png", [row(10)], PANELS, title=title)
+    assert (tmp_path / "a.png").stat().st_size and not recwarn.list
+
+
 def test_curves_with_gaps_and_one_row(tmp_path):
     rows = [row(10), row(20, loss_d=float("nan"), loss_g=float("inf")), row(30)]
     del rows[0]["d_fake_after"]

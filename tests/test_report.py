@@ -312,7 +312,7 @@ def test_a_bar_on_a_terminal(train, monkeypatch):
     import sys
     assert sys.stdout.getvalue() == "Warning: a line\n"
     assert not [line for line in lines if line.startswith("step ")]
-    assert "/6 [" in out.getvalue()
+    assert "/6, 00:00 left, D's loss " in out.getvalue()
     run.announce("after the bar")
     assert lines[-1] == "after the bar"
 

@@ -28,7 +28,8 @@ def parser():
     """The parser of all commands; each sets `run`, the function that does it."""
     parser = Parser(prog="scratchgan", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action=Version, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser, required=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser,
+                                     required=False)
     for group in (training, sampling, evaluating, exporting, inspecting, describing, profiling):
         group.add(commands)
     return parser
@@ -60,9 +61,13 @@ def main(arguments=None):
 def dispatch(arguments):
     top = parser()
     try:
-        options = top.parse_args(arguments)
+        options, unknown = top.parse_known_args(arguments)
     except SystemExit as over:  # --help and --version are done
         return over.code or 0
+    if unknown:
+        about = [options.command, getattr(options, "recipe", None)]
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)}; see "
+                        f"{' '.join(['scratchgan', *filter(None, about), '--help'])}")
     if not hasattr(options, "run"):
         top.print_help()
         return 0

@@ -5,9 +5,9 @@ import os
 import re
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,7 +110,7 @@ def path(text):
     """The type of a path: not empty, ~ expanded."""
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"must be a path, not {text!r}")
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def add_device(parser, default="auto"):

@@ -4,6 +4,7 @@ from scratchgan.cli.options import add_device, channels, path, say, whole
 from scratchgan.cli.sampling import CURVE_KINDS, check_target
 from scratchgan.cli.settings import add_recipe, settings_of
 from scratchgan.errors import UserError
+from scratchgan.files import writing
 
 EXAMPLES = """\
 examples:
@@ -59,7 +60,8 @@ def run(options):
     print(f"the mean of the faster half of {report.counted(result.steps, 'step')}; "
           f"a step takes {result.unwatched * 1e3:.3f} ms when its layers are not timed\n")
     print(profiling.table(result))
-    plots.save_figure(out, plots.bars(result, f"{what}, {device}: {result.seconds * 1e3:.2f} ms"))
+    with writing("the chart", out):
+        plots.save_figure(out, plots.bars(result, f"{what}, {device}: {result.seconds * 1e3:.2f} ms"))
     print(f"\nwrote {out}")
 
 

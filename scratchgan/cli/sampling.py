@@ -11,7 +11,8 @@ import numpy as np
 from scratchgan.cli.options import add_device, path, whole
 from scratchgan.cli.training import add_data
 from scratchgan.errors import UserError
-from scratchgan.files import replacing
+from scratchgan.files import expanded, replacing, writing
+from scratchgan.settings import option
 from scratchgan.system import POINTS, Points, is_image, scaled
 
 ROWS, COLUMNS = 5, 5
@@ -86,10 +87,12 @@ def sample(options):
         if system.makes_samples:
             check_shape(system.sample_shape, kind)
         if options.interpolate:
-            return interpolation(options, system, out, kind)
-        images = system.sample(number(options, system.sample_shape, kind), options.seed, label(options, system))
+            with writing("the images", out):
+                return interpolation(options, system, out, kind)
+        images = system.sample(number(options, system.sample_shape), options.seed, label(options, system))
         told, value_range = f"from seed {options.seed}", system.value_range
-    write(images, out, kind, columns(options), value_range)
+    with writing("the samples", out):
+        write(images, out, kind, columns(options), value_range)
     noun = "image" if is_image(images.shape[1:]) else "sample"
     print(f"wrote {report.counted(len(images), noun)} {told} to {out}")
 
@@ -111,6 +114,9 @@ def target(options, run):
     """`(path, kind)` of what is to be written: kind is ".png", ".npy", ".npz", ".gif" or "folder"."""
     if options.label is not None and (options.interpolate or options.real):
         raise UserError("--label is for samples: leave it out, or --interpolate or --real")
+    for name in ("data", "data_dir"):
+        if getattr(options, name) is not None and not options.real:
+            raise UserError(f"{option(name)} is for --real: leave it out, or give --real")
     if options.interpolate and options.number:
         raise UserError("-n cannot be given with --interpolate: give --rows and --columns")
     if options.rows and options.columns and options.number:
@@ -133,7 +139,7 @@ def target(options, run):
 def path_of(text):
     if not text.strip() or "\0" in text:
         raise UserError(f"--out must be a path, not {text!r}")
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def check_target(out, kind, option="--out"):
@@ -147,6 +153,9 @@ def check_target(out, kind, option="--out"):
         if foreign:
             raise UserError(f"{out} holds other files ({foreign}): choose another {option}, since the samples take the "
                             "place of the whole folder")
+        if Path.cwd().is_relative_to(out.resolve()):
+            raise UserError(f"{out} is where you are, and the samples take the place of the whole folder: choose "
+                            f"another {option}")
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise UserError(f"{out.parent} is not a folder that can be written to: choose another {option}")
 
@@ -158,10 +167,12 @@ def check_shape(shape, kind):
         raise UserError(f"the samples of this run have shape {tuple(shape)} and are no images: give --out {names}")
 
 
-def number(options, shape, kind):
+def number(options, shape):
+    if tuple(shape) == (2,) and (options.rows or options.columns):
+        raise UserError("--rows and --columns are for a grid, and the samples of this run are points: give -n")
     if options.number:
         return options.number
-    if tuple(shape) == (2,) and kind == ".png":
+    if tuple(shape) == (2,):
         return POINTS
     return (options.rows or ROWS) * (options.columns or COLUMNS)
 
@@ -177,7 +188,7 @@ def real(options, config, kind):
     name = None if options.data == "auto" else options.data
     dataset = datasets.of_run(config, name, options.data_dir)
     check_shape(dataset.sample_shape, kind)
-    count = number(options, dataset.sample_shape, kind)
+    count = number(options, dataset.sample_shape)
     if dataset.sha256 != config["data"]["sha256"]:
         raise UserError(f"{dataset.name} is not what the run was trained on: its SHA-256 is {dataset.sha256[:12]}..., "
                         f"not {config['data']['sha256'][:12]}... (it was read from {dataset.origin})")
@@ -208,15 +219,20 @@ def write_folder(images, out, value_range):
     from PIL import Image
 
     from scratchgan import plots
-    mark = secrets.token_hex(4)
-    new, old = (out.with_name(f".{out.name}.{mark}.{end}") for end in ("part", "old"))
+    out, mark = out.resolve(), secrets.token_hex(4)
+    new, old = (out.with_name(f".{out.name[:50]}.{mark}.{end}") for end in ("part", "old"))
     try:
         new.mkdir()
         for i, pixels in enumerate(plots.to_pixels(images, value_range).transpose(0, 2, 3, 1)):
             Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(new / f"{i:05d}.png")
         if out.exists():
             os.rename(out, old)
-        os.rename(new, out)
+        try:
+            os.rename(new, out)
+        except OSError:
+            if old.exists():
+                os.rename(old, out)
+            raise
     finally:
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -258,7 +274,8 @@ def plot(options):
     if not rows:
         raise UserError(f"{folder.metrics} has no rows yet: wait until the training has logged one")
     panels, per_epoch = training.panels_of(folder), training.steps_per_epoch(folder.config)
-    plots.save_curves(out, rows, panels, per_epoch, report.title(folder.config), folder.evaluations())
+    with writing("the curves", out):
+        plots.save_curves(out, rows, panels, per_epoch, report.title(folder.config), folder.evaluations())
     print(f"drew {report.counted(len(rows), 'row')} of metrics, up to step {rows[-1]['step']:,}, to {out}")
     evaluation = training.Evaluation.of(folder.config)
     best = evaluation and evaluation.best(folder.evaluations())

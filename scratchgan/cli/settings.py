@@ -98,7 +98,7 @@ def settings_of(recipe, options):
 
 
 def refuse_without_effect(recipe, values):
-    """`UserError` for a setting that was given without the one that it needs."""
+    """`UserError` for a setting that was given without the one that it needs, or a schedule of nothing."""
     every = {setting.name: values.get(setting.name, values.get(setting.shared, setting.default))
              for setting in recipe.settings}
     for setting in recipe.settings:
@@ -106,6 +106,12 @@ def refuse_without_effect(recipe, values):
         if needed and every[setting.name] != setting.default and every[needed] in (0, "constant"):
             raise UserError(f"{option_of(setting)} has no effect while {option(needed)} is {as_text(every[needed])}: "
                             f"give {option(needed)}, too, or leave {option_of(setting)} out")
+    scheduled = [setting for setting in recipe.settings if setting.needs == "schedule" and setting.idle is not None]
+    if ("schedule" in values and every["schedule"] != "constant" and scheduled
+            and all(every[setting.name] == setting.idle for setting in scheduled)):
+        idle = ", ".join(f"{option_of(setting)} {as_text(setting.idle)}" for setting in scheduled)
+        raise UserError(f"--schedule {every['schedule']} has no effect while nothing changes ({idle}): give one of "
+                        "these, too, or leave --schedule out")
 
 
 def parsed(kind, name, text):

@@ -5,8 +5,6 @@
 batches from is a `Source`: a data set is one.
 """
 
-from pathlib import Path
-
 from scratchgan.data import mnist
 from scratchgan.data.arrays import load_array
 from scratchgan.data.dataset import Dataset, as_source, content_sha256
@@ -20,6 +18,7 @@ from scratchgan.data.source import Pair, Sampler, Source
 from scratchgan.data.stacked import Stacked
 from scratchgan.data.toys import TOYS
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 __all__ = [
     "NAMES",
@@ -74,7 +73,7 @@ def load(name="auto", data_dir=None, size=28, channels=1, announce=print, timeou
         return load_digits(size, channels)
     if name == "mnist":
         return resized(load_mnist(split, data_dir, timeout=timeout, announce=announce, bars=bars), size, channels)
-    if not str(name) or not Path(name).expanduser().exists():
+    if not str(name) or not expanded(name).exists():
         raise UserError(
             f"there is no data set, file or folder {str(name)!r}: give {', '.join(NAMES)}, "
             f"or the path of {PATHS}"
@@ -89,7 +88,7 @@ def load_path(path, size=28, channels=1, bars=True, announce=None):
     the file of the images (`load_idx`); or a .npy or .npz file (`load_array`). With None for `channels`: 3 for an
     array that has 3 or a folder in which any image is in colour, else 1.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         if image_files(path):
             return load_idx(path, size, channels, announce)

@@ -2,13 +2,13 @@
 
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from scratchgan.data.dataset import Dataset, describe
 from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 IMAGE_KEYS = ("images", "x_train", "x", "data")
 LABEL_KEYS = ("labels", "y_train", "y")
@@ -24,7 +24,7 @@ def load_array(path, size=28, channels=1, announce=None):
     or are its only array; labels are called "labels", "y_train" or "y".
     """
     check_format(size, channels)
-    path = Path(path).expanduser()
+    path = expanded(path)
     images, labels = read_arrays(path)
     given = describe(images)
     images, told = to_uint8(to_nchw(images, path), path)

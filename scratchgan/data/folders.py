@@ -2,7 +2,6 @@
 
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from scratchgan.data.dataset import Dataset
 from scratchgan.data.pixels import check_format, is_colour, raw_mode, square, tell_conversion
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 # Formats that Pillow knows by name only, or reads with the help of other programs.
 NOT_READ = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
@@ -20,11 +20,12 @@ def load_folder(folder, size=28, channels=1, bar=True, announce=None):
     """The images in `folder`, sorted by path; if it has sub-folders with images, these are the classes.
 
     Classes are numbered by the sorted names of the sub-folders, whatever lies deeper belongs to its class, and
-    labels are None where there are no sub-folders. Files and folders whose names begin with a dot are not seen;
-    files that are no images by their extension are passed over, and `announce` is told how many.
+    labels are None where there are no sub-folders. Files and folders whose names begin with a dot are not seen, nor
+    is what a training has written there; files that are no images by their extension are passed over, and `announce`
+    is told how many.
     """
     check_format(size, channels)
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     endings = extensions()
@@ -80,14 +81,21 @@ def is_image(path, endings):
 
 
 def files_below(folder):
-    """Every file in `folder` and below, sorted; links to folders are not followed (they may loop)."""
+    """Every file in `folder` and below, sorted, but for runs; links to folders are not followed (they may loop)."""
     found = []
+    if is_run(folder):
+        return found
     for path in visible(folder):
         if path.is_file():
             found.append(path)
         elif path.is_dir() and not path.is_symlink():
             found.extend(files_below(path))
     return found
+
+
+def is_run(folder):
+    """Whether a training has made this folder: its pictures are no data."""
+    return (folder / "config.json").is_file() and (folder / "checkpoints").is_dir()
 
 
 def counted(paths):

@@ -19,6 +19,7 @@ from scratchgan.data.arrays import to_labels, to_nchw, to_uint8
 from scratchgan.data.dataset import Dataset
 from scratchgan.data.pixels import check_format, fit, tell_conversion
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 GZIP_MAGIC = b"\x1f\x8b"  # no IDX file begins so: its first two bytes are zero
 IDX_NAME = re.compile(r"idx\d?([-.]u?byte)?(\.gz)?$", re.IGNORECASE)
@@ -33,7 +34,7 @@ def load_idx(path, size=28, channels=1, announce=None):
     is taken.
     """
     check_format(size, channels)
-    path = Path(path).expanduser()
+    path = expanded(path)
     file = training_images(path) if path.is_dir() else path
     images = read_idx(file)
     if images.ndim < 3:

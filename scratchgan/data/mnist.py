@@ -15,6 +15,7 @@ from scratchgan.data.dataset import Dataset
 from scratchgan.data.download import TIMEOUT, DownloadError, check_writable, download, reachable, store
 from scratchgan.data.idx import GZIP_MAGIC, decompress, parse_idx, read_bytes
 from scratchgan.errors import UserError
+from scratchgan.files import expanded
 
 CREDIT = "Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits"
 
@@ -107,8 +108,8 @@ def fetch(data_dir=None, mirrors=None, timeout=TIMEOUT, announce=None, bars=True
             )
         except DownloadError as error:
             raise DownloadError(
-                f"MNIST could not be downloaded ({error}): put {file}.gz into {folder} yourself, "
-                "or use the bundled digits"
+                f"MNIST could not be downloaded ({error}): put {', '.join(f'{name}.gz' for name in absent)} into "
+                f"{folder} yourself; to train without it, take the data set `digits`"
             ) from error
         # A server may decompress what it sends; the name then says so.
         store(folder / (f"{file}.gz" if data[:2] == GZIP_MAGIC else file), data)
@@ -128,7 +129,7 @@ def search_folders(data_dir=None):
     In each, the files may be in the folder itself or in `mnist/`, plain or compressed (`.gz`).
     """
     named = [data_dir, os.environ.get("SCRATCHGAN_DATA")]
-    return [Path(folder).expanduser() for folder in named if folder] + [cache_folder()]
+    return [expanded(folder) for folder in named if folder] + [cache_folder()]
 
 
 def cache_folder():

@@ -33,8 +33,8 @@ def density_coverage(real, fake, k=5):
     whose ball holds a fake.
 
     As `precision_recall`, but an odd real point far off does not make a region real, and no ball is about a fake. A
-    perfect sampler has density 1 (it may be more) and, of N real points and M fakes, coverage 1 - (N / (N + M))^k or so:
-    compare equal numbers only. Errors are those of the means, real points and what lies about them being given: of
+    perfect sampler has density 1 (it may be more) and coverage 1 - (N / (N + M))^k or so, of N real points and M fakes.
+    Compare equal numbers only. Errors are those of the means, real points and what lies about them being given: of
     other fakes coverage changes by more, 1.6 times its error or so where it is high.
 
     Source: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", section 3 (k = 5).

@@ -23,6 +23,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
         if value is not None and value != config[name]:
             raise UserError(f"The run in {folder.path} has {name} {config[name]}, not {value}: leave {name} out, or "
                             "start a new run.")
+    planned = config["steps"]
     if steps is not None:
         config["steps"] = checked("steps", steps)
     if threads is None:
@@ -41,7 +42,11 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
     run.evaluations = [row for row in folder.evaluations() if row["step"] <= run.step]
     if run.finished and not run.must_evaluate:
         run.history = folder.rows()
-        announce(f"The run in {folder.path} is finished: {run.step} steps are done; to go on, ask for more steps.")
+        if run.step < planned:
+            announce(f"The run in {folder.path} has done {run.step} steps, and was asked for {steps}: without a number "
+                     f"it goes on to {planned}.")
+        else:
+            announce(f"The run in {folder.path} is finished: {run.step} steps are done; to go on, ask for more steps.")
         return run
     source = load_data(config)
     recorded = config["data"]

@@ -93,7 +93,7 @@ class Run:
         self.seen = 0  # examples since the last log interval ended
         with (closing(self.folder) if self.folder else nullcontext(), warnings.catch_warnings(),
               using_threads(self.config["threads"]), kernels.gemm.tf32(self.config["tf32"]),
-              Interrupts() as interrupts):
+              Interrupts(lambda line: self.announce(line)) as interrupts):
             # Overflows are looked for at every log interval and told in words.
             warnings.simplefilter("ignore", RuntimeWarning)
             self.require_finite()
@@ -121,6 +121,10 @@ class Run:
                     if asked and not self.finished:
                         raise Stopped(self.how_to_continue(), asked)
                     self.evaluate()
+            except KeyboardInterrupt as error:
+                if not interrupts.aborted or self.ranks.size > 1:
+                    raise
+                raise Stopped(self.how_to_continue("Interrupted", self.saved), interrupts.asked) from error
             finally:
                 if not interrupts.aborted:
                     self.tell("on_end")
@@ -250,10 +254,12 @@ class Run:
             line += f", saved in {self.folder.checkpoints / checkpoints.name_of(self.step)}"
         raise Diverged(f"{line}; start again with smaller learning rates.")
 
-    def how_to_continue(self):
+    def how_to_continue(self, what="Stopped", saved=None):
+        line = f"{what} at step {self.step}"
         if not self.folder:
-            return f"Stopped at step {self.step}."
-        return f"Stopped at step {self.step}; continue with: {resuming(self.folder.path, self.ranks)}"
+            return f"{line}."
+        line += f", the newest checkpoint is of step {saved}" if saved not in (None, self.step) else ""
+        return f"{line}; continue with: {resuming(self.folder.path, self.ranks)}"
 
 
 def means(metrics):

@@ -2,11 +2,12 @@
 
 import signal
 import threading
+from contextlib import suppress
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP ended a run after a step, its state saved. The message is a line that tells how to go
-    on.
+    """Ctrl-C, SIGTERM or SIGHUP ended a run after a step, its state saved; or a second one did at once, without that.
+    The message is a line that tells how to go on.
 
     A `KeyboardInterrupt`, so that a program which does not know of it ends as it would have. `signal` is the
     signal's number; shells expect 128 plus it as the exit status (130 for Ctrl-C).
@@ -26,8 +27,8 @@ class Diverged(ArithmeticError):
 
 
 class Interrupts:
-    """Inside, the first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`; a second one interrupts
-    at once, as usual, and sets `aborted`.
+    """Inside, the first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets `asked`, and `announce` tells;
+    a second one interrupts at once, as usual, and sets `aborted`.
 
     Outside the main thread signals cannot be taken, and nothing changes. A signal that the parent process chose to
     ignore (nohup, a job in the background) stays ignored.
@@ -35,8 +36,8 @@ class Interrupts:
 
     SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-    def __init__(self):
-        self.asked, self.aborted, self._before = None, False, {}
+    def __init__(self, announce):
+        self.asked, self.aborted, self._before, self.announce = None, False, {}, announce
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -54,3 +55,5 @@ class Interrupts:
             self.aborted = True
             raise KeyboardInterrupt
         self.asked = number
+        with suppress(Exception):  # wherever the signal came, such as in the midst of another line
+            self.announce("Stopping after this step; once more stops at once, and loses what was not saved.")

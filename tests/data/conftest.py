@@ -9,18 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from idx_files import idx_bytes
 
 from scratchgan.data import mnist
-
-
-def idx_bytes(array):
-    """An IDX file of unsigned bytes, written independently of the reader under test."""
-    return (
-        b"\0\0\x08"
-        + bytes([array.ndim])
-        + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        + array.tobytes()
-    )
 
 
 @pytest.fixture

@@ -207,6 +207,20 @@ def test_a_broken_image_is_named(tmp_path, extension):
         assert str(path) in str(caught.value)
 
 
+def test_a_run_is_no_data(tmp_path):
+    """The pictures that a training has written into the folder of its data."""
+    for run in ("runs/mlp", "cats/run"):
+        save(tmp_path / run / "samples" / "a.png", GREY[0])
+        (tmp_path / run / "checkpoints").mkdir()
+        (tmp_path / run / "config.json").touch()
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, GREY[0])
+    assert load_folder(tmp_path).size == 2
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).rename(tmp_path / "cats" / name)
+    assert load_folder(tmp_path).labels.tolist() == [0, 0]
+
+
 def test_folders_that_will_not_do(tmp_path):
     with pytest.raises(UserError, match=r"holds no images: name a folder of pictures \(\.png"):
         load_folder(tmp_path)

@@ -4,7 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
-from conftest import idx_bytes
+from idx_files import idx_bytes
 from PIL import Image
 
 import scratchgan

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from command_line import call
-from conftest import idx_bytes
+from idx_files import idx_bytes
 from PIL import Image
 
 NARROW = {"dcgan28": ["--ngf", "2", "--ndf", "2"], "dcgan64": ["--ngf", "2", "--ndf", "2"], "r3gan28": ["--width", "2"]}

@@ -128,14 +128,16 @@ def measured(name, run, seed=0):
 
 
 def copy_pictures(run, target):
-    """The newest samples, of points the animation; the curves, in few colours."""
+    """The newest samples, of points the animation; the curves, in few colours, but for the arms of the ablation, which
+    have one picture together."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.name in POINTS:
         shutil.copy(run / "training.gif", target.with_suffix(".gif"))
     else:
         shutil.copy(max((run / "samples").glob("*.png")), target.with_suffix(".png"))
-    curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
-    curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
+    if target.name not in ABLATION:
+        curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
+        curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
 
 
 def draw_ablation(out, target):
@@ -152,9 +154,10 @@ def draw_ablation(out, target):
             steps = [int(row["step"]) for row in rows]
             column[0].plot(steps, [float(row["d_real"]) - float(row["d_fake"]) for row in rows], label=label)
             column[1].plot(steps, [float(row["grad_norm_generator"]) for row in rows], label=label)
-        column[0].set(title=objective, yscale="symlog")
+        column[0].set(title=objective)
         column[1].set(xlabel="step", yscale="log")
-        column[0].legend()
+        if column[0].lines:
+            column[0].legend()
     figure.axes[0].set_ylabel("D(x) - D(G(z))")
     figure.axes[2].set_ylabel("norm of G's gradient")
     figure.savefig(target, dpi=100)

@@ -77,7 +77,7 @@ OPTIONS = {
     "train --device tpu": "invalid choice: 'tpu' (choose from",
     "train --device": "expected one argument",
     "train --preview --quiet": "not allowed with",
-    "train --step 3": "unrecognized arguments: --step;",  # abbreviations are not taken
+    "train --step 3": "unrecognized arguments: --step; see scratchgan train --help",  # abbreviations are not taken
     "train mlp mlp": "unrecognized arguments: mlp",
     "train nonesuch": "Unknown recipe 'nonesuch': choose one of mlp",
     "train --data nonesuch": "there is no data set, file or folder 'nonesuch'",

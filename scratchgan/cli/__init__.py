@@ -65,7 +65,8 @@ def dispatch(arguments):
     except SystemExit as over:  # --help and --version are done
         return over.code or 0
     if unknown:
-        about = [options.command, getattr(options, "recipe", None)]
+        from scratchgan.recipes import names
+        about = [options.command] + [name for name in [getattr(options, "recipe", None)] if name in names()]
         raise UserError(f"unrecognized arguments: {' '.join(unknown)}; see "
                         f"{' '.join(['scratchgan', *filter(None, about), '--help'])}")
     if not hasattr(options, "run"):

@@ -59,7 +59,11 @@ class Network(Parameters):
             raise ValueError(f"{type(self).__name__} belongs to a network: move the network instead")
         device = self.device if device is None else backend.device(device)
         dtype = self.dtype if dtype is None else backend.dtype(dtype)
-        if (device, dtype) == (self.device, self.dtype):
+        def fits(value):
+            return backend.device_of(value) == device and (value.dtype.kind not in "fc" or value.dtype == dtype)
+        buffers = [value for _, layer in self.named_layers() for value in layer.buffers.values()
+                   if backend.is_array(value)]
+        if self.dtype == dtype and all(map(fits, [self._theta, *buffers])):
             return self
         def moved(value, dtype):  # `real` first, as dropping an imaginary part warns
             return backend.to_device(value.real if dtype.kind == "f" else value, device).astype(dtype)
@@ -70,6 +74,7 @@ class Network(Parameters):
                 if backend.is_array(value):
                     layer.buffers[name] = moved(value, dtype if value.dtype.kind in "fc" else value.dtype)
             layer._kept = layer._cotangent = None
+            layer.is_twin = False
         return self
 
     def train(self, mode=True):

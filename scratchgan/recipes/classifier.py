@@ -6,6 +6,7 @@ stride 2 make it small and fast: 10,000 images in two seconds on one core. Its f
 as those of the Inception net are: among what the hidden layer makes of digits, noise is not out of place.
 """
 
+from dataclasses import replace
 from functools import cache, partial
 
 from scratchgan.errors import UserError
@@ -62,8 +63,8 @@ RECIPES = (Recipe(
         Setting("shift", 2, "pixels by which images are moved, at most", whole(0, 14)),
         Setting("lr", 1e-3, "learning rate", RATE),
         Setting("lr_final", 0.01, "share of the rate that is left where the schedule ends", number(0),
-                needs="schedule"),
-        Setting(SCHEDULE.name, "cosine", SCHEDULE.help, SCHEDULE.kind), DECAY_STEPS,
+                needs="schedule", idle=1),
+        replace(SCHEDULE, default="cosine"), replace(DECAY_STEPS, needs="schedule"),
         Setting("beta1", 0.9, "Adam's memory of gradients", BETA),
         Setting("beta2", 0.999, "Adam's memory of their squares", BETA),
         Setting("eps", 1e-8, "Adam's term against division by zero", number(0))),

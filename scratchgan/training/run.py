@@ -97,7 +97,7 @@ class Run:
             # Overflows are looked for at every log interval and told in words.
             warnings.simplefilter("ignore", RuntimeWarning)
             self.require_finite()
-            try:
+            with self.told_how_to_continue(interrupts), self.ended(interrupts):
                 self.tell("on_start")
                 if self.saved is None:
                     self.checkpoint()
@@ -121,14 +121,26 @@ class Run:
                     if asked and not self.finished:
                         raise Stopped(self.how_to_continue(), asked)
                     self.evaluate()
-            except KeyboardInterrupt as error:
-                if not interrupts.aborted or self.ranks.size > 1:
-                    raise
-                raise Stopped(self.how_to_continue("Interrupted", self.saved), interrupts.asked) from error
-            finally:
-                if not interrupts.aborted:
-                    self.tell("on_end")
         return self
+
+    @contextmanager
+    def ended(self, interrupts):
+        """Callbacks are told the end, whatever it is, but for a second signal."""
+        try:
+            yield
+        finally:
+            if not interrupts.aborted:
+                self.tell("on_end")
+
+    @contextmanager
+    def told_how_to_continue(self, interrupts):
+        """A second signal ends the run with a line of how to go on, where it is alone."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if not interrupts.aborted or self.ranks.size > 1:
+                raise
+            raise Stopped(self.how_to_continue("Interrupted", self.saved), interrupts.asked) from error
 
     def undisturbed(self):
         """How many steps there are before the next one after which somebody looks at the system."""

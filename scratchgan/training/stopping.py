@@ -56,4 +56,4 @@ class Interrupts:
             raise KeyboardInterrupt
         self.asked = number
         with suppress(Exception):  # wherever the signal came, such as in the midst of another line
-            self.announce("Stopping after this step; once more stops at once, and loses what was not saved.")
+            self.announce("Stopping soon; once more stops at once, and loses what was not saved.")

@@ -62,6 +62,12 @@ def test_to_where_it_is_changes_nothing():
     before = net.grad.copy()
     net.to("cpu").to(dtype="float32").theta[...] = 3
     assert np.array_equal(net.grad, before) and (part.theta == 3).all() and (twin.theta == 3).all()
+    net[0].buffers["mean"] = np.ones(2)
+    assert net.to(dtype="float32")[0].buffers["mean"].dtype == np.float32
+
+
+def test_a_twin_that_is_converted_has_weights_of_its_own():
+    assert Sequential(network().twin().to(dtype="float64")).dtype == np.float64
 
 
 def test_to_refuses_other_dtypes():
@@ -279,12 +285,13 @@ class Twice(Layer):
 
 def test_a_layer_applied_twice_has_the_gradient_of_both(rng):
     net = Twice(Linear(3, 3))
-    check_layer(net, (2, 3))
+    check_layer(net, input_shape=(2, 3)).raise_if_failed()
     x = rng.standard_normal((2, 3)).astype(np.float32)
     found = []
     for _ in range(2):  # what was there before does not count
+        y = net.forward(x)
         net.zero_grad()
-        net.backward(net.forward(x))
+        net.backward(y)
         found.append(net.grad.copy())
     assert found[0].any() and np.array_equal(*found)
 

@@ -60,8 +60,20 @@ def test_a_second_signal_aborts_at_once(data, tmp_path):
         with pytest.raises(training.Stopped, match=r"^Interrupted at step 7, the newest checkpoint is of step 5; co"):
             training.start("tiny", data, tmp_path / "run", device="cpu", steps=20, checkpoint_every=5,
                            callbacks=[send], announce=said.append)
-        assert said == ["Stopping after this step; once more stops at once, and loses what was not saved."]
+        assert said == ["Stopping soon; once more stops at once, and loses what was not saved."]
         assert checkpoint.found(tmp_path / "run" / "checkpoints")[-1][0] == 5 and send.ended == []
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_a_second_signal_while_callbacks_end(data, tmp_path):
+    class End(Send):
+        def on_end(self, run):
+            signal.raise_signal(signal.SIGINT)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(training.Stopped, match=r"^Interrupted at step 7; continue with: "):
+            training.start("tiny", data, tmp_path / "run", device="cpu", steps=20, callbacks=[End(7, signal.SIGINT)])
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -143,7 +143,7 @@ def copy_pictures(run, target):
 def draw_ablation(out, target):
     """By step, for each objective: the difference of D's mean scores, and the norm of G's gradient."""
     figure = Figure(figsize=(10, 6), layout="constrained")
-    for column, objective in zip(figure.subplots(2, 2, sharex=True, sharey="row").T, ("relativistic", "non-saturating"),
+    for column, objective in zip(figure.subplots(2, 2, sharex=True).T, ("relativistic", "non-saturating"),
                                  strict=True):
         for parts, label in (("r1-r2", "R1 and R2"), ("r1", "R1"), ("none", "neither")):
             path = out / f"ablation-{objective}-{parts}" / "metrics.csv"

@@ -33,6 +33,8 @@ CASES = [  # kernel, layer, input shape
     ("Columns", Conv2d(2, 3, 2, 3), (3, 2, 11, 10)), ("StrideOne", Conv2d(2, 3, 3, 1, "same"), (3, 2, 4, 5)),
     ("Columns", Conv2d(2, 3, 1, 4, 3), (3, 2, 2, 1)), ("Columns", ConvTranspose2d(3, 2, 3, 2, 1, 1), (3, 3, 4, 6)),
     ("StrideOne", ConvTranspose2d(3, 9, 3, 1, 0, 0, 1, True, 2), (3, 3, 5, 4)),
+    ("StrideOne", ConvTranspose2d(4, 3, 2, 1, 0, 1, 1, True, 2), (2, 4, 3, 3)),  # with output padding
+    ("StrideOne", ConvTranspose2d(3, 12, 1, 1, 0, (2, 1), 1, True, 3), (2, 3, 4, 3)),
     ("StrideOne", Conv2d(16, 4, 3, 1, 1), (4, 16, 6, 5)), ("StrideOne", Conv2d(8, 1, 3), (3, 8, 7, 4)),
     ("StrideOne", Conv2d(12, 2, (3, 2), 1, "same", (2, 1)), (3, 12, 5, 6)),
     ("StrideOne", Conv2d(4, 1, 5, 1, 3), (1, 4, 3, 3)),

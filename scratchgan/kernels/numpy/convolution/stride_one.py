@@ -1,7 +1,7 @@
 """Convolution of stride 1, by columns of x or of y: those that cost less.
 
-From the other side it is a convolution, too. With w'[c, o, r', q'] = w[o, c, kH - 1 - r', kW - 1 - q'] and padding
-p' = d (k - 1) - p, the convolution from y to x
+From the other side it is a convolution, too. With w'[c, o, r', q'] = w[o, c, kH - 1 - r', kW - 1 - q'], padding
+p' = d (k - 1) - p before and as much after as the size of x needs, the convolution from y to x
 
     x'[n, c, j] = sum_{o, r'} w'[c, o, r'] y'[n, o, j + d r' - p']
 
@@ -22,13 +22,15 @@ class StrideOne:
 
     @staticmethod
     def fits(geometry, x_shape, y_shape):
-        return geometry.stride == (1, 1) and geometry.groups == 1 and min(map(min, padding_of(geometry))) >= 0
+        return (geometry.stride == (1, 1) and geometry.groups == 1
+                and min(map(min, padding_of(geometry, x_shape, y_shape))) >= 0)
 
     def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight, self.x_shape, self.y_shape = weight, x_shape, y_shape
         self.o, self.c = weight.shape[:2]
         self.there = Columns(geometry, weight, x_shape, y_shape)
-        self.back = Columns(replace(geometry, padding=padding_of(geometry)), mirrored(weight), y_shape, x_shape)
+        mirror = replace(geometry, padding=padding_of(geometry, x_shape, y_shape))
+        self.back = Columns(mirror, mirrored(weight), y_shape, x_shape)
 
     def forward(self, x):
         return self.there.forward(x) if self.c < 2 * self.o else self.back.input_gradient(x)
@@ -46,7 +48,7 @@ def mirrored(weight):
     return weight[:, :, ::-1, ::-1].swapaxes(0, 1)
 
 
-def padding_of(geometry):
-    """p', before and after, of rows and of columns."""
-    return tuple((d * (k - 1) - before, d * (k - 1) - after)
-                 for d, k, (before, after) in zip(geometry.dilation, geometry.kernel, geometry.padding))
+def padding_of(geometry, x_shape, y_shape):
+    """p', before and after, of rows and of columns. After is d (k - 1) - p, and more where x has an output padding."""
+    return tuple((d * (k - 1) - before, x - y + before) for d, k, (before, _), x, y
+                 in zip(geometry.dilation, geometry.kernel, geometry.padding, x_shape[2:], y_shape[2:]))

@@ -199,6 +199,7 @@ def keep(docs, row):
 
 
 def write_tables(docs):
+    """All tables of the page and of the README, from the file of figures."""
     rows = kept(docs)
     for kind in COLUMNS:
         write_table(docs, kind, table(kind, rows))
@@ -237,12 +238,11 @@ def table(kind, rows):
 
 def nats(rows):
     """A table of Parzen log-likelihoods, the best first, published ones among them."""
-    found = [(f"{name}, as published", *figures) for name, figures in PUBLISHED.items()]
+    found = {f"{name}, as published": figures for name, figures in PUBLISHED.items()}
     for name in DIGITS:
         sets = rows.get(name, {}).get("sets") or {}
-        found += [(f"`{name}`" if of == "samples" else of, sets[of]["parzen"], sets[of]["parzen_se"])
-                  for of in ("samples", "training images") if of in sets]
-    found = {name: (value, error) for name, value, error in found}
+        found |= {f"`{name}`" if of == "samples" else of: (sets[of]["parzen"], sets[of]["parzen_se"])
+                  for of in ("samples", "training images") if of in sets}
     lines = ["| | nats |", "|---|---:|"]
     lines += [f"| {name} | {value:.0f} ± {error:.0f} |"
               for name, (value, error) in sorted(found.items(), key=lambda item: -item[1][0])]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 EPOCHS, PER_EPOCH = 101, 938  # of `mlp`, whose batches are of 64
-SECONDS = 20                  # of a run of epochs
+SECONDS = 30                  # of a run of epochs
 TRAINING = 40                # of a run of `stacked`
 JUDGED = 26_000               # samples, as published
 
@@ -27,11 +27,15 @@ def epochs_stage(short):
     images = np.random.default_rng(0).integers(0, 256, (640 if short else 60_000, 1, 28, 28), np.uint8)
     per_epoch, small = (10, {"z_dim": 4, "widths_g": (8,), "widths_d": (8,)}) if short else (PER_EPOCH, {})
 
+    all_steps = EPOCHS * per_epoch
+    every = {"log_every": report.default_log_every(all_steps),
+             "sample_every": report.default_sample_every(all_steps, per_epoch),
+             "checkpoint_every": report.default_checkpoint_every(all_steps)}  # as `scratchgan train` has them
+
     def train(epochs, folder, steps=None):
         steps = steps or epochs * per_epoch
         return timed_run("mlp", images, steps, Path(folder, f"{epochs}-{steps}"), [report.Pictures()], settings=small,
-                         log_every=report.default_log_every(steps),
-                         sample_every=report.default_sample_every(steps, per_epoch))
+                         **every)
 
     with tempfile.TemporaryDirectory() as folder:
         _, first = train(0, folder, per_epoch // 4)

@@ -111,6 +111,7 @@ class CapturedStep:
         """(the graph, what its metrics are made of)."""
         stream.begin_capture()
         try:
+            self.recording.begin = stream.record()
             metrics = []
             for k in range(self.steps):
                 before = {name: each.steps for name, each in self.system.optimizers.items()}
@@ -127,9 +128,10 @@ class CapturedStep:
 
 @cache
 def streams(device):
-    """The streams of all recordings on a device, as cuBLAS keeps memory for each: the main one, and those beside."""
+    """The streams of all recordings on a device, as cuBLAS keeps memory for each: the main one, that ahead of it, and
+    those beside."""
     cuda = backend.module_of("cuda").cuda
-    return [cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, *[0] * BESIDE)]  # -1 goes first
+    return [cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, 0, *[0] * BESIDE)]  # -1 goes first
 
 
 class Recording:
@@ -137,14 +139,14 @@ class Recording:
 
     The numbers that differ from launch to launch, the steps done and `recording.values`, have slots in `memory`. All
     other memory is of a pool that nobody else takes from. None of it is used again before the step is over: what is
-    computed aside may still read it.
+    computed aside may still read it. What is computed ahead, all of it as the graph begins, has memory for good.
     """
 
     def __init__(self, system, xp):
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
-        self.pool, self.held = xp.cuda.MemoryPool(), []
-        self.stream, *self.beside = streams(xp.cuda.Device().id)
+        self.pool, self.held, self.kept = xp.cuda.MemoryPool(), [], []
+        self.stream, self.early, *self.beside = streams(xp.cuda.Device().id)
         self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
         self.apart = []   # streams on which anything was computed since the last join
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
@@ -167,18 +169,32 @@ class Recording:
         self.held.append(self.pool.malloc(size))
         return self.held[-1]
 
+    def allocate_for_good(self, size):
+        self.kept.append(self.pool.malloc(size))
+        return self.kept[-1]
+
     def step_is_over(self):
         self.joined()
         self.held.clear()
 
     @contextmanager
-    def aside(self, place):
-        stream = self.places.setdefault(place.data.ptr, self.beside[len(self.places) % BESIDE])
-        stream.wait_event(self.stream.record())
+    def aside(self, places):
+        streams = [self.places.setdefault(place.data.ptr, self.beside[len(self.places) % BESIDE]) for place in places]
+        stream = streams[0]
+        for other in (self.stream, *(each for each in streams if each is not stream and each in self.apart)):
+            stream.wait_event(other.record())
+        self.places.update((place.data.ptr, stream) for place in places)
         if stream not in self.apart:
             self.apart.append(stream)
         with stream:
             yield
+
+    @contextmanager
+    def ahead(self):
+        self.early.wait_event(self.begin)
+        with self.xp.cuda.using_allocator(self.allocate_for_good), self.early:
+            yield
+        self.xp.cuda.get_current_stream().wait_event(self.early.record())
 
     def joined(self):
         for stream in self.apart:

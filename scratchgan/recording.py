@@ -48,10 +48,16 @@ def values(function, step, dtype, of=None):
     return recording.values(function, step, dtype, of)
 
 
-def aside(place):
-    """A context: what is computed inside, at this place in memory, is read by nobody before `joined` is called."""
+def aside(*places):
+    """A context: what is computed inside, into these arrays, is read by nobody before `joined` is called."""
     recording = _current.get()
-    return NOTHING if recording is None else recording.aside(place)
+    return NOTHING if recording is None else recording.aside(places)
+
+
+def ahead():
+    """A context: what is computed inside, such as noise, needs the number of the step alone, and may run before it."""
+    recording = _current.get()
+    return NOTHING if recording is None else recording.ahead()
 
 
 def joined():

@@ -69,7 +69,8 @@ def add(commands):
     files.add_argument("--resume", type=path, metavar="RUN",
                        help="go on with the run in this folder, by default to the end that was planned")
     files.add_argument("--log-every", type=whole(1), metavar="STEPS",
-                       help="between rows of metrics.csv (default: a hundredth of the run, at most 100)")
+                       help="between rows of metrics.csv (default: a hundredth of the run, at most 100; in a long run "
+                            "more, so that there are about 250)")
     files.add_argument("--sample-every", type=whole(1), metavar="STEPS",
                        help="between pictures (default: some epochs, so that there are 20 to 40)")
     files.add_argument("--checkpoint-every", type=whole(1), metavar="STEPS",

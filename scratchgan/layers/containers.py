@@ -1,5 +1,6 @@
 """Layers made of layers."""
 
+from scratchgan.layers import fused
 from scratchgan.layers.base import WRT, Layer
 
 
@@ -16,6 +17,8 @@ class Sequential(Layer):
         self.add_layers({str(index): layer for index, layer in enumerate(layers)})
 
     def forward(self, x):
+        if self.device == "cuda":
+            return fused.forward(self.layers.values(), x)
         for layer in self.layers.values():
             x = layer.forward(x)
         return x
@@ -26,8 +29,11 @@ class Sequential(Layer):
         layers, last = list(self.layers.values()), 0
         while wrt == "params" and last < len(layers) - 1 and not layers[last].theta.size:
             last += 1  # below the first layer with parameters nothing needs a gradient
-        for layer in reversed(layers[last:]):
-            dy = layer.backward(dy, "all" if wrt == "params" and layer is not layers[last] else wrt)
+        if self.device == "cuda":
+            dy = fused.backward(layers[last:], dy, wrt)
+        else:
+            for layer in reversed(layers[last:]):
+                dy = layer.backward(dy, "all" if wrt == "params" and layer is not layers[last] else wrt)
         return None if wrt == "params" else dy
 
     def tangent(self, z, c=None):

@@ -56,14 +56,14 @@ class Linear(Layer):
         return self.keep(y.reshape(*x.shape[:-1], self.out_features), x)
 
     def backward(self, dy, wrt="all"):
-        x, dy = self.kept(dy, wrt), rows(dy)
+        x, dy, dx = self.kept(dy, wrt), rows(dy), None
+        if wrt != "params":  # first, as the layer before waits for it
+            dx = self.ops().gemm(dy, self.params["weight"]).reshape(x.shape)    # dx = dy W
         if wrt in ("all", "params"):
             self.accumulate_product("weight", dy.T, rows(x))                    # dW = dy^T x
             if "bias" in self.params:
                 self.accumulate_by("bias", lambda out: self.ops().row_sums(dy, out))    # db = sum_n dy
-        if wrt == "params":
-            return None
-        return self.ops().gemm(dy, self.params["weight"]).reshape(x.shape)      # dx = dy W
+        return dx
 
     def tangent(self, z, c=None):
         self.kept_for(z, c)

@@ -135,12 +135,13 @@ class Parameters(Children):
 
     def accumulate(self, name, value):
         """grads[name] += value."""
-        with recording.aside(self._grad):
+        gradient = self._grads[name]
+        with recording.aside(gradient):
             if name in self._stale:
-                self._grads[name][...] = value
+                gradient[...] = value
                 self._stale.discard(name)
             else:
-                self._grads[name] += value
+                gradient += value
 
     def accumulate_by(self, name, compute):
         """grads[name] += compute(out), `out` being memory that the result may be written to.
@@ -149,7 +150,7 @@ class Parameters(Children):
         arrays of unlike orders takes ten times as long.
         """
         gradient = self._grads[name]
-        with recording.aside(self._grad):
+        with recording.aside(gradient):
             if name in self._stale:
                 value = compute(gradient)
                 if value is not gradient:
@@ -161,8 +162,11 @@ class Parameters(Children):
     def accumulate_in_turn(self, terms):
         """grads[name] += each of terms[name], one after the other, for those names that are parameters."""
         names = [name for name in terms if name in self.params]
-        with recording.aside(self._grad):
-            self.ops().add_in_turn([self._grads[name] for name in names], [terms[name] for name in names],
+        gradients = [self._grads[name] for name in names]
+        if not names:
+            return
+        with recording.aside(*gradients):
+            self.ops().add_in_turn(gradients, [terms[name] for name in names],
                                    [name in self._stale for name in names])
         self._stale.difference_update(names)
 

@@ -8,10 +8,12 @@ import cupy
 from scratchgan.backend import empty_like, memory_order
 from scratchgan.kernels.cupy.elementwise import apply, elementwise
 
-_leaky_relu = elementwise("x", "slope", "x <= 0 ? (slope == 0 ? T(0) : slope * x) : x", "leaky_relu")
-_leaky_relu_grad = elementwise("dy y", "slope", "y > 0 ? dy : slope * dy", "leaky_relu_grad")
-_tanh = elementwise("x", "", "tanh(x)", "tanh")
-_tanh_grad = elementwise("dy y", "", "dy * (1 - y * y)", "tanh_grad")
+CODE = {  # name: arrays, numbers and what is made of them. A small product can end with any of these
+    "leaky_relu": ("x", "slope", "x <= 0 ? (slope == 0 ? T(0) : slope * x) : x"),
+    "leaky_relu_grad": ("dy y", "slope", "y > 0 ? dy : slope * dy"),
+    "tanh": ("x", "", "tanh(x)"),
+    "tanh_grad": ("dy y", "", "dy * (1 - y * y)")}
+_leaky_relu, _leaky_relu_grad, _tanh, _tanh_grad = (elementwise(*code, name) for name, code in CODE.items())
 _sigmoid = elementwise("x", "", "sigmoid(x)", "sigmoid")
 _sigmoid_grad = elementwise("dy x y", "", "dy * (y * sigmoid(-x))", "sigmoid_grad")
 _softplus = elementwise("x", "beta threshold", "beta * x > threshold ? x : "

@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 from cuda import pathfinder
 
+from scratchgan.kernels.cupy import activations
 from scratchgan.kernels.cupy.small_products import is_small, small_product
 from scratchgan.kernels.formulas import FORMULAS
 from scratchgan.kernels.gemm import tf32_allowed
@@ -102,16 +103,41 @@ def gemm(a, b, out=None):
     return out
 
 
+def fits(a, b, *others):
+    """Whether a @ b is of the small products, and these arrays, None left out, may be read in its kernel."""
+    others = [each for each in others if each is not None]
+    return (a.dtype == b.dtype in ROUTINES and a.size > 0 and b.size > 0 and is_small(len(a), b.shape[1], a.shape[1])
+            and all(each.dtype == a.dtype and each.flags.c_contiguous for each in others))
+
+
 def linear(x, weight, bias):
     """x W^T + b, as `scratchgan.layers.linear.linear`: of small matrices in one kernel."""
-    alike = bias is not None and x.dtype == weight.dtype == bias.dtype in ROUTINES
-    if not alike or not x.size or not weight.size or not is_small(len(x), len(weight), x.shape[1]):
-        out = gemm(x, weight.T)
-        if bias is not None:
-            out += bias
-        return out
-    out = cupy.empty((len(x), len(weight)), x.dtype)
-    small_product(stored(x)[0], stored(weight.T)[0], out, bias)
+    if bias is not None and fits(x, weight.T, bias):
+        return small(x, weight.T, bias)
+    out = gemm(x, weight.T)
+    if bias is not None:
+        out += bias
+    return out
+
+
+def activated_linear(x, weight, bias, name, *numbers):
+    """As `scratchgan.layers.fused.activated_linear`: of small matrices in one kernel."""
+    if fits(x, weight.T, bias):
+        return small(x, weight.T, bias, name, None, *numbers)
+    return getattr(activations, name)(linear(x, weight, bias), *numbers)
+
+
+def gemm_through(dy, weight, y, name, *numbers):
+    """As `scratchgan.layers.fused.gemm_through`: of small matrices in one kernel."""
+    if fits(dy, weight, y):
+        return small(dy, weight, None, name, y, *numbers)
+    return getattr(activations, name)(gemm(dy, weight), y, *numbers)
+
+
+def small(a, b, *more):
+    """`small_product`'s result, in C order."""
+    out = cupy.empty((len(a), b.shape[1]), a.dtype)
+    small_product(stored(a)[0], stored(b)[0], out, *more)
     return out
 
 

@@ -90,14 +90,15 @@ def normal(shape, key, step, first):
 
 
 def _draw(kernel, shape, key, step, first, dtype, *numbers):
-    result = cupy.empty(shape, dtype)
-    if result.size:
-        size = result.size // shape[0]
-        blocks = -(-size // NUMBERS)
-        counter, offset = recording.counter(step)
-        counter = _zero(cupy.cuda.device.get_device_id()) if counter is None else counter
-        words = (number & (1 << 64) - 1 for number in (offset, key, key >> 64, first * blocks))
-        kernel(counter, *map(np.uint64, words), blocks, size, *numbers, result, size=shape[0] * blocks)
+    with recording.ahead():
+        result = cupy.empty(shape, dtype)
+        if result.size:
+            size = result.size // shape[0]
+            blocks = -(-size // NUMBERS)
+            counter, offset = recording.counter(step)
+            counter = _zero(cupy.cuda.device.get_device_id()) if counter is None else counter
+            words = (number & (1 << 64) - 1 for number in (offset, key, key >> 64, first * blocks))
+            kernel(counter, *map(np.uint64, words), blocks, size, *numbers, result, size=shape[0] * blocks)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Products of small matrices, in one kernel with the bias: where cuBLAS leaves most of a GPU idle.
+"""Products of small matrices, in one kernel with the bias and the activation: where cuBLAS leaves most of a GPU idle.
 
 A block of 16 warps makes a tile of 16 x 16 numbers of the result, so that a layer of a few hundred features keeps all
 multiprocessors busy. The warps share the sum over k: 16-byte words of k go to them in turn, and at the end their sums
@@ -9,6 +9,8 @@ from functools import cache
 
 import cupy
 import numpy as np
+
+from scratchgan.kernels.cupy.activations import CODE
 
 TILE, THREADS = 16, 512
 # Two tiles or less for each multiprocessor of an H100; larger products fill the device by cuBLAS, too.
@@ -64,15 +66,18 @@ __device__ void put(const Operand& x, const Word* words, T* tile) {
     }
 }
 
-// out[m, n] = sum_k a[m, k] b[k, n] + bias[n], where there is a bias
+// out[m, n] = finish(sum_k a[m, k] b[k, n] + bias[n], y[m, n], number), where there is a bias, and a y in C order
 extern "C" __global__ void __launch_bounds__(THREADS, 2) small_product(
         const T* a, int a_line, int a_k, int a_words, const T* b, int b_line, int b_k, int b_words, const T* bias,
-        T* out, int out_m, int out_n, int M, int N, int depth) {
+        T* out, int out_m, int out_n, int M, int N, int depth, const T* y, T number) {
     __shared__ Word words[2 * TILE * LINE / WIDE];
     T *tile_a = (T*) words, *tile_b = tile_a + TILE * LINE;
     Operand A = {a, a_line, a_k, M, a_words}, B = {b, b_line, b_k, N, b_words};
     int first_m = blockIdx.y * TILE, first_n = blockIdx.x * TILE;
     int warp = threadIdx.x / 32, i = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
+    int m = first_m + threadIdx.x / TILE, n = first_n + threadIdx.x % TILE;  // of the result that this thread ends
+    bool ends = threadIdx.x < TILE * TILE && m < M && n < N;
+    T total = ends && bias ? bias[n] : (T) 0, seen = ends && y ? y[(long long) m * N + n] : (T) 0;
     Word next_a[EACH], next_b[EACH];
     T sum[2][4] = {};  // of rows i, i + 8 and columns j, j + 4, j + 8, j + 12
     bring(A, first_m, 0, depth, next_a);
@@ -100,32 +105,40 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) small_product(
     for (int r = 0; r < 2; r++)
         for (int c = 0; c < 4; c++) sums[(warp * TILE + i + 8 * r) * TILE + j + 4 * c] = sum[r][c];
     __syncthreads();
-    int m = first_m + threadIdx.x / TILE, n = first_n + threadIdx.x % TILE;
-    if (threadIdx.x >= TILE * TILE || m >= M || n >= N) return;
-    T total = bias ? bias[n] : (T) 0;
+    if (!ends) return;
     for (int w = 0; w < WARPS; w++) total += sums[w * TILE * TILE + threadIdx.x];
-    out[(long long) m * out_m + (long long) n * out_n] = total;
+    out[(long long) m * out_m + (long long) n * out_n] = finish(total, seen, number);
 }
 """
 
 
+def source(number, name=None):
+    """Of the kernel whose results go through the function of `activations.CODE` with that name."""
+    arrays, numbers, code = CODE.get(name, ("x", "", "x"))
+    arguments = ", ".join(f"T {argument}" for argument in (*(arrays.split() + ["none"])[:2], numbers or "nothing"))
+    return f"#define T {number}\n__device__ T finish({arguments}) {{ return {code}; }}\n{SOURCE}"
+
+
 @cache
-def kernel(dtype):
-    number = {"float32": "float", "float64": "double"}[dtype.name]
-    return cupy.RawKernel(f"#define T {number}\n{SOURCE}", "small_product")
+def kernel(dtype, name):
+    return cupy.RawKernel(source({"float32": "float", "float64": "double"}[dtype.name], name), "small_product")
 
 
 def is_small(m, n, k):
     return k <= DEEPEST and -(-m // TILE) * -(-n // TILE) <= MOST_TILES
 
 
-def small_product(a, b, out, bias=None):
-    """out = a @ b + bias, for matrices that have a stride of one number, and a bias (n,) that is dense or None."""
+def small_product(a, b, out, bias=None, name=None, y=None, number=0):
+    """out = f(a @ b + bias), for matrices that have a stride of one number, and a bias (n,) that is dense or None.
+
+    f is the function of `activations.CODE` with that name, of the sum, of y (m, n) in C order and of the number.
+    """
     (m, k), n = a.shape, b.shape[1]
     null = np.uintp(0)
-    kernel(out.dtype)((-(-n // TILE), -(-m // TILE)), (THREADS,), (
+    kernel(out.dtype, name)((-(-n // TILE), -(-m // TILE)), (THREADS,), (
         a, *operand(a), b, *operand(b.T), null if bias is None else bias, out,
-        *(np.int32(stride // out.itemsize) for stride in out.strides), np.int32(m), np.int32(n), np.int32(k)))
+        *(np.int32(stride // out.itemsize) for stride in out.strides), np.int32(m), np.int32(n), np.int32(k),
+        null if y is None else y, out.dtype.type(number)))
 
 
 def operand(x):

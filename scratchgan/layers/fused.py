@@ -1,0 +1,84 @@
+"""On CUDA a linear layer and the activation next to it are one kernel, where the product is small.
+
+    forward     y = f(x W^T + b)     Linear, then f
+    backward    dx = (dy W) f'(x)    Linear, then, on the way back, the f before it, whose output y is
+
+A small GAN's step on a GPU is a chain of kernels that take a few microseconds each, of which an elementwise one saves
+one and a half. Both layers keep what they keep otherwise, for any pass that follows; the bits are the same.
+"""
+
+from scratchgan import kernels
+from scratchgan.kernels import FORMULAS
+from scratchgan.layers.activations import LeakyReLU, ReLU, Tanh
+from scratchgan.layers.linear import Linear, rows
+
+
+@kernels.formula
+def activated_linear(x, weight, bias, name, *numbers):
+    """y = f(x W^T + b), f being the formula of that name with these numbers."""
+    return getattr(FORMULAS, name)(FORMULAS.linear(x, weight, bias), *numbers)
+
+
+@kernels.formula
+def gemm_through(dy, weight, y, name, *numbers):
+    """(dy W) f'(x), f' being the formula of that name with these numbers, of the output y = f(x)."""
+    return getattr(FORMULAS, name)(FORMULAS.gemm(dy, weight), y, *numbers)
+
+
+def function(activation):
+    """(the name of its formula, its numbers) if its backward pass needs its output alone, else None.
+
+    Of the very classes here: what is derived from them, as by one's own `forward`, is computed by itself.
+    """
+    if type(activation) is Tanh:
+        return ("tanh",)
+    if type(activation) in (LeakyReLU, ReLU) and activation.negative_slope >= 0:
+        return "leaky_relu", activation.negative_slope
+    return None
+
+
+def neighbours(layer, activation):
+    return type(layer) is Linear and function(activation) is not None
+
+
+def forward(layers, x):
+    """Through the layers one after the other."""
+    layers = list(layers)
+    while layers:
+        layer = layers.pop(0)
+        x = pair(layer, layers.pop(0), x) if layers and neighbours(layer, layers[0]) else layer.forward(x)
+    return x
+
+
+def backward(layers, dy, wrt):
+    """Back through them, the first of which is the only one to heed that `wrt` may be "params"."""
+    layers = list(layers)
+    while layers:
+        layer = layers.pop()
+        each = "all" if wrt == "params" and layers else wrt
+        if layers and wrt != "tangent" and neighbours(layer, layers[-1]):
+            dy = pair_grad(layer, layers.pop(), dy, each)
+        else:
+            dy = layer.backward(dy, each)
+    return dy
+
+
+def pair(linear, activation, x):
+    """y = f(x W^T + b)."""
+    ops = linear.ops(x)
+    linear.expect(x.shape[-1:] == (linear.in_features,), x, f"(..., {linear.in_features})")
+    y = ops.activated_linear(rows(x), linear.params["weight"], linear.params.get("bias"), *function(activation))
+    y = linear.keep(y.reshape(*x.shape[:-1], linear.out_features), x)
+    activation.ops(y)
+    return activation.keep(y, y)
+
+
+def pair_grad(linear, activation, dy, wrt):
+    """dx of the activation, from dy of the linear layer after it; gradients of that one's parameters."""
+    x = linear.kept(dy, wrt)
+    y = activation.kept(x)  # x itself, unless something lies between them
+    name, *numbers = function(activation)
+    dx = linear.ops().gemm_through(rows(dy), linear.params["weight"], rows(y), f"{name}_grad", *numbers)
+    if wrt == "all":
+        linear.backward(dy, "params")
+    return dx.reshape(x.shape)

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-SHARES, SECONDS = 12, 55      # processes side by side, and their time limit
+SHARES, SECONDS = 12, 70      # processes side by side, and their time limit
 BATCH = 5                     # an odd size for steps of the small recipes
 ERROR = 17                    # the status of a program in which the sanitizer found something
 SUMMARY = "ERROR SUMMARY:"

@@ -9,7 +9,7 @@ import numpy as np
 
 EPOCHS, PER_EPOCH = 101, 938  # of `mlp`, whose batches are of 64
 SECONDS = 30                  # of a run of epochs
-TRAINING = 40                # of a run of `stacked`
+TRAINING = 100               # of a run of `stacked`
 JUDGED = 26_000               # samples, as published
 
 

@@ -13,9 +13,10 @@ measured: the log-likelihood of the 10,000 test images, with sigma chosen on 1,0
 is a training of its own in either engine: there are no pairs.
 
 Every measurement is a line of JSON in the folder `--out`: engine, seed, epoch, nats, its standard error, sigma. What
-was trained and measured before is not done again: to go on, give more `--epochs`. The table is of all lines there. Its
-last column is the mean of ours less the mean of the replica's, in standard deviations over the replica's seeds
-(n - 1), where there are two and more. `--picture` draws nats by epoch, beside published figures and real images.
+was trained and measured before is not done again: to go on, give more `--epochs`. The table is of all lines there, runs
+of ours on CUDA among them, which have a curve of their own in the picture. Its last column is the mean of ours less the
+mean of the replica's, in standard deviations over the replica's seeds (n - 1), where there are two and more.
+`--picture` draws nats by epoch, beside published figures and real images.
 """
 
 import argparse
@@ -132,8 +133,9 @@ def samples_of_ours(checkpoint, seed):
 
 
 def measure_ours(run, every, out, measured):
-    seed = json.loads((run / "config.json").read_text())["seed"]
-    figures = Figures(out, "ours", seed)
+    config = json.loads((run / "config.json").read_text())
+    seed = config["seed"]
+    figures = Figures(out, "ours" if config["device"] == "cpu" else "ours-cuda", seed)
     for checkpoint in sorted(run.glob("checkpoints/step-*")):
         epoch, rest = divmod(int(checkpoint.name.removeprefix("step-")), EPOCH)
         if epoch and not rest and not epoch % every:
@@ -165,8 +167,8 @@ def draw(lines, path):
     """Nats by epoch, a curve for each engine and seed."""
     from matplotlib.figure import Figure
     axes = Figure(figsize=(7, 4), layout="constrained").subplots()
-    for engine, color in (("ours", "tab:blue"), ("replica", "tab:orange")):
-        label = {"ours": "scratchgan", "replica": "the same in PyTorch"}[engine]
+    for engine, label, color in (("ours-cuda", "scratchgan, on CUDA", "tab:green"), ("ours", "scratchgan", "tab:blue"),
+                                 ("replica", "the same in PyTorch", "tab:orange")):
         its = [line for line in lines if line["engine"] == engine]
         for seed in sorted({line["seed"] for line in its}):
             curve = sorted((line["epoch"], line["nats"]) for line in its if line["seed"] == seed)
@@ -175,7 +177,8 @@ def draw(lines, path):
     marks = {f"{name}, as published": nats for name, (nats, _) in PUBLISHED.items()} | {"real images": REAL}
     for name, nats in marks.items():
         axes.axhline(nats, color="grey", linewidth=0.8, linestyle=":")
-        axes.text(1, nats, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
+        axes.text(0.2, nats, name, transform=axes.get_yaxis_transform(), fontsize=8,
+                  va="top" if name.startswith("deep GSN") else "bottom")  # too near the next one
     axes.set(xlabel="epoch", ylabel="log-likelihood of the test images, nats", ylim=(None, 260))
     axes.legend(loc="lower right")
     axes.figure.savefig(path, dpi=100)
@@ -186,7 +189,8 @@ def table(lines):
             f"{'in sd':>6}"]
     for epoch in sorted({line["epoch"] for line in lines}):
         ours, theirs = ([line["nats"] for line in sorted(lines, key=lambda line: line["seed"])
-                         if line["engine"] == engine and line["epoch"] == epoch] for engine in ("ours", "replica"))
+                         if line["engine"].startswith(engine) and line["epoch"] == epoch]
+                        for engine in ("ours", "replica"))
         row = f"{epoch:>5}  " + " ".join(f"{' '.join(f'{nats:.1f}' for nats in each):<24}" for each in (ours, theirs))
         if ours and theirs:
             mean, difference = statistics.mean(theirs), statistics.mean(ours) - statistics.mean(theirs)

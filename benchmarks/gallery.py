@@ -30,6 +30,8 @@ from goodfellow import PUBLISHED
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scratchgan.backend import cuda_problem
+
 ROOT = Path(__file__).parents[1]
 SCRATCHGAN = [sys.executable, "-m", "scratchgan"]
 
@@ -105,8 +107,8 @@ def train(command, run, short):
     if run.exists():
         if (found := json.loads((run / "config.json").read_text(encoding="utf-8"))["recipe"]) != recipe:
             raise SystemExit(f"{run} is a run of {found}, not of {recipe}: move it elsewhere")
-        device = "auto" if "--device" in arguments else "cpu"  # a run that is done is measured anywhere
-        arguments = ["--resume", run, "--device", device, *(length.group().split() if length and not short else ())]
+        device = ["--device", "cpu"] if is_done(run) else []  # a run that is done is measured anywhere
+        arguments = ["--resume", run, *device, *(length.group().split() if length and not short else ())]
     else:
         device = [] if "--device" in arguments else ["--device", "cpu"]
         arguments = [recipe, *arguments, "--seed", 0, *device, "--out", run]
@@ -118,6 +120,12 @@ def train(command, run, short):
                              "the folder") from error
         return False
     return True
+
+
+def is_done(run):
+    steps = json.loads((run / "config.json").read_text(encoding="utf-8"))["steps"]
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        return any(int(row["step"]) == steps for row in csv.DictReader(file))
 
 
 def measured(name, run, seed=0):
@@ -168,6 +176,9 @@ def draw_ablation(out, target):
 def make(name, options):
     """Trains, measures and keeps one entry."""
     run = options.out / name
+    if "--device cuda" in ENTRIES[name] and cuda_problem() and not (run.exists() and is_done(run)):
+        print(f"{name}: left out, as it is trained on CUDA and {cuda_problem()}", flush=True)
+        return
     print(f"{name}: scratchgan train {ENTRIES[name]} --seed 0", flush=True)
     finished = train(ENTRIES[name], run, options.short)
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))

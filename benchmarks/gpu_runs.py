@@ -28,7 +28,7 @@ def epochs_stage(short):
     per_epoch, small = (10, {"z_dim": 4, "widths_g": (8,), "widths_d": (8,)}) if short else (PER_EPOCH, {})
 
     all_steps = EPOCHS * per_epoch
-    every = {"log_every": report.default_log_every(all_steps),
+    every = {"log_every": report.default_log_every(all_steps, "cuda"),
              "sample_every": report.default_sample_every(all_steps, per_epoch),
              "checkpoint_every": report.default_checkpoint_every(all_steps)}  # as `scratchgan train` has them
 

@@ -111,7 +111,7 @@ class CapturedStep:
         """(the graph, what its metrics are made of)."""
         stream.begin_capture()
         try:
-            self.recording.begin = stream.record()
+            self.recording.beginning = stream.record()
             metrics = []
             for k in range(self.steps):
                 before = {name: each.steps for name, each in self.system.optimizers.items()}
@@ -139,16 +139,18 @@ class Recording:
 
     The numbers that differ from launch to launch, the steps done and `recording.values`, have slots in `memory`. All
     other memory is of a pool that nobody else takes from. None of it is used again before the step is over: what is
-    computed aside may still read it. What is computed ahead, all of it as the graph begins, has memory for good.
+    computed aside may still read it. What is computed ahead has memory for good, as it is written while earlier steps
+    are under way. Nothing multiplies ahead: that stream has no cuBLAS.
     """
 
     def __init__(self, system, xp):
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
-        self.pool, self.held, self.kept = xp.cuda.MemoryPool(), [], []
+        self.pool, self.held, self.for_good = xp.cuda.MemoryPool(), [], []
         self.stream, self.early, *self.beside = streams(xp.cuda.Device().id)
         self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
         self.apart = []   # streams on which anything was computed since the last join
+        self.beginning = None  # an event, the first of the graph
         self.start = {}  # id -> (whoever counts steps, its steps as the recording began)
         self.functions, self.used = [], 1
         self.start_of(system)
@@ -170,8 +172,8 @@ class Recording:
         return self.held[-1]
 
     def allocate_for_good(self, size):
-        self.kept.append(self.pool.malloc(size))
-        return self.kept[-1]
+        self.for_good.append(self.pool.malloc(size))
+        return self.for_good[-1]
 
     def step_is_over(self):
         self.joined()
@@ -179,9 +181,9 @@ class Recording:
 
     @contextmanager
     def aside(self, places):
-        streams = [self.places.setdefault(place.data.ptr, self.beside[len(self.places) % BESIDE]) for place in places]
-        stream = streams[0]
-        for other in (self.stream, *(each for each in streams if each is not stream and each in self.apart)):
+        before = [self.places.setdefault(place.data.ptr, self.beside[len(self.places) % BESIDE]) for place in places]
+        stream = before[0]
+        for other in (self.stream, *(each for each in before if each is not stream and each in self.apart)):
             stream.wait_event(other.record())
         self.places.update((place.data.ptr, stream) for place in places)
         if stream not in self.apart:
@@ -191,7 +193,7 @@ class Recording:
 
     @contextmanager
     def ahead(self):
-        self.early.wait_event(self.begin)
+        self.early.wait_event(self.beginning)
         with self.xp.cuda.using_allocator(self.allocate_for_good), self.early:
             yield
         self.xp.cuda.get_current_stream().wait_event(self.early.record())

@@ -5,7 +5,8 @@ step, of which random numbers are a function, and rates on schedules, must then 
 step is recorded, `counter` and `values` give that memory; otherwise they give numbers of the step.
 
 A graph also knows what waits for what. Work that nothing waits for until much later, such as the gradients of weights,
-is recorded `aside`, and runs beside what comes after it until the two are `joined`.
+is recorded `aside`, and runs beside what comes after it until the two are `joined`. Noise needs the number of the step
+alone: it is recorded `ahead`, and drawn as the graph begins.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 import numpy as np
 
 NOTHING = nullcontext()
+MOST_AHEAD = 1 << 20  # bytes of an array that is computed ahead: it has memory of its own in each step of a graph
 _current = ContextVar("recording", default=None)
 
 
@@ -54,10 +56,10 @@ def aside(*places):
     return NOTHING if recording is None else recording.aside(places)
 
 
-def ahead():
-    """A context: what is computed inside, such as noise, needs the number of the step alone, and may run before it."""
+def ahead(nbytes):
+    """A context: what is computed inside, so many bytes, needs the number of the step alone and may run before it."""
     recording = _current.get()
-    return NOTHING if recording is None else recording.ahead()
+    return NOTHING if recording is None or nbytes > MOST_AHEAD else recording.ahead()
 
 
 def joined():

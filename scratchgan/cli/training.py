@@ -69,8 +69,8 @@ def add(commands):
     files.add_argument("--resume", type=path, metavar="RUN",
                        help="go on with the run in this folder, by default to the end that was planned")
     files.add_argument("--log-every", type=whole(1), metavar="STEPS",
-                       help="between rows of metrics.csv (default: a hundredth of the run, at most 100; in a long run "
-                            "more, so that there are about 250)")
+                       help="between rows of metrics.csv (default: a hundredth of the run, at most 100; on CUDA more "
+                            "in a long run, so that there are 200 to 400)")
     files.add_argument("--sample-every", type=whole(1), metavar="STEPS",
                        help="between pictures (default: some epochs, so that there are 20 to 40)")
     files.add_argument("--checkpoint-every", type=whole(1), metavar="STEPS",
@@ -160,7 +160,7 @@ def start(options, ranks, say, callbacks):
     steps = steps or runs.default_steps(recipe, per_epoch)
     begin = functools.partial(
         runs.start, recipe.name, source, settings=settings, seed=options.seed or 0, device=device,
-        batch_size=batch_size, steps=steps, log_every=options.log_every or report.default_log_every(steps),
+        batch_size=batch_size, steps=steps, log_every=options.log_every or report.default_log_every(steps, device),
         sample_every=options.sample_every or report.default_sample_every(steps, per_epoch),
         checkpoint_every=options.checkpoint_every or report.default_checkpoint_every(steps),
         keep=options.keep, flip=options.flip, drop_last=options.drop_last, threads=options.threads,

@@ -1,10 +1,12 @@
 """On CUDA a linear layer and the activation next to it are one kernel, where the product is small.
 
     forward     y = f(x W^T + b)     Linear, then f
-    backward    dx = (dy W) f'(x)    Linear, then, on the way back, the f before it, whose output y is
+    backward    dx = (dy W) f'(x)    Linear, then, on the way back, the derivative of the f before it, from its output y
 
-A small GAN's step on a GPU is a chain of kernels that take a few microseconds each, of which an elementwise one saves
-one and a half. Both layers keep what they keep otherwise, for any pass that follows; the bits are the same.
+A small GAN's step on a GPU is a chain of kernels of a few microseconds each, and an elementwise one left out saves one
+and a half. Both layers keep what they keep otherwise, for any pass that follows, and the bits are those of the layers one
+after the other. Whoever changes a line of `Linear`, `LeakyReLU` or `Tanh` for CUDA changes it here, too; with
+the formulas (`kernels.plain`) and for complex values the layers' own lines run.
 """
 
 from scratchgan import kernels
@@ -37,8 +39,11 @@ def function(activation):
     return None
 
 
-def neighbours(layer, activation):
-    return type(layer) is Linear and function(activation) is not None
+def is_pair(linear, activation):
+    """Whether they are one kernel: layers of these very classes with no method of their own, not on formulas."""
+    return (type(linear) is Linear and function(activation) is not None
+            and not {"forward", "backward"} & (vars(linear).keys() | vars(activation).keys())
+            and kernels.of(linear.theta) is not FORMULAS)
 
 
 def forward(layers, x):
@@ -46,7 +51,7 @@ def forward(layers, x):
     layers = list(layers)
     while layers:
         layer = layers.pop(0)
-        x = pair(layer, layers.pop(0), x) if layers and neighbours(layer, layers[0]) else layer.forward(x)
+        x = pair(layer, layers.pop(0), x) if layers and is_pair(layer, layers[0]) else layer.forward(x)
     return x
 
 
@@ -56,7 +61,7 @@ def backward(layers, dy, wrt):
     while layers:
         layer = layers.pop()
         each = "all" if wrt == "params" and layers else wrt
-        if layers and wrt != "tangent" and neighbours(layer, layers[-1]):
+        if layers and wrt != "tangent" and is_pair(layer, layers[-1]):
             dy = pair_grad(layer, layers.pop(), dy, each)
         else:
             dy = layer.backward(dy, each)
@@ -76,7 +81,7 @@ def pair(linear, activation, x):
 def pair_grad(linear, activation, dy, wrt):
     """dx of the activation, from dy of the linear layer after it; gradients of that one's parameters."""
     x = linear.kept(dy, wrt)
-    y = activation.kept(x)  # x itself, unless something lies between them
+    y = activation.kept(x)  # checks that it has an output like this layer's input
     name, *numbers = function(activation)
     dx = linear.ops().gemm_through(rows(dy), linear.params["weight"], rows(y), f"{name}_grad", *numbers)
     if wrt == "all":

@@ -162,9 +162,9 @@ class Parameters(Children):
     def accumulate_in_turn(self, terms):
         """grads[name] += each of terms[name], one after the other, for those names that are parameters."""
         names = [name for name in terms if name in self.params]
-        gradients = [self._grads[name] for name in names]
         if not names:
             return
+        gradients = [self._grads[name] for name in names]
         with recording.aside(*gradients):
             self.ops().add_in_turn(gradients, [terms[name] for name in names],
                                    [name in self._stale for name in names])

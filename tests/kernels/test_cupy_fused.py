@@ -5,14 +5,14 @@ import copy
 import numpy as np
 import pytest
 
-from scratchgan import kernels
+from scratchgan import gradcheck, kernels
 from scratchgan.backend import to_device, to_host
 from scratchgan.kernels import FORMULAS
 from scratchgan.layers import LeakyReLU, Linear, ReLU, Sequential, Tanh
 
 FORWARD = [("leaky_relu", 0.2), ("leaky_relu", 0.0), ("tanh",)]
 BACKWARD = [("leaky_relu_grad", 0.2), ("leaky_relu_grad", 0.0), ("tanh_grad",)]
-SHAPES = [(5, 7, 3), (64, 300, 20), (1, 1, 1)]
+SHAPES = [(5, 7, 3), (64, 300, 20), (1, 1, 1), (1, 37, 23), (7, 37, 1), (7, 1, 23)]
 
 
 def numbers(rng, dtype, *shape):
@@ -35,12 +35,15 @@ def test_small_products_end_with_the_activation(cuda, rng, launches, dtype, atol
             np.testing.assert_allclose(got, FORMULAS.activated_linear(x, weight, b, *how), atol=atol)
             apart = getattr(ours, how[0])(ours.linear(*given), *how[1:])
             np.testing.assert_array_equal(got, to_host(apart))
-            assert launches(ours.activated_linear, *given, *how) == 1
+            if b is not None:
+                assert launches(ours.activated_linear, *given, *how) == 1
     for how in BACKWARD:
         given = [to_device(each, cuda) for each in (dy, weight, y)]
         got = to_host(ours.gemm_through(*given, *how))
         np.testing.assert_allclose(got, FORMULAS.gemm_through(dy, weight, y, *how), atol=atol)
-        assert launches(ours.gemm_through, *given, *how) == 1
+        apart = getattr(ours, how[0])(ours.gemm(*given[:2]), given[2], *how[1:])
+        np.testing.assert_array_equal(got, to_host(apart))
+        assert launches(ours.gemm_through, *given, *how) == (2 if 1 in (n, size) else 1)
 
 
 def test_what_is_no_small_product_is_two_kernels(cuda, rng):
@@ -104,3 +107,30 @@ def test_after_a_pass_in_pairs_each_layer_has_what_its_own_passes_need(cuda, rng
     np.testing.assert_allclose(to_host(dx), to_host(dy), rtol=1e-12)
     np.testing.assert_allclose(to_host(along), to_host(dy), rtol=1e-12)
     assert network.tangent(x).shape == (7, 3)
+
+
+@pytest.mark.parametrize("wide", [(37, 1, 23), (37, 9, 23)])
+def test_the_gradients_of_pairs_are_right(cuda, wide):
+    network = Sequential(Linear(*wide[:2]), LeakyReLU(0.2), Linear(*wide[1:])).initialize(0).to(cuda)
+    report = gradcheck.check_layer(network, input_shape=(5, 37))
+    assert report.ok, gradcheck.table([report])
+
+
+def test_methods_of_one_s_own_are_called_and_with_the_formulas_those_of_the_layers(cuda, rng, monkeypatch):
+    network = Sequential(Linear(4, 3), Tanh()).initialize(0).to(cuda)
+    x = to_device(rng.standard_normal((2, 4)).astype("float32"), cuda)
+    seen, forward = [], Linear.forward
+
+    def watched(self, x):
+        seen.append(x.shape)
+        return forward(self, x)
+    network[0].forward = watched.__get__(network[0])
+    network.forward(x)
+    assert len(seen) == 1
+    del network[0].forward
+    monkeypatch.setattr(Linear, "forward", watched)
+    network.forward(x)
+    assert len(seen) == 1
+    with kernels.plain():
+        network.forward(x)
+    assert len(seen) == 2

@@ -93,7 +93,7 @@ def gemm(a, b, out=None):
     if not a.size or not b.size:
         out.fill(0)
         return out
-    if 1 not in out.shape and is_small(*out.shape, a.shape[1]):
+    if is_small_product(a, b):
         small_product(stored(a)[0], stored(b)[0], out)
         return out
     target, transposed, line = stored(out)
@@ -103,11 +103,15 @@ def gemm(a, b, out=None):
     return out
 
 
-def fits(a, b, *others):
-    """Whether a @ b is of the small products, and these arrays, None left out, may be read in its kernel."""
-    others = [each for each in others if each is not None]
-    return (a.dtype == b.dtype in ROUTINES and a.size > 0 and b.size > 0 and is_small(len(a), b.shape[1], a.shape[1])
-            and all(each.dtype == a.dtype and each.flags.c_contiguous for each in others))
+def is_small_product(a, b):
+    """Whether `gemm` of them is of the small products. A matrix with a vector is not."""
+    return 1 not in (len(a), b.shape[1]) and is_small(len(a), b.shape[1], a.shape[1])
+
+
+def fits(a, b, other):
+    """Whether a kernel of a small product of these shapes may read them, and the other one beside."""
+    return (a.dtype == b.dtype == other.dtype in ROUTINES and a.size > 0 and b.size > 0 and other.flags.c_contiguous
+            and is_small(len(a), b.shape[1], a.shape[1]))
 
 
 def linear(x, weight, bias):
@@ -122,14 +126,14 @@ def linear(x, weight, bias):
 
 def activated_linear(x, weight, bias, name, *numbers):
     """As `scratchgan.layers.fused.activated_linear`: of small matrices in one kernel."""
-    if fits(x, weight.T, bias):
+    if bias is not None and fits(x, weight.T, bias):  # as `linear`, so that the bits are the same
         return small(x, weight.T, bias, name, None, *numbers)
     return getattr(activations, name)(linear(x, weight, bias), *numbers)
 
 
 def gemm_through(dy, weight, y, name, *numbers):
     """As `scratchgan.layers.fused.gemm_through`: of small matrices in one kernel."""
-    if fits(dy, weight, y):
+    if is_small_product(dy, weight) and fits(dy, weight, y):  # as `gemm`
         return small(dy, weight, None, name, y, *numbers)
     return getattr(activations, name)(gemm(dy, weight), y, *numbers)
 

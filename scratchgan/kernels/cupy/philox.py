@@ -4,6 +4,7 @@ The bits are those of the host, so that uniform numbers and masks are equal to t
 last digits, as logarithm, sine and cosine do. A thread encrypts whole blocks: all their numbers are used.
 """
 
+import math
 from functools import cache
 
 import cupy
@@ -90,7 +91,7 @@ def normal(shape, key, step, first):
 
 
 def _draw(kernel, shape, key, step, first, dtype, *numbers):
-    with recording.ahead():
+    with recording.ahead(math.prod(shape) * np.dtype(dtype).itemsize):
         result = cupy.empty(shape, dtype)
         if result.size:
             size = result.size // shape[0]

@@ -112,11 +112,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) small_product(
 """
 
 
-def source(number, name=None):
-    """Of the kernel whose results go through the function of `activations.CODE` with that name."""
-    arrays, numbers, code = CODE.get(name, ("x", "", "x"))
+def source(real, name=None):
+    """Of the kernel for a type of numbers whose results go through the function of `activations.CODE` of a name."""
+    arrays, numbers, code = CODE[name] if name else ("x", "", "x")
     arguments = ", ".join(f"T {argument}" for argument in (*(arrays.split() + ["none"])[:2], numbers or "nothing"))
-    return f"#define T {number}\n__device__ T finish({arguments}) {{ return {code}; }}\n{SOURCE}"
+    return f"#define T {real}\n__device__ T finish({arguments}) {{ return {code}; }}\n{SOURCE}"
 
 
 @cache

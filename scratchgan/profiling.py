@@ -1,8 +1,8 @@
 """Where a training step's time goes: per layer and pass, measured from outside while a system steps.
 
 Nothing in the engine knows of this: for a while every layer and every optimizer is of a subclass of its class, whose
-`forward`, `backward` and `step` are measured. Of the system only what `System` declares is used. On CUDA a layer that is
-watched has kernels of its own, where a step otherwise has one for two: see `scratchgan.layers.fused`.
+`forward`, `backward` and `step` are measured. Of the system only what `System` declares is used. On CUDA a layer that
+is watched has kernels of its own, where a step otherwise has one for two: see `scratchgan.layers.fused`.
 """
 
 import functools

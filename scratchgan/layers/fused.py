@@ -4,9 +4,9 @@
     backward    dx = (dy W) f'(x)    Linear, then, on the way back, the derivative of the f before it, from its output y
 
 A small GAN's step on a GPU is a chain of kernels of a few microseconds each, and an elementwise one left out saves one
-and a half. Both layers keep what they keep otherwise, for any pass that follows, and the bits are those of the layers one
-after the other. Whoever changes a line of `Linear`, `LeakyReLU` or `Tanh` for CUDA changes it here, too; with
-the formulas (`kernels.plain`) and for complex values the layers' own lines run.
+and a half. Both layers keep what they keep otherwise, for any pass that follows, and the bits are those of the layers
+one after the other. Whoever changes a line of `Linear`, `LeakyReLU` or `Tanh` for CUDA changes it here, too; with the
+formulas (`kernels.plain`) and for complex values the layers' own lines run.
 """
 
 from scratchgan import kernels

@@ -9,7 +9,7 @@ class Callback:
     `.evaluations` (those of the samples, if these are measured), `.finished`, and `.announce(line)`, which prints a
     line; a progress bar may put its own function there.
 
-    A callback must not change the system. `system.sample` does not: its noise has a purpose of its own.
+    A callback must change neither the system nor the run. `system.sample` does not: its noise has a purpose of its own.
 
     each_step   whether `on_step` must see the system after each step. On CUDA steps are made several at a time, which
                 is faster by far: if nobody must, `on_step` is called for each, but after the last of them, for which

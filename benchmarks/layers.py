@@ -18,9 +18,12 @@ nothing.
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 from dataclasses import dataclass
+
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
 
 import numpy as np
 import torch

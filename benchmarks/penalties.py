@@ -18,8 +18,11 @@ without: below 1, the penalty costs ours less. In brackets what is hoped for at 
 """
 
 import argparse
+import os
 import statistics
 import time
+
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
 
 import numpy as np
 import torch

@@ -30,6 +30,8 @@ import subprocess
 import sys
 import time
 
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
+
 import numpy as np
 
 CASES = {"mlp": (64, 128, 512), "dcgan28": (64,), "dcgan64": (16, 64), "goodfellow": (100,)}

@@ -18,6 +18,7 @@ shared it.
 import argparse
 import csv
 import json
+import os
 import re
 import shutil
 import statistics
@@ -25,6 +26,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
 
 from goodfellow import PUBLISHED
 from matplotlib.figure import Figure

@@ -9,7 +9,7 @@
 import importlib
 import os
 
-# Before NumPy is loaded. A thread of OpenBLAS that has nothing to do looks for work, busily, for 2^26 clock ticks, and
+# Before NumPy is loaded. A thread of OpenBLAS that has nothing to do looks for work, busily, for 2^28 clock ticks, and
 # takes a core away from what else a step does meanwhile; 2^18, a tenth of a millisecond, reach to its next product.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
 

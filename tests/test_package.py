@@ -1,6 +1,11 @@
 """The package as a whole."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
+
+import pytest
 
 import scratchgan
 from scratchgan.training import environment
@@ -14,3 +19,13 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
     assert scratchgan.__version__ == "not installed"
     assert environment.versions()["scratchgan"] == "not installed"
     del scratchgan.__version__  # asked for again by the next
+
+
+@pytest.mark.parametrize("asked, waits", [(None, "18"), ("26", "26")])
+def test_idle_threads_of_openblas_wait_for_a_short_time_unless_another_is_asked_for(asked, waits):
+    environment = {**os.environ, "OPENBLAS_THREAD_TIMEOUT": asked or ""}
+    if asked is None:
+        del environment["OPENBLAS_THREAD_TIMEOUT"]
+    code = "import scratchgan, os; print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [waits]

@@ -9,22 +9,9 @@ one after the other. Whoever changes a line of `Linear`, `LeakyReLU` or `Tanh` f
 formulas (`kernels.plain`) and for complex values the layers' own lines run.
 """
 
-from scratchgan import kernels
 from scratchgan.kernels import FORMULAS
 from scratchgan.layers.activations import LeakyReLU, ReLU, Tanh
 from scratchgan.layers.linear import Linear, rows
-
-
-@kernels.formula
-def activated_linear(x, weight, bias, name, *numbers):
-    """y = f(x W^T + b), f being the formula of that name with these numbers."""
-    return getattr(FORMULAS, name)(FORMULAS.linear(x, weight, bias), *numbers)
-
-
-@kernels.formula
-def gemm_through(dy, weight, y, name, *numbers):
-    """(dy W) f'(x), f' being the formula of that name with these numbers, of the output y = f(x)."""
-    return getattr(FORMULAS, name)(FORMULAS.gemm(dy, weight), y, *numbers)
 
 
 def function(activation):
@@ -40,10 +27,9 @@ def function(activation):
 
 
 def is_pair(linear, activation):
-    """Whether they are one kernel: layers of these very classes with no method of their own, not on formulas."""
+    """Whether they are one kernel: layers of these very classes with no method of their own."""
     return (type(linear) is Linear and function(activation) is not None
-            and not {"forward", "backward"} & (vars(linear).keys() | vars(activation).keys())
-            and kernels.of(linear.theta) is not FORMULAS)
+            and not {"forward", "backward"} & (vars(linear).keys() | vars(activation).keys()))
 
 
 def forward(layers, x):
@@ -71,6 +57,8 @@ def backward(layers, dy, wrt):
 def pair(linear, activation, x):
     """y = f(x W^T + b)."""
     ops = linear.ops(x)
+    if ops is FORMULAS:
+        return activation.forward(linear.forward(x))
     linear.expect(x.shape[-1:] == (linear.in_features,), x, f"(..., {linear.in_features})")
     y = ops.activated_linear(rows(x), linear.params["weight"], linear.params.get("bias"), *function(activation))
     y = linear.keep(y.reshape(*x.shape[:-1], linear.out_features), x)
@@ -80,6 +68,8 @@ def pair(linear, activation, x):
 
 def pair_grad(linear, activation, dy, wrt):
     """dx of the activation, from dy of the linear layer after it; gradients of that one's parameters."""
+    if linear.ops() is FORMULAS:
+        return activation.backward(linear.backward(dy, wrt), wrt)
     x = linear.kept(dy, wrt)
     y = activation.kept(x)  # checks that it has an output like this layer's input
     name, *numbers = function(activation)

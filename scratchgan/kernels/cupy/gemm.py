@@ -125,14 +125,14 @@ def linear(x, weight, bias):
 
 
 def activated_linear(x, weight, bias, name, *numbers):
-    """As `scratchgan.layers.fused.activated_linear`: of small matrices in one kernel."""
+    """f(x W^T + b), f being the function of `activations` with that name: of small matrices in one kernel."""
     if bias is not None and fits(x, weight.T, bias):  # as `linear`, so that the bits are the same
         return small(x, weight.T, bias, name, None, *numbers)
     return getattr(activations, name)(linear(x, weight, bias), *numbers)
 
 
 def gemm_through(dy, weight, y, name, *numbers):
-    """As `scratchgan.layers.fused.gemm_through`: of small matrices in one kernel."""
+    """(dy W) f'(x), f' being the function `name` of the output y = f(x): of small matrices in one kernel."""
     if is_small_product(dy, weight) and fits(dy, weight, y):  # as `gemm`
         return small(dy, weight, None, name, y, *numbers)
     return getattr(activations, name)(gemm(dy, weight), y, *numbers)

@@ -54,13 +54,18 @@ def backward(layers, dy, wrt):
     return dy
 
 
+def products():
+    """The file of both kernels, which imports CuPy."""
+    from scratchgan.kernels.cupy import gemm
+    return gemm
+
+
 def pair(linear, activation, x):
     """y = f(x W^T + b)."""
-    ops = linear.ops(x)
-    if ops is FORMULAS:
+    if linear.ops(x) is FORMULAS:
         return activation.forward(linear.forward(x))
     linear.expect(x.shape[-1:] == (linear.in_features,), x, f"(..., {linear.in_features})")
-    y = ops.activated_linear(rows(x), linear.params["weight"], linear.params.get("bias"), *function(activation))
+    y = products().activated_linear(rows(x), linear.params["weight"], linear.params.get("bias"), *function(activation))
     y = linear.keep(y.reshape(*x.shape[:-1], linear.out_features), x)
     activation.ops(y)
     return activation.keep(y, y)
@@ -73,7 +78,7 @@ def pair_grad(linear, activation, dy, wrt):
     x = linear.kept(dy, wrt)
     y = activation.kept(x)  # checks that it has an output like this layer's input
     name, *numbers = function(activation)
-    dx = linear.ops().gemm_through(rows(dy), linear.params["weight"], rows(y), f"{name}_grad", *numbers)
+    dx = products().gemm_through(rows(dy), linear.params["weight"], rows(y), f"{name}_grad", *numbers)
     if wrt == "all":
         linear.backward(dy, "params")
     return dx.reshape(x.shape)

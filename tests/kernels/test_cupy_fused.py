@@ -9,6 +9,7 @@ from scratchgan import gradcheck, kernels
 from scratchgan.backend import to_device, to_host
 from scratchgan.kernels import FORMULAS
 from scratchgan.layers import LeakyReLU, Linear, ReLU, Sequential, Tanh
+from scratchgan.layers.fused import products
 
 FORWARD = [("leaky_relu", 0.2), ("leaky_relu", 0.0), ("tanh",)]
 BACKWARD = [("leaky_relu_grad", 0.2), ("leaky_relu_grad", 0.0), ("tanh_grad",)]
@@ -36,29 +37,28 @@ def test_small_products_end_with_the_activation(cuda, rng, launches, dtype, atol
     for how in FORWARD:
         for b in (bias, None):
             given = [each if each is None else to_device(each, cuda) for each in (x, weight, b)]
-            got = to_host(ours.activated_linear(*given, *how))
+            got = to_host(products().activated_linear(*given, *how))
             np.testing.assert_allclose(got, right(how, FORMULAS.linear(x, weight, b)), atol=atol)
             apart = getattr(ours, how[0])(ours.linear(*given), *how[1:])
             np.testing.assert_array_equal(got, to_host(apart))
             if b is not None:
-                assert launches(ours.activated_linear, *given, *how) == 1
+                assert launches(products().activated_linear, *given, *how) == 1
     for how in BACKWARD:
         given = [to_device(each, cuda) for each in (dy, weight, y)]
-        got = to_host(ours.gemm_through(*given, *how))
+        got = to_host(products().gemm_through(*given, *how))
         np.testing.assert_allclose(got, right(how, FORMULAS.gemm(dy, weight), y), atol=atol)
         apart = getattr(ours, how[0])(ours.gemm(*given[:2]), given[2], *how[1:])
         np.testing.assert_array_equal(got, to_host(apart))
-        assert launches(ours.gemm_through, *given, *how) == (2 if 1 in (n, size) else 1)
+        assert launches(products().gemm_through, *given, *how) == (2 if 1 in (n, size) else 1)
 
 
 def test_what_is_no_small_product_is_two_kernels(cuda, rng):
     x, weight, bias = (numbers(rng, "float32", *shape) for shape in ((40, 900), (30, 900), (30,)))
     dy, y = numbers(rng, "float32", 40, 900), numbers(rng, "float32", 30, 40).T
-    ours = kernels.of(to_device(x, cuda))
-    got = ours.activated_linear(*(to_device(each, cuda) for each in (x, weight, bias)), "tanh")
+    got = products().activated_linear(*(to_device(each, cuda) for each in (x, weight, bias)), "tanh")
     np.testing.assert_allclose(to_host(got), FORMULAS.tanh(FORMULAS.linear(x, weight, bias)), atol=1e-3)
     for place in (to_device(y, cuda), to_device(y.T, cuda).T):                      # in rows, in columns
-        got = ours.gemm_through(to_device(dy, cuda), to_device(weight.T.copy(), cuda), place, "tanh_grad")
+        got = products().gemm_through(to_device(dy, cuda), to_device(weight.T.copy(), cuda), place, "tanh_grad")
         np.testing.assert_allclose(to_host(got), FORMULAS.tanh_grad(FORMULAS.gemm(dy, weight.T), y), atol=1e-3)
 
 

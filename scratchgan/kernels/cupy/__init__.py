@@ -21,7 +21,6 @@ def faster():
         pooling,
     )
     return Functions(
-        activated_linear=gemm.activated_linear,
         add_bias=convolution.add_bias,
         add_in_turn=batch_norm.add_in_turn,
         adam=optimizers.adam,
@@ -38,7 +37,6 @@ def faster():
         direction=games.direction,
         dropout=activations.dropout,
         gemm=gemm.gemm,
-        gemm_through=gemm.gemm_through,
         layer_norm=layer_norm.layer_norm,
         layer_norm_grad=layer_norm.layer_norm_grad,
         leaky_relu=activations.leaky_relu,

@@ -9,7 +9,7 @@ import numpy as np
 
 EPOCHS, PER_EPOCH = 101, 938  # of `mlp`, whose batches are of 64
 SECONDS = 30                  # of a run of epochs
-TRAINING = 100               # of a run of `stacked`
+TRAINING, MOST = 120, 200_000  # of a run of `stacked`, and its steps at most
 JUDGED = 26_000               # samples, as published
 
 
@@ -70,7 +70,7 @@ def stacked_stage(short):
     timed_run("stacked", source, few, **more)  # compiles
     (_, start), (_, end) = (timed_run("stacked", source, steps, **more) for steps in (few, many))
     each = max(1e-6, (end - start) / (many - few))
-    steps = 4 if short else max(200, min(64_000, int(TRAINING / each) // 1000 * 1000))
+    steps = 4 if short else max(200, min(MOST, int(TRAINING / each) // 1000 * 1000))
     print(f"{1e3 * each:.2f} ms a step: {steps} steps are made", flush=True)
     run, seconds = timed_run("stacked", source, steps, log_every=max(1, steps // 5), **more)
     for row in run.history:

@@ -10,7 +10,8 @@ import importlib
 import os
 
 # Before NumPy is loaded. A thread of OpenBLAS that has nothing to do looks for work, busily, for 2^28 clock ticks, and
-# takes a core away from what else a step does meanwhile; 2^18, a tenth of a millisecond, reach to its next product.
+# takes a core away from what else a step does meanwhile. 2^18, a tenth of a millisecond, are enough to await the next
+# product of a layer.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
 
 from scratchgan import recipes

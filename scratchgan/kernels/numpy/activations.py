@@ -1,6 +1,6 @@
 """The formulas of `scratchgan.layers.activations` in few passes, on all cores.
 
-Results keep the memory order of the first argument.
+A result keeps the memory order of the last argument: a gradient that of x or y, which the layer before has chosen.
 """
 
 import functools
@@ -10,16 +10,22 @@ import numpy as np
 from scratchgan.backend import empty_like
 from scratchgan.kernels.formulas import FORMULAS
 from scratchgan.kernels.numpy.parallel import by_blocks
+from scratchgan.kernels.numpy.reordering import reordered
 
 LINEAR = 40.0  # above, log(1 + exp(x)) is x in every precision
 OVER_AND_UNDERFLOW = np.errstate(over="ignore", under="ignore")  # to inf, of which 0 or x is made; to 0
 
 
 def _elementwise(function, *arrays):
-    """function(*arrays, out) for blocks of the elements; `out`, in the memory order of the first, is the result."""
-    out = empty_like(arrays[0])
-    by_blocks(function, *arrays, out)
+    """function(*arrays, out) for blocks of the elements; `out`, in the memory order of the last, is the result."""
+    out = empty_like(arrays[-1])
+    by_blocks(function, *(_in_order_of(out, array) for array in arrays), out)
     return out
+
+
+def _in_order_of(out, array):
+    """The array in the memory order of `out`: to copy takes a third of what an operation across orders takes."""
+    return array if array.strides == out.strides else reordered(empty_like(out), array)
 
 
 def leaky_relu(x, slope):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from scratchgan.backend import empty_along
+from scratchgan.kernels.numpy.reordering import reordered
 
 CHANNELS_FIRST = (0, 1, 2, 3)  # N, C, H, W
 CHANNELS_LAST = (0, 2, 3, 1)   # N, H, W, C: a pixel is one run of memory, as the matrix products like it
@@ -11,7 +12,8 @@ WEIGHT = (2, 3, 1, 0)          # kH, kW, C, O
 
 def channels_last(x):
     """An NCHW array as a contiguous (N, H, W, C) one: a view if memory is in that order, else a copy."""
-    return np.ascontiguousarray(x.transpose(CHANNELS_LAST))
+    images = x.transpose(CHANNELS_LAST)
+    return images if images.flags.c_contiguous else reordered(np.empty(images.shape, x.dtype), images)
 
 
 def empty_images(shape, dtype, axes=CHANNELS_LAST):

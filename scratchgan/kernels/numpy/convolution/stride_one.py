@@ -17,7 +17,7 @@ from scratchgan.kernels.numpy.convolution.columns import Columns
 class StrideOne:
     """See `scratchgan.layers.convolution.Taps`, whose results these equal but for rounding.
 
-    To gather columns costs as much as they have channels, to add them up into an image twice that.
+    To gather columns costs as much as they have channels, to add them up into an image four times that.
     """
 
     @staticmethod
@@ -33,10 +33,10 @@ class StrideOne:
         self.back = Columns(mirror, mirrored(weight), y_shape, x_shape)
 
     def forward(self, x):
-        return self.there.forward(x) if self.c < 2 * self.o else self.back.input_gradient(x)
+        return self.there.forward(x) if self.c < 4 * self.o else self.back.input_gradient(x)
 
     def input_gradient(self, dy):
-        return self.back.forward(dy) if self.o <= 2 * self.c else self.there.input_gradient(dy)
+        return self.back.forward(dy) if self.o <= 4 * self.c else self.there.input_gradient(dy)
 
     def weight_gradient(self, x, dy, out=None):
         if self.c < self.o:

@@ -31,7 +31,8 @@ from scratchgan.kernels.numpy.convolution.layout import (
 )
 from scratchgan.kernels.numpy.gemm import dot
 
-TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache
+TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache,
+NUMBERS = 1 << 16  # unless so many tiles have fewer numbers than these in a channel each
 
 
 class Winograd:
@@ -54,8 +55,8 @@ class Winograd:
         self.tiles = (self.tw, self.tw, self.ow // 2)
 
     def blocks(self, n, k):
-        """(samples, first row of tiles, how many that have a product of index k): pieces of about TILES tiles."""
-        limit = max(1, TILES // self.tw)
+        """(samples, first row of tiles, how many that have a product of index k): pieces of TILES tiles or more."""
+        limit = max(1, max(TILES, NUMBERS // self.c) // self.tw)
         for samples in parallel.split(slice(0, n), -(-n // limit)):
             rows = max(1, limit // (samples.stop - samples.start))
             for t in range(0, self.th, rows):
@@ -66,12 +67,15 @@ class Winograd:
     def forward(self, x):
         y = empty_images(self.y_shape, x.dtype)
         X, Y, cores = channels_last(x), y.transpose(CHANNELS_LAST), parallel.workers()
-        wide = self.weight.size >= 4 * x.size  # then to make d on every core costs less than to make all of u there
-        shares = parallel.split(slice(0, self.n), 1 if wide else cores)
+        shares = parallel.split(slice(0, self.n), 1 if self.wide(X) else cores)
         parallel.run([partial(self._forward, X[samples], Y[samples, ..., features], self.weight[..., features])
                       for samples in shares
                       for features in parallel.split(slice(0, self.o), -(-cores // len(shares)))])
         return y
+
+    def wide(self, X):
+        """Whether to make d on every core costs less than to make all of u there."""
+        return self.weight.size >= 4 * X.size
 
     @parallel.long_runs()
     def _forward(self, X, Y, w):
@@ -128,10 +132,11 @@ class Winograd:
     def input_gradient(self, dy):
         dx = empty_images(self.x_shape, dy.dtype)
         X, Y, cores = dx.transpose(CHANNELS_LAST), channels_last(dy), parallel.workers()
-        # The rows of x of the two parities are apart: with a core for each, a product has all samples.
-        parallel.run([partial(self._input_gradient, X[samples], Y[samples], parities)
-                      for samples in parallel.split(slice(0, self.n), -(-cores // 2))
-                      for parities in ([(0, 1)] if cores == 1 else [(0,), (1,)])])
+        # The rows of x of the two parities are apart, so that each core makes half of u.
+        parities = [(0,), (1,)] if self.wide(X) and cores > 1 else [(0, 1)]
+        parallel.run([partial(self._input_gradient, X[samples], Y[samples], rows)
+                      for samples in parallel.split(slice(0, self.n), -(-cores // len(parities)))
+                      for rows in parities])
         return dx
 
     @parallel.long_runs()

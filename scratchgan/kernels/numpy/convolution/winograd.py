@@ -22,6 +22,7 @@ from functools import partial
 import numpy as np
 
 from scratchgan.kernels.numpy import parallel
+from scratchgan.kernels.numpy.convolution.columns import Columns
 from scratchgan.kernels.numpy.convolution.layout import (
     CHANNELS_LAST,
     WEIGHT,
@@ -33,6 +34,7 @@ from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache,
 NUMBERS = 1 << 16  # unless so many tiles have fewer numbers than these in a channel each
+NARROW = 48  # channels of x, below which columns, gathered in long runs, make y and dw faster
 
 
 class Winograd:
@@ -49,6 +51,7 @@ class Winograd:
     def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight, self.x_shape, self.y_shape = weight.transpose(WEIGHT), x_shape, y_shape
         self.n, self.c, self.h, self.w = x_shape
+        self.columns = Columns(geometry, weight, x_shape, y_shape)
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
         # Of an odd number of outputs the last tile has but one: it needs no product of index 2.
@@ -65,6 +68,8 @@ class Winograd:
     # -- y from x ----------------------------------------------------------------------------------------------
 
     def forward(self, x):
+        if self.c < NARROW:
+            return self.columns.forward(x)
         y = empty_images(self.y_shape, x.dtype)
         X, Y, cores = channels_last(x), y.transpose(CHANNELS_LAST), parallel.workers()
         shares = parallel.split(slice(0, self.n), 1 if self.wide(X) else cores)
@@ -189,6 +194,8 @@ class Winograd:
     # -- w from x and y ----------------------------------------------------------------------------------------
 
     def weight_gradient(self, x, dy, out=None):
+        if self.c < NARROW:
+            return self.columns.weight_gradient(x, dy, out)
         X, Y = channels_last(x), channels_last(dy)
         dw = memory_of_weight(out, (self.o, self.c, 4, 4), x.dtype)
         w = dw.transpose(WEIGHT)

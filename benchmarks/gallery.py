@@ -275,18 +275,25 @@ def written(figures, columns):
 # -- times ---------------------------------------------------------------------------------------------------------
 
 
-def time_of_a_step(run):
-    """The median of some seconds of steps of the system in this folder, on what it was trained on."""
+def time_of_a_step(run, steps):
+    """The median of some seconds of steps of the system in this folder, on what it was trained on. If it grows, the
+    mean of that at points all over its run."""
     from scratchgan import training
     from scratchgan.profiling import labels_for, random_examples
     system, config = training.load(run), json.loads((run / "config.json").read_text(encoding="utf-8"))
     examples = random_examples(system, config["batch_size"], 0)
-    labels, times, begun = labels_for(system, examples), [], time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - begun < TIMED:
-        started = time.perf_counter()
-        system.step(examples, labels)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[2:])
+    labels, medians = labels_for(system, examples), []
+    # Of three stages: the middle of each half, as they fade in and are trained whole.
+    points = [steps * twelfths // 12 for twelfths in (1, 3, 5, 7, 9, 11)] if len(system.phases) > 1 else [steps]
+    for system.steps in points:
+        system.draw_from(system.steps)
+        times, begun = [], time.perf_counter()
+        while len(times) < 5 or time.perf_counter() - begun < TIMED / len(points):
+            started = time.perf_counter()
+            system.step(examples, labels)
+            times.append(time.perf_counter() - started)
+        medians.append(statistics.median(times[2:]))
+    return statistics.mean(medians)
 
 
 def main():
@@ -308,7 +315,8 @@ def main():
         if not options.times:
             make(name, options)
         elif name in kept(options.docs):
-            minutes = kept(options.docs)[name]["steps"] * time_of_a_step(options.out / name) / 60
+            steps = kept(options.docs)[name]["steps"]
+            minutes = steps * time_of_a_step(options.out / name, steps) / 60
             keep(options.docs, {"entry": name, "minutes": minutes})
             print(f"{name:<30} {minutes:6.1f} min")
 

@@ -31,7 +31,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, wh
 
 from goodfellow import PUBLISHED
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from scratchgan.backend import cuda_problem
 
@@ -143,16 +143,25 @@ def measured(name, run, seed=0):
 
 
 def copy_pictures(run, target):
-    """The newest samples, of points the animation; the curves, in few colours, but for the arms of the ablation, which
-    have one picture together."""
+    """The newest samples, of points the animation, every second picture; the curves but for the arms of the ablation,
+    which have one picture together. Animation and curves in few colours."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.name in POINTS:
-        shutil.copy(run / "training.gif", target.with_suffix(".gif"))
+        with Image.open(run / "training.gif") as animation:
+            frames = [(in_few_colours(frame), frame.info["duration"])
+                      for frame in ImageSequence.Iterator(animation)][::-2][::-1]  # the last among them
+        (first, *others), durations = zip(*frames)
+        first.save(target.with_suffix(".gif"), save_all=True, append_images=others, duration=durations, loop=0)
     else:
         shutil.copy(max((run / "samples").glob("*.png")), target.with_suffix(".png"))
     if target.name not in ABLATION:
-        curves = Image.open(run / "curves.png").convert("RGB").quantize(64)
+        curves = in_few_colours(Image.open(run / "curves.png"))
         curves.save(target.with_name(f"{target.name}-curves.png"), optimize=True)
+
+
+def in_few_colours(picture):
+    """64, those of small things among them."""
+    return picture.convert("RGB").quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
 def draw_ablation(out, target):

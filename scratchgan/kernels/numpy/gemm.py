@@ -10,7 +10,10 @@ LARGE = 1 << 15  # elements: np.dot fills its result with zeros first, which for
 
 
 def dot(a, b, out):
-    """out = a @ b by the BLAS: a (m, k), b (k, n) or (k,), `out` stored by rows, all NumPy arrays of one dtype."""
+    """out = a @ b by the BLAS: a (m, k), b (k, n) or (k,), `out` stored by rows or columns, of one dtype."""
+    if not out.flags.c_contiguous:
+        dot(b.T, a.T, out.T)
+        return out
     # With k = 1 np.matmul would not call the BLAS.
     return np.matmul(a, b, out=out) if out.size >= LARGE and a.shape[1] > 1 else np.dot(a, b, out=out)
 
@@ -26,12 +29,7 @@ def gemm(a, b, out=None):
         return FORMULAS.gemm(a, b, out)
     if out is None:
         out = backend.empty((len(a), *b.shape[1:]), a.dtype, "F")
-    if out.flags.c_contiguous:
-        return dot(a, b, out)
-    if out.flags.f_contiguous:
-        dot(b.T, a.T, out.T)
-        return out
-    return FORMULAS.gemm(a, b, out)
+    return dot(a, b, out) if out.flags.forc else FORMULAS.gemm(a, b, out)
 
 
 def linear(x, weight, bias):

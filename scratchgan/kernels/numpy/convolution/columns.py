@@ -20,6 +20,7 @@ from scratchgan.kernels.numpy.convolution.layout import (
     WEIGHT,
     channels_last,
     empty_images,
+    memory_of_weight,
 )
 from scratchgan.kernels.numpy.gemm import dot
 
@@ -37,8 +38,7 @@ class Columns:
         self.geometry, self.weight, self.x_shape, self.y_shape = geometry, weight, x_shape, y_shape
         self.n, self.c, self.h, self.w = x_shape
         self.o, self.oh, self.ow = y_shape[1:]
-        # The long runs in memory are a pixel's channels, where they are many, or else a row of pixels.
-        self.pixels = self.c < 8
+        self.few = self.c < 8  # channels: then long runs of memory are rows of pixels, else the channels of a pixel
         self.k = self.c * geometry.kernel[0] * geometry.kernel[1]
         self.matrix = weight.transpose(WEIGHT).reshape(self.k, self.o)
 
@@ -71,7 +71,9 @@ class Columns:
         sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y
         parallel.run([lambda share=share, total=total: self._weight_gradient(X, dY, parts[share], total)
                       for share, total in zip(shares, sums)])
-        return sums.sum(axis=0).reshape(self.weight.transpose(WEIGHT).shape).transpose(3, 2, 0, 1)
+        dw = memory_of_weight(out, self.weight.shape, x.dtype)
+        np.sum(sums, axis=0, out=dw.transpose(WEIGHT).reshape(self.k, self.o))
+        return dw
 
     def _weight_gradient(self, X, dY, parts, total):
         for part in parts:
@@ -90,7 +92,7 @@ class Columns:
             yield rows, K.reshape(-1, self.k)
 
     def input_gradient(self, dy):
-        dx = empty_images(self.x_shape, dy.dtype, CHANNELS_FIRST if self.pixels else CHANNELS_LAST)
+        dx = empty_images(self.x_shape, dy.dtype, CHANNELS_FIRST if self.few else CHANNELS_LAST)
         dX, dY = dx.transpose(CHANNELS_LAST), channels_last(dy)
         parallel.run([lambda part=part: self._input_gradient(dX[part], dY[part]) for part in self.parts()])
         return dx
@@ -101,12 +103,8 @@ class Columns:
         seen = self.seen(padded)
         for rows in self.blocks():
             dK = self.block(columns, len(dX), rows)
-            product = dK.reshape(-1, self.k)
-            if self.pixels:
-                dot(self.matrix, dY[:, rows].reshape(-1, self.o).T, product.T)
-            else:
-                dot(dY[:, rows].reshape(-1, self.o), self.matrix.T, product)
-            for r, q in np.ndindex(self.geometry.kernel):  # each entry sees an x once
+            dot(dY[:, rows].reshape(-1, self.o), self.matrix.T, dK.reshape(-1, self.k))
+            for r, q in np.ndindex(self.geometry.kernel):  # by one entry no two outputs see the same
                 seen[:, rows, :, r, q] += dK[:, :, :, r, q]
         dX[...] = self.inside(padded)
 
@@ -115,16 +113,16 @@ class Columns:
     def scratch(self, X):
         """Memory to work in: X with its padding, (n, height, width, C), and for a block of columns."""
         height, width = (size + sum(padding) for size, padding in zip((self.h, self.w), self.geometry.padding))
-        shape = (self.c, len(X), height, width) if self.pixels else (len(X), height, width, self.c)
+        shape = (self.c, len(X), height, width) if self.few else (len(X), height, width, self.c)
         most = max(rows.stop - rows.start for rows in self.blocks())
         padded, columns = parallel.scratch(X.dtype, shape, (len(X) * most * self.ow * self.k,))
-        return padded.transpose(1, 2, 3, 0) if self.pixels else padded, columns
+        return padded.transpose(1, 2, 3, 0) if self.few else padded, columns
 
     def block(self, columns, n, rows):
         """The part of `columns` for n samples and these rows of y: (n, rows, OW, kH, kW, C)."""
         outputs, column = (n, rows.stop - rows.start, self.ow), (*self.geometry.kernel, self.c)
         place = columns[:math.prod(outputs) * self.k]
-        if self.pixels:
+        if self.few:
             return place.reshape(*column, *outputs).transpose(3, 4, 5, 0, 1, 2)
         return place.reshape(*outputs, *column)
 

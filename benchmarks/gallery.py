@@ -51,7 +51,7 @@ DIGITS = {
     "ebgan": "ebgan --data mnist --epochs 2",
     "cgan": "cgan --data mnist --epochs 40",
     "progressive": "progressive --data mnist --steps 2000",  # a step of its last stage takes ten of the first
-    "r3gan28": "r3gan28 --data mnist --steps 11000",
+    "r3gan28": "r3gan28 --data mnist --steps 12000 --decay-steps 20000",
     "vae": "vae --data mnist --epochs 20",
 }
 POINTS = {
@@ -65,11 +65,11 @@ POINTS = {
     "spiral": "spiral",
 }
 STACKED = {
-    "stacked": "stacked --steps 7000",
+    "stacked": "stacked --steps 8000 --decay-steps 20000",
     "stacked-long": "stacked --steps 28000",
 }
 ABLATION = {
-    f"ablation-{objective}-{name}": f"stacked --steps 2400 --objective {objective} --r1 {r1} --r2 {r2}"
+    f"ablation-{objective}-{name}": f"stacked --steps 2500 --decay-steps 20000 --objective {objective} --r1 {r1} --r2 {r2}"
     for objective in ("relativistic", "non-saturating")
     for name, r1, r2 in (("r1-r2", 1, 1), ("r1", 1, 0), ("none", 0, 0))
 }

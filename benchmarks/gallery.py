@@ -69,9 +69,9 @@ STACKED = {
     "stacked-long": "stacked --steps 28000",
 }
 ABLATION = {
-    f"ablation-{objective}-{name}": f"stacked --steps 2500 --decay-steps 20000 --objective {objective} --r1 {r1} --r2 {r2}"
+    f"ablation-{objective}-{name}": f"stacked --steps 2500 --decay-steps 20000 --objective {objective} {penalties}"
     for objective in ("relativistic", "non-saturating")
-    for name, r1, r2 in (("r1-r2", 1, 1), ("r1", 1, 0), ("none", 0, 0))
+    for name, penalties in (("r1-r2", "--r1 1 --r2 1"), ("r1", "--r1 1 --r2 0"), ("none", "--r1 0 --r2 0"))
 }
 OTHERS = {
     "dcgan64": "dcgan64 --data mnist --epochs 1",

@@ -148,9 +148,9 @@ def copy_pictures(run, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.name in POINTS:
         with Image.open(run / "training.gif") as animation:
-            frames = [(in_few_colours(frame), frame.info["duration"])
-                      for frame in ImageSequence.Iterator(animation)][::-2][::-1]  # the last among them
-        (first, *others), durations = zip(*frames)
+            frames = [(in_few_colours(frame), frame.info["duration"]) for frame in ImageSequence.Iterator(animation)]
+        between = [(frame, 2 * duration) for frame, duration in frames[2:-1:2]]
+        (first, *others), durations = zip(frames[0], *between, frames[-1])
         first.save(target.with_suffix(".gif"), save_all=True, append_images=others, duration=durations, loop=0)
     else:
         shutil.copy(max((run / "samples").glob("*.png")), target.with_suffix(".png"))
@@ -294,8 +294,9 @@ def time_of_a_step(run, steps):
     labels, medians = labels_for(system, examples), []
     # Of three stages: the middle of each half, as they fade in and are trained whole.
     points = [steps * twelfths // 12 for twelfths in (1, 3, 5, 7, 9, 11)] if len(system.phases) > 1 else [steps]
-    for system.steps in points:
-        system.draw_from(system.steps)
+    for point in points:
+        system.steps = point
+        system.draw_from(point)
         times, begun = [], time.perf_counter()
         while len(times) < 5 or time.perf_counter() - begun < TIMED / len(points):
             started = time.perf_counter()

@@ -24,7 +24,9 @@ def _elementwise(function, *arrays):
 
 
 def _in_order_of(out, array):
-    """The array in the memory order of `out`: to copy takes a third of what an operation across orders takes."""
+    """The array in the memory order of `out`: a copy is faster than an operation across orders."""
+    if array.flags.c_contiguous and out.flags.c_contiguous:
+        return array.reshape(-1).reshape(out.shape)  # with the same strides, also along axes of size 1
     return array if array.strides == out.strides else reordered(empty_like(out), array)
 
 

@@ -11,7 +11,7 @@ LARGE = 1 << 15  # elements: np.dot fills its result with zeros first, which for
 
 def dot(a, b, out):
     """out = a @ b by the BLAS: a (m, k), b (k, n) or (k,), `out` stored by rows or columns, of one dtype."""
-    if not out.flags.c_contiguous:
+    if out.flags.fnc:  # by columns, and not by rows as well
         dot(b.T, a.T, out.T)
         return out
     # With k = 1 np.matmul would not call the BLAS.

@@ -40,7 +40,9 @@ class Columns:
         self.o, self.oh, self.ow = y_shape[1:]
         self.few = self.c < 8  # channels: then long runs of memory are rows of pixels, else the channels of a pixel
         self.k = self.c * geometry.kernel[0] * geometry.kernel[1]
-        self.matrix = weight.transpose(WEIGHT).reshape(self.k, self.o)
+
+    def matrix(self):
+        return self.weight.transpose(WEIGHT).reshape(self.k, self.o)
 
     def parts(self):
         """The samples in pieces whose columns make a block, as many for each core."""
@@ -53,17 +55,17 @@ class Columns:
         return parallel.split(slice(0, self.oh), -(-self.k * self.oh * self.ow // BLOCK))
 
     def forward(self, x):
-        y, X = empty_images(self.y_shape, x.dtype), x.transpose(CHANNELS_LAST)
-        Y = y.transpose(CHANNELS_LAST)
-        parallel.run([lambda part=part: self._forward(X[part], Y[part]) for part in self.parts()])
+        y, w = empty_images(self.y_shape, x.dtype), self.matrix()
+        X, Y = x.transpose(CHANNELS_LAST), y.transpose(CHANNELS_LAST)
+        parallel.run([lambda part=part: self._forward(X[part], Y[part], w) for part in self.parts()])
         return y
 
-    def _forward(self, X, Y):
+    def _forward(self, X, Y, w):
         for rows, K in self.columns_of(X):
             if Y[:, rows].flags.c_contiguous:
-                dot(K, self.matrix, Y[:, rows].reshape(-1, self.o))
+                dot(K, w, Y[:, rows].reshape(-1, self.o))
             else:
-                Y[:, rows] = np.dot(K, self.matrix).reshape(Y[:, rows].shape)
+                Y[:, rows] = np.dot(K, w).reshape(Y[:, rows].shape)
 
     def weight_gradient(self, x, dy, out=None):
         X, dY, parts = x.transpose(CHANNELS_LAST), channels_last(dy), self.parts()
@@ -93,17 +95,17 @@ class Columns:
 
     def input_gradient(self, dy):
         dx = empty_images(self.x_shape, dy.dtype, CHANNELS_FIRST if self.few else CHANNELS_LAST)
-        dX, dY = dx.transpose(CHANNELS_LAST), channels_last(dy)
-        parallel.run([lambda part=part: self._input_gradient(dX[part], dY[part]) for part in self.parts()])
+        dX, dY, w = dx.transpose(CHANNELS_LAST), channels_last(dy), self.matrix()
+        parallel.run([lambda part=part: self._input_gradient(dX[part], dY[part], w) for part in self.parts()])
         return dx
 
-    def _input_gradient(self, dX, dY):
+    def _input_gradient(self, dX, dY, w):
         padded, columns = self.scratch(dX)
         padded.fill(0)
         seen = self.seen(padded)
         for rows in self.blocks():
             dK = self.block(columns, len(dX), rows)
-            dot(dY[:, rows].reshape(-1, self.o), self.matrix.T, dK.reshape(-1, self.k))
+            dot(dY[:, rows].reshape(-1, self.o), w.T, dK.reshape(-1, self.k))
             for r, q in np.ndindex(self.geometry.kernel):  # by one entry no two outputs see the same
                 seen[:, rows, :, r, q] += dK[:, :, :, r, q]
         dX[...] = self.inside(padded)
@@ -132,7 +134,8 @@ class Columns:
         return padded[:, top:top + self.h, left:left + self.w]
 
     def seen(self, padded):
-        """A view of x as the columns have it, (N, OH, OW, kH, kW, C): [n, i, j, r, q] is x[n, s i + d r, s j + d q]."""
+        """A view of `padded` as the columns have it, (n, OH, OW, kH, kW, C): at [i, j, r, q] that of the pixel
+        (s i + d r, s j + d q)."""
         (down, across), (dilation_r, dilation_q) = self.geometry.stride, self.geometry.dilation
         n, row, column, channel = padded.strides
         return as_strided(padded, (len(padded), self.oh, self.ow, *self.geometry.kernel, self.c),

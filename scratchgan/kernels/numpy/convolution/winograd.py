@@ -32,15 +32,16 @@ from scratchgan.kernels.numpy.convolution.layout import (
 )
 from scratchgan.kernels.numpy.gemm import dot
 
-TILES = 512  # rows of a matrix product: fewer are slower, more leave the cache,
-NUMBERS = 1 << 16  # unless so many tiles have fewer numbers than these in a channel each
-NARROW = 48  # channels of x, below which columns, gathered in long runs, make y and dw faster
+TILES = 512        # rows of a matrix product: fewer are slower, more leave the cache
+NUMBERS = 1 << 16  # tiles times channels of x: fewer channels take more tiles, so that calls are few
+NARROW = 48        # channels of x, below which im2col makes y and dw faster
 
 
 class Winograd:
     """See `scratchgan.layers.convolution.Taps`, whose results these equal but for rounding.
 
-    A row of tiles t makes the rows 2t and 2t + 1 of y from the rows 4t - 1 to 4t + 4 of x.
+    With few channels only dx is made so, y and dw as `Columns` makes them. A row of tiles t makes the rows 2t and
+    2t + 1 of y from the rows 4t - 1 to 4t + 4 of x.
     """
 
     @staticmethod
@@ -51,14 +52,14 @@ class Winograd:
     def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight, self.x_shape, self.y_shape = weight.transpose(WEIGHT), x_shape, y_shape
         self.n, self.c, self.h, self.w = x_shape
-        self.columns = Columns(geometry, weight, x_shape, y_shape)
+        self.narrow = Columns(geometry, weight, x_shape, y_shape) if self.c < NARROW else None
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row
         # Of an odd number of outputs the last tile has but one: it needs no product of index 2.
         self.tiles = (self.tw, self.tw, self.ow // 2)
 
     def blocks(self, n, k):
-        """(samples, first row of tiles, how many that have a product of index k): pieces of TILES tiles or more."""
+        """(samples, first row of tiles, how many that have a product of index k): pieces made at once."""
         limit = max(1, max(TILES, NUMBERS // self.c) // self.tw)
         for samples in parallel.split(slice(0, n), -(-n // limit)):
             rows = max(1, limit // (samples.stop - samples.start))
@@ -68,19 +69,16 @@ class Winograd:
     # -- y from x ----------------------------------------------------------------------------------------------
 
     def forward(self, x):
-        if self.c < NARROW:
-            return self.columns.forward(x)
+        if self.narrow:
+            return self.narrow.forward(x)
         y = empty_images(self.y_shape, x.dtype)
         X, Y, cores = channels_last(x), y.transpose(CHANNELS_LAST), parallel.workers()
-        shares = parallel.split(slice(0, self.n), 1 if self.wide(X) else cores)
+        wide = self.weight.size >= 4 * x.size  # then to make d on every core costs less than to make all of u there
+        shares = parallel.split(slice(0, self.n), 1 if wide else cores)
         parallel.run([partial(self._forward, X[samples], Y[samples, ..., features], self.weight[..., features])
                       for samples in shares
                       for features in parallel.split(slice(0, self.o), -(-cores // len(shares)))])
         return y
-
-    def wide(self, X):
-        """Whether to make d on every core costs less than to make all of u there."""
-        return self.weight.size >= 4 * X.size
 
     @parallel.long_runs()
     def _forward(self, X, Y, w):
@@ -137,11 +135,10 @@ class Winograd:
     def input_gradient(self, dy):
         dx = empty_images(self.x_shape, dy.dtype)
         X, Y, cores = dx.transpose(CHANNELS_LAST), channels_last(dy), parallel.workers()
-        # The rows of x of the two parities are apart, so that each core makes half of u.
-        parities = [(0,), (1,)] if self.wide(X) and cores > 1 else [(0, 1)]
-        parallel.run([partial(self._input_gradient, X[samples], Y[samples], rows)
-                      for samples in parallel.split(slice(0, self.n), -(-cores // len(parities)))
-                      for rows in parities])
+        # The rows of x of the two parities are apart: with a core for each, a product has all samples.
+        parallel.run([partial(self._input_gradient, X[samples], Y[samples], parities)
+                      for samples in parallel.split(slice(0, self.n), -(-cores // 2))
+                      for parities in ([(0, 1)] if cores == 1 else [(0,), (1,)])])
         return dx
 
     @parallel.long_runs()
@@ -194,8 +191,8 @@ class Winograd:
     # -- w from x and y ----------------------------------------------------------------------------------------
 
     def weight_gradient(self, x, dy, out=None):
-        if self.c < NARROW:
-            return self.columns.weight_gradient(x, dy, out)
+        if self.narrow:
+            return self.narrow.weight_gradient(x, dy, out)
         X, Y = channels_last(x), channels_last(dy)
         dw = memory_of_weight(out, (self.o, self.c, 4, 4), x.dtype)
         w = dw.transpose(WEIGHT)

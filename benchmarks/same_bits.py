@@ -2,6 +2,7 @@
 
     python benchmarks/same_bits.py efacfc9                    # every case: some minutes
     python benchmarks/same_bits.py HEAD~3 mlp:64 --no-times   # one case, bits only
+    python benchmarks/same_bits.py HEAD~3 stacked:64 ebgan:64 # other recipes of images without labels
 
 The older revision is checked out beside this one (`git worktree`), and each of the two trees runs in a process of its
 own. A case is RECIPE:BATCH, at full size, or RECIPE:small, with the recipe's small networks. Both processes build the
@@ -23,6 +24,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
 
 import numpy as np
 
@@ -46,7 +49,7 @@ class Worker:
         if name == "dcgan64":
             small["channels"] = 3
         self.game = recipe.build(seed=0, **small)
-        shape = (SMALL_BATCH if batch == "small" else int(batch), *IMAGES[name])
+        shape = (SMALL_BATCH if batch == "small" else int(batch), *self.game.sample_shape)
         self.images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def train(self, steps, path):
@@ -81,9 +84,6 @@ class Worker:
         """MiB, of physical memory."""
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
-
-
-IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64)}
 
 
 def serve():
@@ -145,7 +145,7 @@ def plan(case):
     name, _, batch = case.partition(":")
     if batch == "small" or name == "mlp":
         return 12, 20
-    return (8, 8) if name == "dcgan28" else (6, 4) if int(batch) <= 32 else (5, 2)
+    return (8, 8) if name != "dcgan64" else (6, 4) if int(batch) <= 32 else (5, 2)
 
 
 def timed(case, old, new):
@@ -174,7 +174,9 @@ def main():
         return serve()
     if args.revision is None:
         parser.error("name the older revision")
-    unknown = [case for case in args.cases if case.partition(":")[0] not in IMAGES or not case.partition(":")[2]]
+    from scratchgan import recipes
+    unknown = [case for case in args.cases
+               if case.partition(":")[0] not in recipes.names() or not case.partition(":")[2]]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}: write RECIPE:BATCH or RECIPE:small, as {', '.join(CASES)}")
     with tempfile.TemporaryDirectory() as folder:

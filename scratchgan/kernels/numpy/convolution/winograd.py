@@ -89,9 +89,9 @@ class Winograd:
 
     def _forward_block(self, X, Y, u, k, t, count):
         n, o = len(X), Y.shape[-1]
-        (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
-            X.dtype, [self.pixel_shape(X, count, 2), self.tiled(n, count, o)[0]],
-            *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, o)[1:])
+        of_d, of_m = self.tiled(n, count, 2, 2 * self.c), self.tiled(n, count, o)
+        (p, m0), (d0, m1), (d1, m2), (d2,) = parallel.scratch(  # m_l where what was there is no longer needed
+            X.dtype, [self.pixel_shape(X, count, 2), of_m[0]], [of_d[0], of_m[1]], [of_d[1], of_m[2]], [of_d[2]])
         self.pixel_rows(X, t, k, p)
         self.pixel_columns(p, [d0, d1, d2])
         for d, factor, m in zip((d0, d1, d2), u, (m0, m1, m2)):

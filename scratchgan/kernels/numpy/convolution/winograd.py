@@ -33,7 +33,7 @@ from scratchgan.kernels.numpy.convolution.layout import (
 from scratchgan.kernels.numpy.gemm import dot
 
 TILES = 512        # rows of a matrix product: fewer are slower, more leave the cache
-NUMBERS = 1 << 16  # tiles times channels of x: fewer channels take more tiles, so that calls are few
+NUMBERS = 1 << 15  # tiles times channels of x: fewer channels take more tiles, so that calls are few
 NARROW = 48        # channels of x, below which im2col makes y and dw faster
 
 
@@ -89,9 +89,9 @@ class Winograd:
 
     def _forward_block(self, X, Y, u, k, t, count):
         n, o = len(X), Y.shape[-1]
-        of_d, of_m = self.tiled(n, count, 2, 2 * self.c), self.tiled(n, count, o)
-        (p, m0), (d0, m1), (d1, m2), (d2,) = parallel.scratch(  # m_l where what was there is no longer needed
-            X.dtype, [self.pixel_shape(X, count, 2), of_m[0]], [of_d[0], of_m[1]], [of_d[1], of_m[2]], [of_d[2]])
+        (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
+            X.dtype, [self.pixel_shape(X, count, 2), self.tiled(n, count, o)[0]],
+            *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, o)[1:])
         self.pixel_rows(X, t, k, p)
         self.pixel_columns(p, [d0, d1, d2])
         for d, factor, m in zip((d0, d1, d2), u, (m0, m1, m2)):

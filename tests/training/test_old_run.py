@@ -1,4 +1,4 @@
-"""A run folder of an older version loads, resumes to its bits, samples and plots: see old_run/README.md."""
+"""A run folder of an older version loads, resumes to what that made of it, samples and plots: see old_run/README.md."""
 
 import json
 import shutil
@@ -37,16 +37,15 @@ def test_it_resumes_to_what_the_old_code_made_of_it(run, dataset):
         ours, theirs = load_file(run / "checkpoints" / "step-00000011" / file.name), load_file(file)
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
-            if same_machine:
-                assert ours[key].tobytes() == value.tobytes(), (file.name, key)
-            else:  # another BLAS adds in another order
-                np.testing.assert_allclose(ours[key], value, rtol=1e-4, atol=1e-6)
+            # Convolutions of 2 to 7 channels have since added up in another order; another BLAS has one of its own.
+            np.testing.assert_allclose(ours[key], value, rtol=1e-6 if same_machine else 1e-4, atol=1e-6,
+                                       err_msg=f"{file.name}, {key}")
     columns = ("loss_d", "loss_g", "d_real", "d_fake", "d_fake_after", "grad_norm_generator")
     ours, theirs = (training.RunFolder.open(path, lock=False).rows() for path in (run, OLD / "more"))
     assert [row["step"] for row in ours] == [2, 4, 6, 8, 10, 11]
     for mine, old in zip(ours, theirs, strict=True):
         assert list(mine) == list(old) and [mine[name] for name in columns] == pytest.approx(
-            [old[name] for name in columns], rel=0 if same_machine else 1e-4)
+            [old[name] for name in columns], rel=1e-6 if same_machine else 1e-4)
 
 
 def test_it_loads_samples_and_plots(run, monkeypatch, tmp_path):

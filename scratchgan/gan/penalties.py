@@ -15,6 +15,8 @@ from scratchgan.derivatives import gradient_derivative
 from scratchgan.gan import passes
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.part import Part
+from scratchgan.kernels import FORMULAS
+from scratchgan.layers import Linear, Sequential
 
 
 class Penalty(Part):
@@ -218,13 +220,38 @@ class GradientPenalty(InputGradientPenalty):
     def __init__(self, weight=10.0):
         self.weight = float(nonnegative(weight, "GradientPenalty: weight"))
 
-    def gradient(self, D, real, fake, labels=None):
+    def share_of_real(self, fake):
+        """e, to be multiplied with the samples."""
         seed, purpose, step = self.draws
-        e = random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
-                           dtype=fake.real.dtype, device=device_of(fake))
+        return random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
+                              dtype=fake.real.dtype, device=device_of(fake))
+
+    def gradient(self, D, real, fake, labels=None):
         x = empty_like(fake)
         x[...] = real  # in the memory order of the fake ones: between unlike orders each operation takes longer
-        return self.on_twin(D, fake + e * (x - fake), labels, self.slope)
+        return self.on_twin(D, fake + self.share_of_real(fake) * (x - fake), labels, self.slope)
+
+    def shares_passes(self, D):
+        return (type(D) is Sequential and len(D) > 1 and type(D[0]) is Linear and D.is_piecewise_linear
+                and not any(layer.buffers for _, layer in D.named_layers()))
+
+    def gradient_with_loss(self, D, objective, real, fake, labels=None):
+        """Where D begins with a linear layer, what that makes of a point between is between what it makes of both.
+
+        So there is no product for it and no point; and as the layer's tangent is the same at all points, that of the
+        fakes serves. The points between come first, so that D's last pass is its own, of both batches.
+        """
+        n, xp, first, rest = len(fake), array_module(fake), D[0], D[1:]
+        y = first.forward(passes.together(real, fake))
+        s = passes.scores(rest, y[n:] + self.share_of_real(fake) * (y[:n] - y[n:]))
+        with first.only_rows(slice(n, None)):
+            g = first.backward(rest.backward(xp.full_like(s, n / s.size), "tangent"), "tangent")
+            P, v = self.slope(g)
+            if is_real(D):
+                rest.tangent(first.tangent(v))
+        s = passes.scores(rest, y, batches=2)
+        first.backward(rest.backward(objective.grad_both(s)), "params")
+        return passes.Scores(s[:n], s[n:], joint=True), P
 
     def slope(self, g):
         return kernels.of(g).unit_slope(g, g.real.dtype.type(self.weight / len(g)))
@@ -236,12 +263,12 @@ class GradientPenalty(InputGradientPenalty):
 @kernels.formula
 def unit_slope(g, weight):
     """P = weight sum_n (|g_n| - 1)^2 and dP/dg_n = 2 weight (1 - 1 / |g_n|) g_n, 0 where g_n = 0."""
-    xp, n = array_module(g), len(g)
-    flat = g.reshape(n, -1)
-    squared = (flat * flat).sum(axis=1)
-    norm = xp.sqrt(xp.where(squared.real > 0, squared, xp.ones_like(squared)))
-    over = xp.where(squared.real > 0, norm, xp.zeros_like(norm)) - 1
-    v = (2 * weight) * (over / norm).reshape(n, 1) * flat
+    flat = g.reshape(len(g), -1)
+    squared = FORMULAS.gemm(flat * flat, array_module(g).ones(flat.shape[1], g.dtype))  # faster than a sum
+    zero = squared.real == 0
+    norm = array_module(g).sqrt(squared + zero)  # 1 in place of 0
+    over = norm - zero - 1
+    v = (2 * weight * over / norm)[:, None] * flat
     return weight * (over * over).sum(), v.reshape(g.shape)
 
 

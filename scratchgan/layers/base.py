@@ -119,27 +119,33 @@ class Layer(Network):
 
     @contextmanager
     def only_rows(self, rows):
-        """Inside, `backward` is that of some samples of the last pass, a slice: dy and dx are theirs alone.
+        """Inside, `backward` and `tangent` are those of some samples of the last pass, a slice: dy and dx are theirs
+        alone.
 
         Of a network all of whose layers have `keeps_rows`.
         """
         layers = [layer for _, layer in self.named_layers()]
-        before = [layer._kept for layer in layers]
+        before = [(layer._kept, layer._input) for layer in layers]
 
         def part(value):
             if isinstance(value, tuple):
                 return tuple(map(part, value))
             return value[rows] if backend.is_array(value) else value
+
+        def fewer(shape):
+            return len(range(shape[0])[rows]), *shape[1:]
         try:
-            for layer in layers:
-                if layer._kept is not None:
-                    kind, shape, dtype, values = layer._kept
-                    shape = len(range(shape[0])[rows]), *shape[1:]
-                    vars(layer)["_kept"] = kind, shape, dtype, part(values)
+            for layer, (kept, last) in zip(layers, before):
+                if kept is not None:
+                    kind, shape, dtype, values = kept
+                    vars(layer)["_kept"] = kind, fewer(shape), dtype, part(values)
+                if last is not None:
+                    kind, shape, dtype = last
+                    vars(layer)["_input"] = kind, fewer(shape), dtype
             yield self
         finally:
-            for layer, kept in zip(layers, before):
-                vars(layer)["_kept"] = kept
+            for layer, (kept, last) in zip(layers, before):
+                vars(layer).update(_kept=kept, _input=last)
 
     def kept_for(self, z, c=None):
         """What `keep` was given, for `tangent`. Raises unless z is like the last x, and c None or a number a sample."""

@@ -60,11 +60,15 @@ class Sequential(Layer):
         start, stop, step = index.indices(len(layers))
         if step != 1:
             raise ValueError(f"{type(self).__name__}: a slice must take neighbours, not each {step}th layer")
-        part, before = Sequential(), sum(layer.theta.size for layer in layers[:start])
-        vars(part)["layers"] = {str(i): layer for i, layer in enumerate(layers[start:stop])}
-        here = slice(before, before + sum(layer.theta.size for layer in part))
-        part._theta, part._grad, part._owned, part._tree = self._theta[here], self._grad[here], True, None
+        before = sum(layer.theta.size for layer in layers[:start])
+        here = slice(before, before + sum(layer.theta.size for layer in layers[start:stop]))
+        part = object.__new__(Sequential)
+        vars(part).update(vars(NOTHING), _theta=self._theta[here], _grad=self._grad[here], _owned=True,
+                          layers={str(i): layer for i, layer in enumerate(layers[start:stop])})
         return part
 
     def __iter__(self):
         return iter(self.layers.values())
+
+
+NOTHING = Sequential()  # what a slice, which has no parameters of its own, has beside its layers

@@ -20,8 +20,10 @@ from scratchgan.layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    ReLU,
     Sequential,
     Tanh,
+    spectral_norm,
 )
 from scratchgan.optimizers import Adam
 
@@ -72,6 +74,42 @@ def test_both_routes_agree(penalties, device, monkeypatch):
     monkeypatch.setattr(type(D), "is_piecewise_linear", False)
     by_complex_step = gradient_of(game, real, fake)
     assert np.abs(by_tangents - by_complex_step).max() <= 1e-12 * np.abs(by_complex_step).max()
+
+
+@pytest.mark.parametrize("name, critic", {
+    "scores": lambda: Sequential(Linear(8, 6), LeakyReLU(0.2), Linear(6, 1)),
+    "map of scores": lambda: Sequential(Linear(8, 6), ReLU(), Linear(6, 3)),
+    "no activation": lambda: Sequential(Linear(8, 6), Linear(6, 1, bias=False))}.items())
+def test_points_between_are_found_behind_a_linear_layer(name, critic, device, monkeypatch):
+    G, D = (network.to(device, "float64") for network in (Sequential(Linear(3, 8)).initialize(0, "g"),
+                                                          critic().initialize(0, "d")))
+    game = Game(G, D, "relativistic", Adam(G), Adam(D), latent=Latent(3), sample_shape=(8,),
+                penalties=(GradientPenalty(3.0),))
+    rng = np.random.default_rng(0)
+    real, fake = (backend.to_device(rng.standard_normal((5, 8)), device) for _ in range(2))
+    found = []
+    for shares in (True, False):
+        if not shares:
+            monkeypatch.setattr(GradientPenalty, "shares_passes", lambda self, D: False)
+        assert game.penalties[0].shares_passes(D) == shares
+        game.draw_from(0)
+        scores, metrics = game.discriminator_gradient(real, fake)
+        both = backend.array_module(fake).concatenate([scores.real, scores.fake])
+        assert scores.joint and D.backward(both, "input").shape == (10, 8)  # D's last pass is that of both
+        found.append([backend.to_host(value) for value in (D.grad.copy(), scores.real, scores.fake,
+                                                           metrics["loss_d"]())])
+    for shared, apart in zip(*found, strict=True):
+        assert np.abs(shared - apart).max() <= 1e-13 * np.abs(apart).max()
+
+
+@pytest.mark.parametrize("D", [Sequential(Tanh(), Linear(4, 1)), Sequential(Linear(4, 6), Tanh(), Linear(6, 1)),
+                               Sequential(spectral_norm(Linear(4, 6)), LeakyReLU(), Linear(6, 1)),
+                               Sequential(Linear(4, 6), spectral_norm(Linear(6, 1))),
+                               Sequential(Linear(4, 1))], ids=repr)
+def test_other_critics_have_the_points_between_on_a_twin(D):
+    assert not GradientPenalty().shares_passes(D)
+    game = make(D=D.initialize(0, "d"), penalties=(GradientPenalty(),))
+    gradcheck.check_game(game, X[0], directions=2, entries=5).raise_if_failed()
 
 
 @pytest.mark.parametrize("penalty", [ZeroCentred(0.7, 0.4), ZeroCentred(0.7), GradientPenalty(3.0)], ids=repr)

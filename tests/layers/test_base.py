@@ -100,6 +100,26 @@ def test_backward_of_some_rows_is_that_of_all_with_no_gradient_in_the_others(lay
     assert abs(D.backward(dy, "input") - dx).max() < 1e-15  # all rows are there again
 
 
+def test_the_tangent_of_some_rows_is_theirs_in_that_of_all(rng):
+    D = Sequential(Linear(4, 5), LeakyReLU(0.2), Dropout(), Linear(5, 2)).initialize(1).to(dtype="float64")
+    x, z = rng.standard_normal((2, 6, 4))
+    ones = np.ones_like(D.forward(x))
+    D.backward(ones, "tangent")
+    expected = D.tangent(z)[2:5]
+    D.zero_grad()
+    with D.only_rows(slice(2, 5)):
+        D.backward(ones[2:5], "tangent")
+        assert abs(D.tangent(z[2:5]) - expected).max() < 1e-15
+        with pytest.raises(ValueError, match=r"expected a tangent like the last input, float64 of shape \(3, 4\), got"):
+            D.tangent(z)
+    some = D.grad.copy()
+    D.zero_grad()
+    z[:2] = z[5:] = 0  # of the others nothing comes
+    D.backward(ones, "tangent")
+    D.tangent(z)
+    assert abs(D.grad - some).max() < 1e-14
+
+
 def test_another_forward_pass_is_not_taken_for_one_that_keeps_rows():
     class Centred(Linear):
         def forward(self, x):

@@ -189,13 +189,15 @@ class ZeroCentred(InputGradientPenalty):
 def direction(x, c, g, weight):
     """c_n x_n + weight_n g_n, for samples x_n and g_n."""
     each = len(x), *(1,) * (x.ndim - 1)
-    return c.reshape(each) * x + weight.reshape(each) * g
+    z = weight.reshape(each) * g
+    z += c.reshape(each) * x
+    return z
 
 
 @kernels.formula
 def weighted_squares(g, weight):
     """sum_n weight_n / 2 |g_n|^2."""
-    return ((g * g).reshape(len(g), -1).sum(axis=1) * weight).sum() / 2
+    return FORMULAS.gemm((g * g).reshape(len(g), -1).T, weight).sum() / 2  # faster than a sum along rows
 
 
 def squares(g, weight):

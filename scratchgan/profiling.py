@@ -64,7 +64,8 @@ def _watched_class(kind, key, around):
         def call(self, *arguments, **named):
             return around(key, self, name, functools.partial(plain, self), *arguments, **named)
         return call
-    return type(kind.__name__, (kind,), {name: method(name) for name in METHODS if hasattr(kind, name)})
+    same = {name: getattr(kind, name) for name in ("keeps_rows", "piecewise_linear") if hasattr(kind, name)}
+    return type(kind.__name__, (kind,), same | {name: method(name) for name in METHODS if hasattr(kind, name)})
 
 
 def things_of(system):

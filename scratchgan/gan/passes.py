@@ -93,12 +93,17 @@ def learn(D, objective, real, fake, labels, joint_batch, penalties=()):
 
     D's last pass is the fake's, or both's.
     """
-    sharing = next((penalty for penalty in penalties if penalty.shares_passes(D)), None)
-    if sharing is None:
+    first = sharing(D, penalties)
+    if first is None:
         (both, _), terms = of_loss(D, objective, real, fake, labels, joint_batch), []
     else:
-        both, *terms = sharing.gradient_with_loss(D, objective, real, fake, labels)
-    return both, terms + [each.gradient(D, real, fake, labels) for each in penalties if each is not sharing]
+        both, *terms = first.gradient_with_loss(D, objective, real, fake, labels)
+    return both, terms + [each.gradient(D, real, fake, labels) for each in penalties if each is not first]
+
+
+def sharing(D, penalties):
+    """The first penalty that shares D's own passes, or None."""
+    return next((penalty for penalty in penalties if penalty.shares_passes(D)), None)
 
 
 def of_loss(D, objective, real, fake, labels, joint_batch, wrt="params"):

@@ -15,7 +15,6 @@ from scratchgan.derivatives import gradient_derivative
 from scratchgan.gan import passes
 from scratchgan.gan.checks import nonnegative
 from scratchgan.gan.part import Part
-from scratchgan.kernels import FORMULAS
 from scratchgan.layers import Linear, Sequential
 
 
@@ -27,7 +26,8 @@ class Penalty(Part):
     D's caches must stay those of its own passes: a penalty that needs passes makes them on `D.twin()`, whose `grad` it
     adds to D's. What it draws is a function of `set_step`.
 
-    A penalty that can share D's own passes says so by `shares_passes(D)` and defines `gradient_with_loss`.
+    A penalty that can share D's own passes says so by `shares_passes(D)` and defines `gradient_with_loss`; the first
+    such of a game does (`passes.sharing`).
     """
 
     kind = "penalties"
@@ -46,7 +46,8 @@ class Penalty(Part):
         return False
 
     def gradient_with_loss(self, D, objective, real, fake, labels=None):
-        """Adds d(loss_d + P) / dtheta to D's `grad` in passes over both batches; returns their `Scores`, and P."""
+        """Adds d(loss_d + P) / dtheta to D's `grad`; returns the `Scores` of both batches, and P. D's last pass is
+        that of both."""
         raise NotImplementedError(f"{type(self).__name__} does not define gradient_with_loss")
 
     def about(self, D):
@@ -178,9 +179,6 @@ class ZeroCentred(InputGradientPenalty):
         P = ops.weighted_squares(g, weight)
         return of_both, P
 
-    def about(self, D):
-        return super().about(D) + (", with the loss" if self.shares_passes(D) else "")
-
     def __repr__(self):
         return f"ZeroCentred(r1={schedules.in_words(self.r1)}, r2={schedules.in_words(self.r2)})"
 
@@ -197,7 +195,7 @@ def direction(x, c, g, weight):
 @kernels.formula
 def weighted_squares(g, weight):
     """sum_n weight_n / 2 |g_n|^2."""
-    return FORMULAS.gemm((g * g).reshape(len(g), -1).T, weight).sum() / 2  # faster than a sum along rows
+    return kernels.of(g).gemm((g * g).reshape(len(g), -1).T, weight).sum() / 2  # faster than a sum along rows
 
 
 def squares(g, weight):
@@ -210,6 +208,8 @@ class GradientPenalty(InputGradientPenalty):
 
     dP/dg_n = 2 weight / N (1 - 1 / |g_n|) g_n, taken as 0 where g_n = 0. Gulrajani et al. 2017, "Improved training of
     Wasserstein GANs", algorithm 1.
+
+    With a piecewise linear D that begins with a linear layer, P comes with the loss: see `gradient_with_loss`.
     """
 
     SETTINGS = (settings.Setting("gp", 0.0, "weight of (|dD/dx| - 1)^2 between real and fake in D's loss; 0: none",
@@ -223,7 +223,7 @@ class GradientPenalty(InputGradientPenalty):
         self.weight = float(nonnegative(weight, "GradientPenalty: weight"))
 
     def share_of_real(self, fake):
-        """e, to be multiplied with the samples."""
+        """e_n, in a shape that goes with samples and with what a linear layer makes of them."""
         seed, purpose, step = self.draws
         return random.uniform((len(fake), *(1,) * (fake.ndim - 1)), seed, f"{purpose}/between", step,
                               dtype=fake.real.dtype, device=device_of(fake))
@@ -234,7 +234,9 @@ class GradientPenalty(InputGradientPenalty):
         return self.on_twin(D, fake + self.share_of_real(fake) * (x - fake), labels, self.slope)
 
     def shares_passes(self, D):
-        return (type(D) is Sequential and len(D) > 1 and type(D[0]) is Linear and D.is_piecewise_linear
+        """Whether D is a chain that begins with a linear layer. Buffers, as of spectral norm, would change in the pass
+        of the points between, too, which a twin keeps from them."""
+        return (is_chain(D) and len(D) > 1 and isinstance(D[0], Linear) and D[0].keeps_rows and D.is_piecewise_linear
                 and not any(layer.buffers for _, layer in D.named_layers()))
 
     def gradient_with_loss(self, D, objective, real, fake, labels=None):
@@ -266,12 +268,18 @@ class GradientPenalty(InputGradientPenalty):
 def unit_slope(g, weight):
     """P = weight sum_n (|g_n| - 1)^2 and dP/dg_n = 2 weight (1 - 1 / |g_n|) g_n, 0 where g_n = 0."""
     flat = g.reshape(len(g), -1)
-    squared = FORMULAS.gemm(flat * flat, array_module(g).ones(flat.shape[1], g.dtype))  # faster than a sum
-    zero = squared.real == 0
+    squared = kernels.of(g).gemm(flat * flat, array_module(g).ones(flat.shape[1], g.dtype))  # faster than a sum
+    zero = squared.real <= 0  # below 0 where g = 0 is moved by ih
     norm = array_module(g).sqrt(squared + zero)  # 1 in place of 0
     over = norm - zero - 1
     v = (2 * weight * over / norm)[:, None] * flat
     return weight * (over * over).sum(), v.reshape(g.shape)
+
+
+def is_chain(D):
+    """Whether D's passes are those of its layers one after the other, and nobody looks at them."""
+    return (isinstance(D, Sequential) and D.keeps_rows  # not so where a class has a `forward` of its own
+            and not {"forward", "backward", "tangent"} & vars(D).keys())
 
 
 def is_real(D):

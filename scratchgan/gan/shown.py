@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from scratchgan.gan.passes import sharing
 from scratchgan.gan.sampling import Sampling
 from scratchgan.system import Grid, Panel, is_image
 
@@ -62,7 +63,7 @@ class ShownGame(Sampling):
         terms += f", D's target for real samples {1 - objective.smoothing:g}" if objective.smoothing else ""
         terms += f" and {objective.drift:g} E D(x)^2 in its loss" if objective.drift else ""
         parts = {"what D sees": map(repr, self.augmentation),
-                 "penalties in D's loss": [each.about(self.discriminator) for each in self.penalties],
+                 "penalties in D's loss": self.penalties_in_words(),
                  "penalties in G's loss": map(repr, self.penalties_g),
                  "G's step": map(repr, filter(None, (self.unrolled,))),
                  **{f"with an update of the {player}": map(repr, parts) for player, parts in self.updates.items()}}
@@ -87,7 +88,11 @@ class ShownGame(Sampling):
 
     def notes(self):
         """By which route the penalties on D's gradient are computed."""
-        return [f"a penalty in D's loss: {each.about(self.discriminator)}" for each in self.penalties]
+        return [f"a penalty in D's loss: {words}" for words in self.penalties_in_words()]
+
+    def penalties_in_words(self):
+        D, first = self.discriminator, sharing(self.discriminator, self.penalties)
+        return [each.about(D) + (", with the loss" if each is first else "") for each in self.penalties]
 
     @property
     def sampler(self):

@@ -125,7 +125,7 @@ class Layer(Network):
         Of a network all of whose layers have `keeps_rows`.
         """
         layers = [layer for _, layer in self.named_layers()]
-        before = [(layer._kept, layer._input) for layer in layers]
+        before = [(layer._kept, layer._input, layer._cotangent) for layer in layers]
 
         def part(value):
             if isinstance(value, tuple):
@@ -135,7 +135,8 @@ class Layer(Network):
         def fewer(shape):
             return len(range(shape[0])[rows]), *shape[1:]
         try:
-            for layer, (kept, last) in zip(layers, before):
+            for layer, (kept, last, dy) in zip(layers, before):
+                vars(layer)["_cotangent"] = part(dy)
                 if kept is not None:
                     kind, shape, dtype, values = kept
                     vars(layer)["_kept"] = kind, fewer(shape), dtype, part(values)
@@ -144,8 +145,8 @@ class Layer(Network):
                     vars(layer)["_input"] = kind, fewer(shape), dtype
             yield self
         finally:
-            for layer, (kept, last) in zip(layers, before):
-                vars(layer).update(_kept=kept, _input=last)
+            for layer, (kept, last, dy) in zip(layers, before):
+                vars(layer).update(_kept=kept, _input=last, _cotangent=dy)
 
     def kept_for(self, z, c=None):
         """What `keep` was given, for `tangent`. Raises unless z is like the last x, and c None or a number a sample."""

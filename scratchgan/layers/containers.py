@@ -62,8 +62,8 @@ class Sequential(Layer):
             raise ValueError(f"{type(self).__name__}: a slice must take neighbours, not each {step}th layer")
         before = sum(layer.theta.size for layer in layers[:start])
         here = slice(before, before + sum(layer.theta.size for layer in layers[start:stop]))
-        part = object.__new__(Sequential)
-        vars(part).update(vars(NOTHING), _theta=self._theta[here], _grad=self._grad[here], _owned=True,
+        part = EMPTY._shell()  # takes a fifth of the time of `Sequential()`
+        vars(part).update(_theta=self._theta[here], _grad=self._grad[here], _owned=True,
                           layers={str(i): layer for i, layer in enumerate(layers[start:stop])})
         return part
 
@@ -71,4 +71,4 @@ class Sequential(Layer):
         return iter(self.layers.values())
 
 
-NOTHING = Sequential()  # what a slice, which has no parameters of its own, has beside its layers
+EMPTY = Sequential()  # of which slices are copies

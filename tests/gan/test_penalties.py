@@ -10,6 +10,7 @@ from scratchgan import backend, gradcheck, schedules
 from scratchgan.gan import Game, Latent
 from scratchgan.gan.augmentation import InstanceNoise
 from scratchgan.gan.penalties import GradientPenalty, WeightDecay, ZeroCentred
+from scratchgan.kernels import FORMULAS
 from scratchgan.layers import (
     BatchNorm1d,
     Concat,
@@ -26,6 +27,7 @@ from scratchgan.layers import (
     spectral_norm,
 )
 from scratchgan.optimizers import Adam
+from scratchgan.profiling import watched
 
 CRITICS = {"leaky ReLU": lambda: networks()[1],
            "tanh": lambda: Sequential(Linear(4, 6), Tanh(), Dropout(0.2), Linear(6, 1)),
@@ -51,9 +53,10 @@ def test_gradients_are_those_of_the_loss(name, penalties):
 def test_tangents_are_taken_where_d_is_piecewise_linear_alone():
     R, GP = ZeroCentred(0.5, 0.5), GradientPenalty()
     for name, route in (("leaky ReLU", "tangents"), ("tanh", "complex step"), ("layer norm", "complex step")):
-        told = make(D=critic(name), penalties=(R, GP)).about()["penalties in D's loss"]
         fused = ", with the loss" if route == "tangents" else ""
-        assert told == f"ZeroCentred(r1=0.5, r2=0.5) by {route}{fused}, GradientPenalty(10.0) by {route}"
+        for first, second in ((R, GP), (GP, R)):
+            told = make(D=critic(name), penalties=(first, second)).about()["penalties in D's loss"]
+            assert told == f"{first} by {route}{fused}, {second} by {route}"
 
 
 def gradient_of(game, real, fake):
@@ -100,6 +103,29 @@ def test_points_between_are_found_behind_a_linear_layer(name, critic, device, mo
                                                            metrics["loss_d"]())])
     for shared, apart in zip(*found, strict=True):
         assert np.abs(shared - apart).max() <= 1e-13 * np.abs(apart).max()
+
+
+def test_a_watched_critic_is_computed_alike():
+    def game():
+        D = Sequential(Linear(4, 6), LeakyReLU(0.2), Dropout(0.3), Linear(6, 1)).initialize(0, "d")
+        return make(D=D, penalties=(GradientPenalty(),))
+    plain, seen = game(), game()
+    plain.step(X[0])
+    with watched(dict(seen.discriminator.named_layers()), lambda key, thing, name, call, *arguments: call(*arguments)):
+        assert seen.penalties[0].shares_passes(seen.discriminator)
+        seen.step(X[0])
+    assert np.array_equal(seen.discriminator.theta, plain.discriminator.theta)
+
+    D = seen.discriminator
+    assert seen.penalties[0].shares_passes(D)
+    D.forward = D.forward  # as one hooks into it
+    assert not seen.penalties[0].shares_passes(D)
+
+
+def test_the_slope_of_the_penalty_is_analytic_where_the_gradient_is_zero():
+    for h in (0, 1e-20j):
+        P, v = FORMULAS.unit_slope(np.array([[h, 0], [3 + h, 4]], "complex128"), 1)
+        assert abs(P.imag - 4.8e-20 * bool(h)) <= 1e-30 and abs(v[0]).max() < 1e-19
 
 
 @pytest.mark.parametrize("D", [Sequential(Tanh(), Linear(4, 1)), Sequential(Linear(4, 6), Tanh(), Linear(6, 1)),

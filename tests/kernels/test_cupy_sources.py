@@ -1,7 +1,12 @@
 """NVIDIA's compiler takes the CUDA sources, for each generation of devices that there is to train on."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from scratchgan.kernels import cupy as cupy_kernels
 
 PASTED = """
 extern "C" __global__ void uses(unsigned long long* words, T* x) {
@@ -50,7 +55,11 @@ def sources(cuda, monkeypatch):
 
 
 def test_each_file_with_a_raw_kernel_is_asked(sources):
-    for word in ("columns_of", "max_pool_grad", "add_in_turn", "scratchgan_layer_norm_grad", "small_product"):
+    kernels = {"convolution": "columns_of", "pooling": "max_pool_grad", "batch_norm": "add_in_turn",
+               "layer_norm": "scratchgan_layer_norm_grad", "small_products": "small_product"}
+    files = Path(cupy_kernels.__file__).parent.glob("*.py")
+    assert {file.stem for file in files if re.search(r"cupy\.Raw(Kernel|Module)\(", file.read_text())} == set(kernels)
+    for word in kernels.values():
         assert sum(word in source for source in sources) >= 2, word
 
 

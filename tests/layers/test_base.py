@@ -110,8 +110,13 @@ def test_the_tangent_of_some_rows_is_theirs_in_that_of_all(rng):
     with D.only_rows(slice(2, 5)):
         D.backward(ones[2:5], "tangent")
         assert abs(D.tangent(z[2:5]) - expected).max() < 1e-15
+        assert D[0].cotangent().shape == (3, 5)
         with pytest.raises(ValueError, match=r"expected a tangent like the last input, float64 of shape \(3, 4\), got"):
             D.tangent(z)
+    assert D[0].cotangent().shape == (6, 5) and D.tangent(z).shape == (6, 2)  # of all rows again
+    D.zero_grad()
+    with D.only_rows(slice(2, 5)):
+        D.tangent(z[2:5])  # with the dy that all rows had
     some = D.grad.copy()
     D.zero_grad()
     z[:2] = z[5:] = 0  # of the others nothing comes

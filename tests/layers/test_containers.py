@@ -8,7 +8,19 @@ from torch_oracle import assert_layer_like_torch, torch_module
 
 from scratchgan import backend
 from scratchgan.gradcheck import check_layer
-from scratchgan.layers import Flatten, Layer, LeakyReLU, Linear, Reshape, Sequential, Sigmoid, Tanh, spectral_norm
+from scratchgan.layers import (
+    BatchNorm1d,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    spectral_norm,
+)
 from scratchgan.optimizers import Adam
 
 seeds = st.integers(0, 2**32 - 1)
@@ -63,6 +75,21 @@ def test_an_empty_sequential_passes_on_what_comes(device, rng):
     x = backend.to_device(rng.standard_normal((4, 5, 2, 3)), device).transpose(0, 3, 1, 2)
     assert net.forward(x) is x and net.backward(x) is x and net.backward(x, "input") is x
     assert net.backward(x, "params") is None
+
+
+def test_a_slice_knows_its_layers():
+    net = Sequential(Linear(3, 3), BatchNorm1d(3), Tanh(), Dropout(), Linear(3, 1))
+    part, other = net[1:4], net[:1]
+    assert list(part.state_dict()) == ["0.weight", "0.bias", *[f"0.{name}" for name in net[1].buffers]]
+    assert not part.is_piecewise_linear and other.is_piecewise_linear
+    part.set_step(7, 5, "part")
+    part.eval()
+    assert net[3]._draw[:3] == [7, "part.2.", 5] and not net[1].training and net[0].training and other.training
+    assert other._draw[2] == 0  # slices share nothing but their layers
+    part.train()
+    before = {name: np.copy(value) for name, value in net[1].buffers.items()}
+    part.twin().forward(np.eye(3, dtype=np.float32))
+    assert all(np.array_equal(net[1].buffers[name], value) for name, value in before.items())
 
 
 def test_asks_only_for_what_is_needed():

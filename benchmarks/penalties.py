@@ -1,7 +1,7 @@
 """What penalties on D's gradient cost: D's step with them against the same step without, and against PyTorch's.
 
     pip install -e ".[torch]"
-    python benchmarks/penalties.py            # both critics: about two minutes
+    python benchmarks/penalties.py            # both critics: about four minutes
     python benchmarks/penalties.py mlp        # one
     python benchmarks/penalties.py --quick    # does it run? its figures mean nothing
 
@@ -11,10 +11,12 @@ real and fake in one batch, too, one `autograd.grad(create_graph=True)` for its 
 convolutions either memory layout: that of the shorter median counts. Ours takes tangents: four passes with R1 and R2,
 for WGAN-GP three over points of its own.
 
-First both must make the same gradients in float64, to 1e-8. Then all steps are timed in turn, in one process: blocks of
-steps, a pause before each so that the other library's threads are asleep. Times are medians; "/ plain" is a step's over
-that of the plain step of the same engine; the last column is ours / PyTorch with the penalty over ours / PyTorch
-without: below 1, the penalty costs ours less. In brackets what is hoped for at most.
+First both must make the same gradients in float64, to 1e-8. Then all steps are timed in turn, in one process: rounds of
+a block of steps of each, a pause before each block so that the other library's threads are asleep. A block counts by
+its median; a time is the median of all blocks, a ratio that of the ratios of each round, whose blocks come within
+seconds of one another: the machine's other work comes and goes. "/ plain" is a step's time over that of the plain step
+of the same engine; the last column is ours / PyTorch with the penalty over ours / PyTorch without: below 1, the
+penalty costs ours less. In brackets what is hoped for at most.
 """
 
 import argparse
@@ -36,8 +38,8 @@ from scratchgan.gan.penalties import GradientPenalty, ZeroCentred
 from scratchgan.optimizers import Adam
 from scratchgan.recipes import dcgan
 
-BATCH, BLOCKS, PAUSE, EXACT = 64, 12, 0.25, 1e-8
-COUNTS = {"mlp": 20, "dcgan28": 5}  # steps in a block
+BATCH, PAUSE, EXACT = 64, 0.25, 1e-8
+COUNTS = {"mlp": (30, 20), "dcgan28": (15, 5)}  # rounds, and steps in a block
 RATE = {"lr": 2e-4, "betas": (0.5, 0.999)}
 R, GP = 1.0, 10.0
 STEPS = {"plain": (), "R1": (ZeroCentred(R),), "R1+R2": (ZeroCentred(R, R),), "WGAN-GP": (GradientPenalty(GP),)}
@@ -156,18 +158,19 @@ def engines(system, n):
 
 
 def measure(system, n, quick):
-    """{(step, engine): median seconds}."""
-    made = engines(system, n)
-    times = {key: [] for key in made}
-    for _ in range(1 if quick else BLOCKS):
+    """{(step, engine): median seconds of its block in each round}."""
+    made, (rounds, count) = engines(system, n), (1, 1) if quick else COUNTS[system]
+    found = {key: [] for key in made}
+    for _ in range(rounds):
         for key, step in made.items():
             time.sleep(0 if quick else PAUSE)
-            for i in range(1 if quick else COUNTS[system] + 1):
+            times = []
+            for _ in range(count + 1):  # the first is not counted
                 start = time.perf_counter()
                 step()
-                if i or quick:
-                    times[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values) for key, values in times.items()}
+                times.append(time.perf_counter() - start)
+            found[key].append(statistics.median(times[1:]))
+    return {key: np.array(values) for key, values in found.items()}
 
 
 def report(system, quick):
@@ -175,15 +178,16 @@ def report(system, quick):
     check_equal(system)
     found = measure(system, n, quick)
     ours = {step: found[step, "ours"] for step in STEPS}
-    theirs = {step: min(time for (of, name), time in found.items() if of == step and name != "ours") for step in STEPS}
+    theirs = {step: min((times for (of, name), times in found.items() if of == step and name != "ours"), key=np.median)
+              for step in STEPS}
     for step in STEPS:
         against = ours[step] / theirs[step]
-        told = (ours[step] / ours["plain"], theirs[step] / theirs["plain"], against,
-                against * theirs["plain"] / ours["plain"])
+        told = map(np.median, (ours[step] / ours["plain"], theirs[step] / theirs["plain"], against,
+                               against * theirs["plain"] / ours["plain"]))
         hoped = (HOPED.get((system, step)), None, None, HOPED_TO_PYTORCH if step != "plain" else None)
         ratios = " ".join(f"{ratio:>8.2f} {f'({bar:.2f})' if bar else '':<6}" for ratio, bar in zip(told, hoped))
-        print(f"{system:<8} {n:>5} {step:<8} {ours[step] * 1e3:>8.2f} {theirs[step] * 1e3:>11.2f} {ratios}".rstrip(),
-              flush=True)
+        mine, its = (np.median(times[step]) * 1e3 for times in (ours, theirs))
+        print(f"{system:<8} {n:>5} {step:<8} {mine:>8.2f} {its:>11.2f} {ratios}".rstrip(), flush=True)
 
 
 def main():

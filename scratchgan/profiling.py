@@ -44,7 +44,9 @@ def watched(things, around):
     """Inside, each call of one of METHODS goes through `around(key, thing, method, call, *arguments)`.
 
     things  key -> layer or optimizer. What it computes stays the same; twins and copies that are made of it meanwhile
-            count under its key
+            count under its key. A watched D goes through its passes as a whole: a game leaves out its short cuts, such
+            as those of `only_rows` and of WGAN-GP behind a linear layer, with the same results but for rounding (and
+            WGAN-GP's masks of dropout)
     """
     before = [(thing, type(thing)) for thing in things.values()]
     try:
@@ -64,8 +66,7 @@ def _watched_class(kind, key, around):
         def call(self, *arguments, **named):
             return around(key, self, name, functools.partial(plain, self), *arguments, **named)
         return call
-    same = {name: getattr(kind, name) for name in ("keeps_rows", "piecewise_linear") if hasattr(kind, name)}
-    return type(kind.__name__, (kind,), same | {name: method(name) for name in METHODS if hasattr(kind, name)})
+    return type(kind.__name__, (kind,), {name: method(name) for name in METHODS if hasattr(kind, name)})
 
 
 def things_of(system):

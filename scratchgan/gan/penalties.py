@@ -277,8 +277,9 @@ def unit_slope(g, weight):
 
 
 def is_chain(D):
-    """Whether D's passes are those of its layers one after the other, and nobody looks at them."""
-    return (isinstance(D, Sequential) and D.keeps_rows  # not so where a class has a `forward` of its own
+    """Whether D's passes are those of its layers one after the other, and nobody watches D itself, as
+    `scratchgan profile` does: then they go through D as a whole."""
+    return (isinstance(D, Sequential) and D.keeps_rows  # False of a class with a `forward` of its own
             and not {"forward", "backward", "tangent"} & vars(D).keys())
 
 

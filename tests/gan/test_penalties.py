@@ -105,21 +105,19 @@ def test_points_between_are_found_behind_a_linear_layer(name, critic, device, mo
         assert np.abs(shared - apart).max() <= 1e-13 * np.abs(apart).max()
 
 
-def test_a_watched_critic_is_computed_alike():
-    def game():
-        D = Sequential(Linear(4, 6), LeakyReLU(0.2), Dropout(0.3), Linear(6, 1)).initialize(0, "d")
-        return make(D=D, penalties=(GradientPenalty(),))
-    plain, seen = game(), game()
-    plain.step(X[0])
-    with watched(dict(seen.discriminator.named_layers()), lambda key, thing, name, call, *arguments: call(*arguments)):
-        assert seen.penalties[0].shares_passes(seen.discriminator)
-        seen.step(X[0])
-    assert np.array_equal(seen.discriminator.theta, plain.discriminator.theta)
-
-    D = seen.discriminator
-    assert seen.penalties[0].shares_passes(D)
-    D.forward = D.forward  # as one hooks into it
-    assert not seen.penalties[0].shares_passes(D)
+def test_a_critic_that_is_watched_goes_through_its_passes_as_a_whole():
+    def critic():
+        return Sequential(Linear(4, 6), LeakyReLU(0.2), Linear(6, 1)).initialize(0, "d")
+    games = [make(D=critic(), penalties=(GradientPenalty(),)) for _ in range(2)]
+    plain, seen = [game.discriminator for game in games]
+    passed = []
+    with watched({"D": seen}, lambda key, thing, name, call, *arguments: [passed.append(name), call(*arguments)][1]):
+        assert GradientPenalty().shares_passes(plain) and not GradientPenalty().shares_passes(seen)
+        for game in games:
+            game.step(X[0])
+    assert passed.count("tangent") == 1 and np.allclose(seen.theta, plain.theta, rtol=0, atol=1e-6)
+    plain.forward = plain.forward  # as one hooks into it
+    assert not GradientPenalty().shares_passes(plain)
 
 
 def test_the_slope_of_the_penalty_is_analytic_where_the_gradient_is_zero():

@@ -7,7 +7,7 @@ import numpy as np
 from scratchgan.kernels.numpy.parallel import by_blocks, scratch_like
 
 CHUNK = 1 << 20  # elements: one chunk of Adam's arrays stays in the last-level cache from pass to pass
-SMALL_CHUNK = 1 << 17  # of momentum's: smaller ones cost more calls, larger ones leave the cache
+SMALL_CHUNK = 1 << 17  # of momentum's: smaller ones are more calls, and one for each core takes longer, too
 LARGE = 1 << 17  # elements from which on it is worth sharing them between cores
 
 

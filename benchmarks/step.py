@@ -13,8 +13,9 @@ side of 0 make 1% between two memory layouts of PyTorch itself, and Adam's first
 
 Then every process starts all variants and times them in turn: blocks of steps, a pause before each block so that the
 other library's spinning threads are asleep. A ratio is that of median times in one process; the figure is the median
-over processes, with its range. "best" is the fastest eager variant of each process. GFLOP/s counts the products of the
-direct algorithm, also where ours needs fewer, and compares them with NumPy's SGEMM.
+over processes, with its range. "best" is PyTorch's fastest eager variant of each process. GFLOP/s counts the products
+of the direct algorithm, also where ours needs fewer, and compares them with NumPy's SGEMM. `goodfellow` has a further
+row, what NumPy's calls of its step take with no engine around them (`bare.py`), and the ratio of that to the best.
 
 "peak MiB" is taken in a process of its own for each variant, which imports only its own library and trains a network of
 one weight for a step, so that all code is loaded, then builds the game and makes 3 steps: the peak of its resident
@@ -32,11 +33,13 @@ import time
 
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")  # as scratchgan does, where it is imported before NumPy
 
+import bare
 import numpy as np
 
 CASES = {"mlp": (64, 128, 512), "dcgan28": (64,), "dcgan64": (16, 64), "goodfellow": (100,)}
 IMAGES = {"mlp": (1, 28, 28), "dcgan28": (1, 28, 28), "dcgan64": (3, 64, 64), "goodfellow": (1, 28, 28)}
 OURS, COMPILED = "scratchgan", "torch.compile"
+BARE = "NumPy's calls alone"  # of `goodfellow`: see bare.py
 PAUSE = 0.25
 EXACT, CLOSE = 1e-8, 0.02  # relative errors of a tensor in float64 (largest entry) and in float32 (Euclidean norm)
 
@@ -79,6 +82,8 @@ def steps_of(system, batch, compiled):
     images = random_images(system, batch)
     x, game = as_tensor(system, images), our_game(system)
     steps = {name: step_of(make().load(game.networks), x) for name, make in variants(system, compiled).items()}
+    if system == "goodfellow":
+        steps[BARE] = step_of(bare.Goodfellow(our_game(system)), images)
     return {**steps, OURS: lambda: game.step(images)}
 
 
@@ -98,6 +103,10 @@ def check_equal(system, batch, compiled, quick):
             error, where = difference(system, batch, make, dtype, steps, lr)
             if not error <= tolerance:
                 raise SystemExit(f"{system} at batch {batch}, {name}: {where} differs by {error:.1e} in {dtype}")
+    if system == "goodfellow":
+        for network, error in bare_difference(batch).items():
+            if not error <= EXACT:
+                raise SystemExit(f"{system} at batch {batch}, {BARE}: {network}'s weights differ by {error:.1e}")
 
 
 def difference(system, batch, make, dtype, steps, lr):
@@ -127,6 +136,17 @@ def difference(system, batch, make, dtype, steps, lr):
         order = np.inf if dtype == "float64" else 2
         errors += [(relative_error(a, b.detach().numpy(), order), f"{name}'s {key}") for key, (a, b) in pairs.items()]
     return max(errors)
+
+
+def bare_difference(batch):
+    """{network: the relative error of its weights after a step of `bare.Goodfellow` in float64}."""
+    game, peer = our_game("goodfellow", "float64"), bare.Goodfellow(our_game("goodfellow", "float64"))
+    images = random_images("goodfellow", batch, "float64")
+    z = game.latent.draw(batch, game.seed, "noise", dtype="float64")
+    peer.step(images, z.reshape(batch, -1), [mask.numpy() for mask in dropout_masks(game, batch)])
+    game.step(images)
+    return {name: relative_error(network.theta, peer.game.networks[name].theta, np.inf)
+            for name, network in game.networks.items()}
 
 
 def dropout_masks(game, batch):
@@ -168,7 +188,7 @@ def measure(system, batch, compiled, quick):
 
 def peak_memory(system, batch, variant, steps=3):
     """MiB above what the library itself takes."""
-    if variant == OURS:
+    if variant in (OURS, BARE):
         train_one_weight()
     else:
         import peers
@@ -177,10 +197,10 @@ def peak_memory(system, batch, variant, steps=3):
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts anew
     images = random_images(system, batch)
-    if variant == OURS:
-        game = our_game(system)
+    if variant in (OURS, BARE):
+        step = our_game(system).step if variant == OURS else bare.Goodfellow(our_game(system)).random_step
         for _ in range(steps):
-            game.step(images)
+            step(images)
     else:
         game, x = peers.variants(system, variant == COMPILED)[variant](), as_tensor(system, images)
         for _ in range(steps):
@@ -239,10 +259,12 @@ def report(system, batch, compiled, peak, args):
         print(f"{case:<11} {name:<25} {statistics.median(times) * 1e3:>9.2f} "
               f"{min(min(run[name]) for run in runs) * 1e3:>8.2f} {rate:>8.0f} {rate / peak:>8.0%} {memory:>9.0f} "
               f"{ratios(medians[OURS], times)}", flush=True)
-    best = [min(times) for times in zip(*(medians[name] for name in medians if name not in (OURS, COMPILED)))]
+    best = [min(times) for times in zip(*(medians[name] for name in medians if name not in (OURS, COMPILED, BARE)))]
     blocks, count, _ = plan(system, batch, args.quick)
     told = f"best; {gflop:.3g} GFLOP, {blocks * count} steps of each in a process"
     print(f"{case:<11} {told:<71} {ratios(medians[OURS], best)}", flush=True)
+    if BARE in medians:
+        print(f"{case:<11} {f'best; {BARE} / it':<71} {ratios(medians[BARE], best)}", flush=True)
 
 
 def ratios(ours, theirs):

@@ -5,7 +5,7 @@
 #     benchmarks/gpu_day.sh OUT_FOLDER --short    # does it run? its figures mean nothing
 #     benchmarks/gpu_day.sh OUT_FOLDER captured epochs     # these stages, in this order
 #
-# Stages, and in this order where none is named: machine captured recipes epochs stacked sanitizer tests gemm jax compile
+# Stages, and in this order where none is named: machine captured recipes epochs tests stacked sanitizer gemm jax compile
 # gradients training times launches. PYTHON names another interpreter than python3, GPU_DAY_SECONDS another time
 # for all; SCRATCHGAN_DATA a folder with mnist/ in it, for `stacked`. The package need not be installed. Each stage leaves a
 # file in the folder and has a time limit of its own, within what is left for all; the others go on if one fails.
@@ -16,7 +16,7 @@ mkdir -p "$1" || exit 2
 out=$(cd "$1" && pwd) short="" root=$(cd "$(dirname "$0")/.." && pwd) python=${PYTHON:-python3}
 shift
 [ "${1:-}" != --short ] || { short=--short; shift; }
-all="machine captured recipes epochs stacked sanitizer tests gemm jax compile gradients training times launches"
+all="machine captured recipes epochs tests stacked sanitizer gemm jax compile gradients training times launches"
 [ $# -gt 0 ] || set -- $all
 cd "$root" || exit 2
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 MPLBACKEND=Agg

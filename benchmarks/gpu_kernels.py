@@ -144,6 +144,22 @@ def sanitizer_stage(short):
     return sound
 
 
+def outputs(running, start):
+    """(process, what it printed) of each in turn; those that take too long are ended, and all, should this one be."""
+    try:
+        for process in running:
+            try:
+                text, _ = process.communicate(timeout=max(1, SECONDS - (time.monotonic() - start)))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what the sanitizer has started
+                text = process.communicate()[0] + "\nTIMED OUT"
+            yield process, text
+    finally:
+        for process in running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def watched(before, shares):
     """Whether nothing is found in any share of the jobs; prints what is."""
     print(f"\n{' '.join(before) or 'alone'}", flush=True)
@@ -152,12 +168,7 @@ def watched(before, shares):
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
                for share in range(shares)]
     told, sound, done, jobs_of_all = {"ran": [], "failed": [], "used": [], "names": []}, True, 0, len(jobs())
-    for process in running:
-        try:
-            text, _ = process.communicate(timeout=max(1, SECONDS - (time.monotonic() - start)))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with what the sanitizer has started
-            text = process.communicate()[0] + "\nTIMED OUT"
+    for process, text in outputs(running, start):
         lines = text.splitlines()
         report = next((json.loads(line.split("ONCE ", 1)[1]) for line in lines if line.startswith("ONCE ")), None)
         for key, values in (report or {}).items():

@@ -8,6 +8,7 @@ import functools
 import importlib
 import math
 import sys
+import warnings
 
 import numpy as np
 
@@ -152,13 +153,35 @@ def device(name="auto"):
 
 
 def devices():
-    """How many CUDA devices there are."""
-    return module_of("cuda").cuda.runtime.getDeviceCount()
+    """How many CUDA devices there are; 0 where CuPy or the driver is missing."""
+    try:
+        return module_of("cuda").cuda.runtime.getDeviceCount()
+    except Exception:  # of many types
+        return 0
 
 
 def use_device(number):
     """Let this process use the CUDA device of this number, counted round where there are fewer."""
     module_of("cuda").cuda.Device(number % devices()).use()
+
+
+def device_in_use():
+    """What tells the CUDA device that this process uses from the others of its machine."""
+    return module_of("cuda").cuda.Device().pci_bus_id
+
+
+def free_memory():
+    """Bytes that nobody has of the CUDA device."""
+    return module_of("cuda").cuda.runtime.memGetInfo()[0]
+
+
+def nccl_problem():
+    """None where NCCL is installed, else what to do, in a few words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy warns where it is missing, as the line does that is made of this
+        there = importlib.import_module("cupy.cuda.nccl").available
+    version = module_of("cuda").cuda.runtime.runtimeGetVersion() // 1000
+    return None if there else f"NCCL is not installed (pip install nvidia-nccl-cu{version})"
 
 
 def nccl(size, rank):

@@ -141,12 +141,16 @@ class Recording:
     other memory is of a pool that nobody else takes from. None of it is used again before the step is over: what is
     computed aside may still read it. What is computed ahead has memory for good, as it is written while earlier steps
     are under way. Nothing multiplies ahead: that stream has no cuBLAS.
+
+    Where the device has no more memory, recording ends: the pool would rather give back what seems free, which recorded
+    operations use, and try again. What others have left is given back before.
     """
 
     def __init__(self, system, xp):
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
-        self.pool, self.held, self.for_good = xp.cuda.MemoryPool(), [], []
+        xp.get_default_memory_pool().free_all_blocks()
+        self.pool, self.held, self.for_good = xp.cuda.MemoryPool(self.more_memory), [], []
         self.stream, self.early, *self.beside = streams(xp.cuda.Device().id)
         self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
         self.apart = []   # streams on which anything was computed since the last join
@@ -166,6 +170,12 @@ class Recording:
                 stream.synchronize()                # nothing of this is under way when the graph is
             with self.stream:
                 yield self.stream
+
+    def more_memory(self, size):
+        try:
+            return self.xp.cuda.MemoryPointer(self.xp.cuda.Memory(size), 0)
+        except self.xp.cuda.runtime.CUDARuntimeError as error:  # the pool would catch it
+            raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error
 
     def allocate(self, size):
         self.held.append(self.pool.malloc(size))

@@ -65,7 +65,12 @@ class Ranks:
         yield
 
     def take_device(self, device):
-        """Of several ranks on a machine each uses a CUDA device of its own, if that is the device."""
+        """Of several ranks on a machine each uses a CUDA device of its own, unless the device is the CPU."""
+
+    @property
+    def over_the_host(self):
+        """Why arrays on devices are added up by MPI, over the host, and not by NCCL; None where they are."""
+        return None
 
     @property
     def threads(self):
@@ -93,7 +98,6 @@ class MpiRanks(Ranks):
         return total
 
     def sum_on_devices(self, array):
-        """By NCCL, where each rank has a device of its own; else over the host."""
         if self.nccl is None:
             return backend.to_device(self.sum(backend.to_host(array)), "cuda")
         total = backend.array_module(array).ascontiguousarray(array)
@@ -101,9 +105,16 @@ class MpiRanks(Ranks):
         return total
 
     @functools.cached_property
+    def over_the_host(self):
+        mine = self.MPI.Get_processor_name(), backend.device_in_use(), backend.nccl_problem()
+        each = self.world.allgather(mine)
+        if len({(machine, device) for machine, device, _ in each}) < self.size:
+            return "processes share a device"
+        return next((problem for *_, problem in each if problem), None)
+
+    @functools.cached_property
     def nccl(self):
-        too_few = self.largest(int(backend.devices() < self.local.size))  # on any machine
-        return None if too_few else backend.nccl(self.size, self.rank)
+        return None if self.over_the_host else backend.nccl(self.size, self.rank)
 
     def largest(self, number):
         return self.world.allreduce(number, self.MPI.MAX)
@@ -157,7 +168,7 @@ class MpiRanks(Ranks):
         os._exit(2 if isinstance(error, UserError) else 1)
 
     def take_device(self, device):
-        if backend.device(device) == "cuda":
+        if device != "cpu" and backend.devices():
             backend.use_device(self.local.rank)
 
     @property

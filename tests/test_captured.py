@@ -133,6 +133,22 @@ def test_a_step_that_fails_without_a_word_cannot_be_recorded_either(cuda, rng, m
         captured.run(1)
 
 
+def test_a_device_without_more_memory_ends_the_recording(cuda, rng, monkeypatch):
+    """CuPy's pool would free what looks unused, which the steps recorded before use, and go on."""
+    cupy, game = backend.module_of("cuda"), built("mlp", {}, cuda)
+    captured, memory = filled(CapturedStep(game, (BATCH, 1, 28, 28), 2), rng), cupy.cuda.Memory
+    captured.run(2)
+
+    def in_the_first_step_only(size):
+        if game.steps % 2:
+            raise cupy.cuda.runtime.CUDARuntimeError(2)
+        return memory(size)
+    monkeypatch.setattr(cupy.cuda, "Memory", in_the_first_step_only)
+    with pytest.raises(Unrecordable, match="a step cannot be recorded: the device has no 1 MiB more for it"):
+        captured.run(2)
+    assert game.steps == 2
+
+
 def test_vectors_that_lie_elsewhere_by_now_are_not_those_of_the_graph(cuda, rng):
     recorded, eager = built("mlp", {}, cuda), built("mlp", {}, cuda)
     captured = filled(CapturedStep(recorded, (BATCH, 1, 28, 28), 2), rng)

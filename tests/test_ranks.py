@@ -1,5 +1,6 @@
 """Several ranks against one: the same system, from shares of the same batches."""
 
+import re
 import sys
 from itertools import pairwise
 from types import SimpleNamespace
@@ -129,6 +130,38 @@ def test_arrays_on_devices_are_added_by_nccl_or_over_the_host(cuda):
         vector = backend.to_device(np.arange(3.0), cuda)
         ranks.Share(0, 1, 2, ranks=each).make_mean(vector)
         assert backend.device_of(vector) == cuda and backend.to_host(vector).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("other, why", [
+    (("here", "0000:01:00.0", None), None), (("there", "0000:00:00.0", None), None),
+    (("here", "0000:00:00.0", None), "processes share a device"),
+    (("there", "0000:00:00.0", "NCCL is not installed (pip install ...)"), "NCCL is not installed (pip install ...)")])
+def test_nccl_is_for_ranks_that_all_have_it_and_a_device_of_their_own(monkeypatch, other, why):
+    monkeypatch.setattr(backend, "device_in_use", lambda: "0000:00:00.0")
+    monkeypatch.setattr(backend, "nccl_problem", lambda: None)
+    monkeypatch.setattr(backend, "nccl", lambda size, rank: "nccl")
+    each = object.__new__(ranks.MpiRanks)
+    each.size, each.rank, each.MPI = 2, 0, SimpleNamespace(Get_processor_name=lambda: "here")
+    each.world = SimpleNamespace(allgather=lambda mine: [mine, other])
+    assert each.over_the_host == why and each.nccl == (None if why else "nccl")
+
+
+def test_a_missing_nccl_is_told_with_what_to_install(cuda):
+    problem = backend.nccl_problem()
+    assert problem is None or re.fullmatch(r"NCCL is not installed \(pip install nvidia-nccl-cu1[23]\)", problem)
+    assert re.fullmatch(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.0", backend.device_in_use())
+
+
+def test_a_device_is_taken_before_it_is_tried(monkeypatch):
+    taken = []
+    monkeypatch.setattr(backend, "devices", lambda: 2)
+    monkeypatch.setattr(backend, "use_device", taken.append)
+    monkeypatch.setattr(backend, "cuda_problem", lambda: pytest.fail("device 0 was tried"))
+    each = object.__new__(ranks.MpiRanks)
+    each.local = SimpleNamespace(rank=1)
+    for device in ("cpu", "cuda", "auto"):
+        each.take_device(device)
+    assert taken == [1, 1]
 
 
 def test_what_mpiexec_tells(monkeypatch):

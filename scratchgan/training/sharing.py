@@ -63,6 +63,8 @@ def told(system, config, each, folder=None):
         return ["sync_bn changes nothing in one process: mpiexec starts several."] if config["sync_bn"] else []
     apart = coupled_apart(system, config["sync_bn"])
     lines = [f"{each.size} processes share each batch of {config['batch_size']}, threads: {config['threads']} each."]
+    if system.device == "cuda" and each.over_the_host:
+        lines.append(f"Gradients are added up over the host, which is slower than by NCCL: {each.over_the_host}.")
     if apart:
         hint = "" if config["sync_bn"] else "; --sync-bn takes batch normalisation's of the whole batch"
         lines.append(f"What couples samples takes those of its process alone ({', '.join(apart)})"

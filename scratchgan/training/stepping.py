@@ -16,7 +16,7 @@ from scratchgan.training.snapshot import Snapshot, arrays
 TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
 LEFT_OVER = 5       # in one for what is left before the next log interval or epoch
 AHEAD = 1_000_003   # cycles that a proof leaps over: what Python does at some steps only should show then
-RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device
+RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device, if that has four times as much to give
 
 
 class Made(NamedTuple):
@@ -52,22 +52,24 @@ class Recorded(OneByOne):
     """Makes steps by `CapturedStep`: graphs of several, one of a single cycle, and for batches of other sizes.
 
     A graph is proved before it is used: two launches, the second of them `AHEAD`, must leave the same bits as as many
-    steps made one by one, else `announce` is told, and steps are made one by one.
+    steps made one by one. Where the first is refused, `announce` is told, and all steps are made one by one; where a
+    later one is, such as for want of memory, other graphs go on.
     """
 
     def __init__(self, system, batches, announce):
         super().__init__(system, batches)
-        self.graphs, self.announce, self.given_up = {}, announce, False
-        self.told = False
+        self.graphs, self.refused, self.announce = {}, set(), announce  # by (size of the batch, steps)
+        self.given_up = self.told = False
         source, self.images, self.labels, self.epoch = batches.source, None, None, None
-        if isinstance(source, InMemory) and not batches.flip and source.images.nbytes <= RESIDENT:
+        limit = min(RESIDENT, backend.free_memory() // 4)
+        if isinstance(source, InMemory) and not batches.flip and source.images.nbytes <= limit:
             self.images = backend.to_device(source.images, "cuda")
             self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
 
     def make(self, step, most=1):
         cycle, size, most = self.system.cycle, self.batches.size(step), min(most, self.batches.alike(step))
         several = (n // cycle * cycle for n in (TOGETHER, LEFT_OVER, cycle))
-        steps = next((n for n in several if 0 < n <= most), None)
+        steps = next((n for n in several if 0 < n <= most and (size, n) not in self.refused), None)
         if self.given_up or steps is None or self.system.steps % cycle:
             return super().make(step)
         graph = self.graphs.get((size, steps))
@@ -110,12 +112,18 @@ class Recorded(OneByOne):
                 problem = "they would not have the same bits"
             elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
                 problem = "a metric is a number of Python's, which would stay the same"
-        except Unrecordable as error:
+        except (Unrecordable, MemoryError) as error:
             problem = str(error)
         before.restore(self.system)
-        if problem:
+        if problem and self.told:
+            size, steps = graph.batch.shape[1], graph.steps
+            self.refused.add((size, steps))
+            del self.graphs[size, steps]  # and its memory
+            self.announce(f"Batches of {size}, {steps} at a time, are not recorded as a CUDA graph: {problem}.")
+        elif problem:
             self.given_up = True
-            self.graphs.clear()  # and their memory
+            self.graphs.clear()
+            self.images = self.labels = None
             self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
         elif not self.told:
             self.told = True

@@ -54,3 +54,9 @@ def test_like_the_formulas(cuda, rng, layer, shape, order):
             assert value.size == 0 or relative_error(value, expected[tensor])[0] <= tolerance, (tensor, dtype)
         for array, before in zip(given, (x, dy, z), strict=True):
             assert np.array_equal(to_host(array), before)
+
+
+def test_of_no_images_with_a_bias(cuda):
+    layer, nothing = Conv2d(2, 3, 3).to(cuda), to_device(np.zeros((0, 2, 5, 5), np.float32), cuda)
+    layer.backward(layer.forward(nothing), "tangent")
+    assert layer.tangent(nothing, to_device(np.zeros(0, np.float32), cuda)).shape == (0, 3, 3, 3)

@@ -42,3 +42,13 @@ def test_like_the_formulas(cuda, rng, layer, shape, last):
                 assert value.dtype == dtype
                 np.testing.assert_allclose(to_host(value), right, rtol=1e-6 if dtype == "float32" else 1e-14, atol=1e-6)
         assert not x.size or memory_order(got[0]) == memory_order(stored(x)) or 1 in got[0].shape
+
+
+@pytest.mark.parametrize("layer", [AvgPool2d(4), MaxPool2d(4)])
+def test_gradients_with_more_numbers_than_an_index_counts_are_left_to_the_formulas(cuda, rng, monkeypatch, layer):
+    from scratchgan.kernels.cupy import pooling
+    monkeypatch.setattr(pooling, "LARGEST", 100)
+    monkeypatch.setattr(pooling, "launch", lambda *arguments, **out: pytest.fail("a kernel was launched"))
+    layer, x = copy.deepcopy(layer), rng.standard_normal((2, 1, 16, 16)).astype("float32")
+    y = layer.forward(to_device(x, cuda))
+    assert layer.backward(y).shape == x.shape

@@ -7,6 +7,7 @@ import pytest
 from small_games import Reads, small_game
 
 from scratchgan import backend, recipes, report
+from scratchgan.captured import CapturedStep, Unrecordable
 from scratchgan.data.dataset import as_source
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent
@@ -117,6 +118,32 @@ def test_what_cannot_be_recorded_is_told_and_trained_one_by_one(cuda, rng, layer
     _, rows, lines = trained(system.initialize(0, cuda), images(rng), 60)
     assert len(lines) == 1 and lines[0].startswith(f"Steps are made one by one, not recorded as a CUDA graph: {why}")
     assert rows[-1]["step"] == 60 and np.isfinite(rows[-1]["loss_d"])
+
+
+def test_a_graph_that_finds_no_memory_leaves_the_others(cuda, rng, monkeypatch):
+    record, lines = CapturedStep.record, []
+
+    def of_whole_batches(graph):
+        if graph.batch.shape[1] == 4:
+            raise Unrecordable("no memory")
+        record(graph)
+    monkeypatch.setattr(CapturedStep, "record", of_whole_batches)
+    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], lines.append)
+    for epoch in range(0, 32, 8):
+        made.make(epoch, 5)
+        made.make(epoch + 5, 1)
+        made.make(epoch + 6, 1)
+        made.make(epoch + 7, 1)  # the four examples that are left
+    assert lines == [TOLD, "Batches of 4, 1 at a time, are not recorded as a CUDA graph: no memory."]
+    assert {key: graph.graph is not None for key, graph in made.graphs.items()} == {(6, 5): True, (6, 1): True}
+
+
+@pytest.mark.parametrize("free, stays", [(10_000, True), (500, False)])
+def test_data_stay_on_a_device_that_has_room_for_them(cuda, rng, monkeypatch, free, stays):
+    monkeypatch.setattr(backend, "free_memory", lambda: free)
+    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], print)
+    assert (made.images is not None) == stays
+    made.make(0, 5)
 
 
 class Later(Update):

@@ -198,7 +198,7 @@ _add_biases = cupy.ElementwiseKernel("raw T b, raw T c, int32 channels, int32 im
 
 def add_bias(y, b, c=None):
     images = y.transpose(CHANNELS_LAST)
-    dense = images.flags.c_contiguous and b.flags.c_contiguous and b.dtype == y.dtype and y.size < LARGEST
+    dense = images.flags.c_contiguous and b.flags.c_contiguous and b.dtype == y.dtype and 0 < y.size < LARGEST
     if not dense or (c is not None and (len(c) != len(y) or c.dtype != y.dtype or not c.flags.c_contiguous)):
         FORMULAS.add_bias(y, b, c)
     elif c is None:

@@ -116,10 +116,15 @@ def compiled(window, inner, dtype):
             ("average_pool", "average_pool_grad", "max_pool", "max_pool_grad", "max_pool_tangent")}
 
 
-def inner_of(*images):
-    """The size of what lies inside (H, W) in memory, the same for all of these images; None where it is not simple."""
+def inner_of(*images, result=(0, 0)):
+    """The size of what lies inside (H, W) in memory, the same for all of these images; None where it is not simple.
+
+    result  (H, W) of what is made of them, where it is larger
+    """
     first = images[0]
     if not 0 < first.size < LARGEST or first.dtype.name not in NUMBERS or first.ndim not in (3, 4):
+        return None
+    if math.prod((*first.shape[:-2], *result)) >= LARGEST:
         return None
     if all(x.flags.c_contiguous for x in images):
         return 1
@@ -153,7 +158,7 @@ def average_pool(x, window, n):
 
 
 def average_pool_grad(dy, window, n):
-    inner = inner_of(dy)
+    inner = inner_of(dy, result=window.x_size)
     if inner is None:
         return FORMULAS.average_pool_grad(dy, window, n)
     dx = images_like(dy, window.x_size, inner)
@@ -171,7 +176,7 @@ def max_pool(x, window):
 
 
 def max_pool_grad(dy, winner, window):
-    inner = inner_of(dy, winner)
+    inner = inner_of(dy, winner, result=window.x_size)
     if inner is None:
         return FORMULAS.max_pool_grad(dy, winner, window)
     dx = images_like(dy, window.x_size, inner)

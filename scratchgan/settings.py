@@ -79,8 +79,8 @@ class Setting:
     """A name, its default, one line of help, and what it may be. `--name-with-dashes` sets it.
 
     shared  a second name that several settings have in common: --lr sets both lr_d and lr_g, whose `shared` is "lr"
-    needs   the name of the setting without which this one has no effect
-    idle    the value with which it has none, where another `needs` it for one
+    needs   the settings without which this one has no effect: names, or tuples of names of which one is enough
+    idle    the value with which it has none, where it `needs` the schedule
     """
 
     name: str
@@ -88,7 +88,7 @@ class Setting:
     help: str
     kind: Kind
     shared: str | None = None
-    needs: str | None = None
+    needs: tuple = ()
     idle: object = None
 
     @property

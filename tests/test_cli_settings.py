@@ -39,6 +39,7 @@ def test_rates_decay_when_asked_to():
     ("mlp --lr-final 0.5", "--schedule is constant"), ("mlp --beta2-final 0.9", "--schedule is constant"),
     ("mlp --r1 1 --gamma-final 0.5", "--schedule is constant"), ("mlp --unroll-lr 0.1", "--unroll is 0"),
     ("mlp --instance-noise-steps 9", "--instance-noise is 0"), ("mlp --decay-steps 2", "--schedule is constant"),
+    ("mlp --gamma-final 0.5 --schedule linear", "--r1 is 0 and --r2 is 0: give --r1 or --r2, too"),
     ("mlp --schedule cosine", "nothing changes (--lr-final 1, --beta2-final 0, --gamma-final 1)"),
     ("stacked --lr-final 1 --beta2-final 0 --gamma-final 1 --schedule linear", "nothing changes (--lr-final 1")])
 def test_a_setting_without_effect_is_refused(given, needed, capsys):

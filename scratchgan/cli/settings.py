@@ -102,11 +102,13 @@ def refuse_without_effect(recipe, values):
     every = {setting.name: values.get(setting.name, values.get(setting.shared, setting.default))
              for setting in recipe.settings}
     for setting in recipe.settings:
-        needed = setting.needs
-        if needed and every[setting.name] != setting.default and every[needed] in (0, "constant"):
-            raise UserError(f"{option_of(setting)} has no effect while {option(needed)} is {as_text(every[needed])}: "
-                            f"give {option(needed)}, too, or leave {option_of(setting)} out")
-    scheduled = [setting for setting in recipe.settings if setting.needs == "schedule" and setting.idle is not None]
+        for needed in setting.needs if every[setting.name] != setting.default else ():
+            names = needed if isinstance(needed, tuple) else (needed,)
+            if all(every[name] in (0, "constant") for name in names):
+                so = " and ".join(f"{option(name)} is {as_text(every[name])}" for name in names)
+                raise UserError(f"{option_of(setting)} has no effect while {so}: give "
+                                f"{' or '.join(map(option, names))}, too, or leave {option_of(setting)} out")
+    scheduled = [setting for setting in recipe.settings if "schedule" in setting.needs and setting.idle is not None]
     if ("schedule" in values and every["schedule"] != "constant" and scheduled
             and all(every[setting.name] == setting.idle for setting in scheduled)):
         idle = ", ".join(f"{option_of(setting)} {as_text(setting.idle)}" for setting in scheduled)

@@ -40,7 +40,7 @@ class InstanceNoise(Augmentation):
     SETTINGS = (settings.Setting("instance_noise", 0.0, "sigma of noise added to what D sees; 0: none",
                                  settings.number(0)),
                 settings.Setting("instance_noise_steps", 0, "steps until that noise has fallen to 0; 0: it stays",
-                                 settings.whole(0), needs="instance_noise"))
+                                 settings.whole(0), needs=("instance_noise",)))
 
     @classmethod
     def of(cls, chosen, network=None):

@@ -129,7 +129,7 @@ class ZeroCentred(InputGradientPenalty):
                                  settings.number(0)),
                 settings.Setting("r2", 0.0, "the same at fake samples", settings.number(0)),
                 settings.Setting("gamma_final", 1.0, "share of r1 and r2 that is left at the end of the schedule",
-                                 settings.number(0), needs="schedule", idle=1))
+                                 settings.number(0), needs=("schedule", ("r1", "r2")), idle=1))
 
     @classmethod
     def of(cls, chosen, network=None):

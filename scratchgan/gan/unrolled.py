@@ -31,7 +31,7 @@ class Unrolled(Part):
     kind = "unrolled"
     SETTINGS = (settings.Setting("unroll", 0, "steps that D looks ahead in G's step; 0: none", settings.whole(0)),
                 settings.Setting("unroll_lr", 0.0, "rate of plain SGD for these; 0: by D's own optimizer",
-                                 settings.number(0), needs="unroll"))
+                                 settings.number(0), needs=("unroll",)))
 
     @classmethod
     def of(cls, chosen, network=None):

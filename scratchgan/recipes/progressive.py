@@ -65,7 +65,7 @@ def make(settings, facts):
 CHANGES = {
     "schedule": {"help": "how rates and betas go in each stage, gamma over all, from their first value to their last"},
     "decay_steps": {"help": "steps of all stages together; 0: the steps that the run is first asked for",
-                    "needs": None},
+                    "needs": ()},
     "objective": {"default": "wasserstein"},
     "gp": {"default": 10.0},
     "drift": {"default": 0.001},

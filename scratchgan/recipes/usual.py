@@ -18,8 +18,8 @@ def rate_settings(lr, schedule="constant", lr_final=1.0):
     return (Setting("lr_g", lr_g, "learning rate of the generator", RATE, shared="lr"),
             Setting("lr_d", lr_d, "learning rate of the discriminator", RATE, shared="lr"),
             Setting("lr_final", lr_final, "share of the rates that is left where the schedule ends", number(0),
-                    needs="schedule", idle=1),
-            replace(SCHEDULE, default=schedule), replace(DECAY_STEPS, needs="schedule"))
+                    needs=("schedule",), idle=1),
+            replace(SCHEDULE, default=schedule), replace(DECAY_STEPS, needs=("schedule",)))
 
 
 def adam_settings(lr, beta1, beta2=0.999, eps=1e-8, schedule="constant", lr_final=1.0, beta2_final=0.0):
@@ -27,8 +27,8 @@ def adam_settings(lr, beta1, beta2=0.999, eps=1e-8, schedule="constant", lr_fina
     return (*rate_settings(lr, schedule, lr_final),
             Setting("beta1", beta1, "Adam's memory of gradients", BETA),
             Setting("beta2", beta2, "Adam's memory of their squares", BETA),
-            Setting("beta2_final", beta2_final, "beta2 where the schedule ends; 0: as it was", BETA, needs="schedule",
-                    idle=0),
+            Setting("beta2_final", beta2_final, "beta2 where the schedule ends; 0: as it was", BETA,
+                    needs=("schedule",), idle=0),
             Setting("eps", eps, "Adam's term against division by zero", number(0)))
 
 

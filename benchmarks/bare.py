@@ -2,7 +2,7 @@
 
 Written out for this one system, in place and into memory made once: no layers, no losses' values, no preparation of the
 batch. Products are the engine's, features first in memory; momentum is the engine's function, which uses all cores.
-`step.py goodfellow` compares the gradients with the engine's and times it beside the others.
+`step.py goodfellow` compares a step's weights with the engine's and times it beside the others.
 """
 
 import numpy as np

@@ -171,8 +171,10 @@ def device_in_use():
 
 
 def free_memory():
-    """Bytes that nobody has of the CUDA device."""
-    return module_of("cuda").cuda.runtime.memGetInfo()[0]
+    """Bytes of the CUDA device that nobody uses."""
+    cupy = module_of("cuda")
+    cupy.get_default_memory_pool().free_all_blocks()
+    return cupy.cuda.runtime.memGetInfo()[0]
 
 
 def nccl_problem():

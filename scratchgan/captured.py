@@ -17,6 +17,7 @@ from scratchgan import backend, kernels, recording
 from scratchgan.system import Metric, Metrics
 
 BESIDE = 3             # streams for what nothing waits for until later
+OUT_OF_MEMORY = 2      # cudaErrorMemoryAllocation
 SLOT, SLOTS = 8, 4096  # bytes of a number that changes from launch to launch, and how many there may be
 
 
@@ -134,6 +135,16 @@ def streams(device):
     return [cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, 0, *[0] * BESIDE)]  # -1 goes first
 
 
+def more_memory(size):
+    cuda = backend.module_of("cuda").cuda
+    try:
+        return cuda.MemoryPointer(cuda.Memory(size), 0)
+    except cuda.runtime.CUDARuntimeError as error:
+        if error.status != OUT_OF_MEMORY:
+            raise
+        raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error  # the pool lets this pass
+
+
 class Recording:
     """What `scratchgan.recording` asks while a step is recorded, and what the graph needs as long as it lives.
 
@@ -150,7 +161,7 @@ class Recording:
         self.system, self.xp = system, xp
         self.memory = xp.zeros(SLOT * SLOTS, np.uint8)
         xp.get_default_memory_pool().free_all_blocks()
-        self.pool, self.held, self.for_good = xp.cuda.MemoryPool(self.more_memory), [], []
+        self.pool, self.held, self.for_good = xp.cuda.MemoryPool(more_memory), [], []
         self.stream, self.early, *self.beside = streams(xp.cuda.Device().id)
         self.places = {}  # address of what is computed aside -> its stream: two results at one place keep their order
         self.apart = []   # streams on which anything was computed since the last join
@@ -170,12 +181,6 @@ class Recording:
                 stream.synchronize()                # nothing of this is under way when the graph is
             with self.stream:
                 yield self.stream
-
-    def more_memory(self, size):
-        try:
-            return self.xp.cuda.MemoryPointer(self.xp.cuda.Memory(size), 0)
-        except self.xp.cuda.runtime.CUDARuntimeError as error:  # the pool would catch it
-            raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error
 
     def allocate(self, size):
         self.held.append(self.pool.malloc(size))

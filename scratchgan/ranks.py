@@ -17,7 +17,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -169,7 +169,8 @@ class MpiRanks(Ranks):
 
     def take_device(self, device):
         if device != "cpu" and backend.devices():
-            backend.use_device(self.local.rank)
+            with suppress(Exception):  # one that cannot be used is told of by whoever asks for it: `backend.device`
+                backend.use_device(self.local.rank)
 
     @property
     def threads(self):

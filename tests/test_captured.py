@@ -1,5 +1,8 @@
 """Steps recorded as a CUDA graph: to the bit those made one by one."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from small_games import Reads
@@ -147,6 +150,30 @@ def test_a_device_without_more_memory_ends_the_recording(cuda, rng, monkeypatch)
     with pytest.raises(Unrecordable, match="a step cannot be recorded: the device has no 1 MiB more for it"):
         captured.run(2)
     assert game.steps == 2
+
+
+def test_another_fault_than_want_of_memory_is_told_as_it_is(cuda, rng, monkeypatch):
+    cupy, captured = backend.module_of("cuda"), filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28)), rng)
+    captured.run(1)
+
+    def broken(size):
+        raise cupy.cuda.runtime.CUDARuntimeError(700)
+    monkeypatch.setattr(cupy.cuda, "Memory", broken)
+    with pytest.raises(Unrecordable, match="a step cannot be recorded: cudaErrorIllegalAddress"):
+        captured.run(1)
+
+
+def test_a_graph_that_nobody_holds_gives_its_memory_back(cuda, rng):
+    captured = filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28)), rng)
+    captured.run(2)
+    pool, recording = captured.recording.pool, weakref.ref(captured.recording)
+    gc.collect()
+    gc.disable()
+    try:
+        del captured
+        assert recording() is None and pool.used_bytes() == 0
+    finally:
+        gc.enable()
 
 
 def test_vectors_that_lie_elsewhere_by_now_are_not_those_of_the_graph(cuda, rng):

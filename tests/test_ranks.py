@@ -10,10 +10,11 @@ import pytest
 from simulated_ranks import apart, in_ranks
 
 from scratchgan import backend, random, ranks, recipes
+from scratchgan.cli import main
 from scratchgan.data.batches import share
 from scratchgan.errors import UserError
 from scratchgan.gan import passes
-from scratchgan.training.sharing import shared
+from scratchgan.training.sharing import require_same_device, shared, told
 
 STEPS, N = 3, 15  # 7 and 8 samples; 3 and 4 packs of 2, 1 and 2 of 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (STEPS * N, 1, 28, 28), np.uint8)
@@ -162,6 +163,42 @@ def test_a_device_is_taken_before_it_is_tried(monkeypatch):
     for device in ("cpu", "cuda", "auto"):
         each.take_device(device)
     assert taken == [1, 1]
+
+    def fail(number):
+        raise RuntimeError("busy")
+    monkeypatch.setattr(backend, "use_device", fail)
+    each.take_device("auto")  # whoever asks for the device is told
+
+
+def test_the_command_line_lets_ranks_take_their_devices_first(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    order, ask = [], backend.device
+    monkeypatch.setattr(type(ranks.ALONE), "take_device", lambda self, device: order.append("taken"))
+    monkeypatch.setattr(backend, "device", lambda name="auto": order.append("asked") or ask(name))
+    assert main(["train", "mlp", "--data", "digits", "--steps", "1", "--device", "cpu", "--quiet"]) == 0
+    assert order[0] == "taken"
+
+
+def test_ranks_on_different_devices_are_refused():
+    others = SimpleNamespace(by_first=lambda function: "cuda")
+    with pytest.raises(UserError, match="Process 0 is on cuda, this one on cpu"):
+        require_same_device(recipes.get("mlp").build(), others)
+
+
+@pytest.mark.parametrize("why", [None, "processes share a device"])
+def test_it_is_told_that_gradients_go_over_the_host(why):
+    each = SimpleNamespace(size=2, over_the_host=why)
+    system = SimpleNamespace(device="cuda", couplings=lambda: [])
+    lines = told(system, {"batch_size": 6, "threads": 1, "sync_bn": False, "recipe": None}, each)
+    assert any(line == f"Gradients are added up over the host, which is slower than by NCCL: {why}." for line in lines
+               ) == bool(why)
+
+
+def test_without_cupy_or_a_driver_there_are_no_devices(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+    monkeypatch.setattr(backend, "module_of", missing)
+    assert backend.devices() == 0
 
 
 def test_what_mpiexec_tells(monkeypatch):

@@ -148,6 +148,7 @@ def start(options, ranks, say, callbacks):
     out = options.out or free_name(wanted, say)
     ranks.by_first(lambda: check_free(out))  # what can be refused is refused before the data are loaded
     evaluation = evaluation_of(options)
+    ranks.take_device(options.device or "auto")
     device = backend.device(options.device or "auto")
 
     with ranks.in_turn():  # the first may have to download them

@@ -15,7 +15,7 @@ from scratchgan.training.evaluation import Evaluation
 from scratchgan.training.folder import RunFolder, check_free
 from scratchgan.training.reopening import circumstances, rebuild, speaker, watched
 from scratchgan.training.run import Run
-from scratchgan.training.sharing import require_batch_norm, require_same_data, told, too_small
+from scratchgan.training.sharing import require_batch_norm, require_same_data, require_same_device, told, too_small
 from scratchgan.training.snapshot import Snapshot
 from scratchgan.training.stepping import taken_in
 
@@ -176,6 +176,7 @@ def begin(system, data, steps, out, callbacks, given, threads, announce, evaluat
     if chosen["tf32"] and system.device != "cuda":
         raise UserError("tf32 is for CUDA, and the system is on the CPU: leave it out.")
     require_same_data(source, ranks)
+    require_same_device(system, ranks)
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     batches = taken_batches(system, lambda drop_last: source.batches(

@@ -11,7 +11,7 @@ from scratchgan.training import environment
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import checked
 from scratchgan.training.run import Run
-from scratchgan.training.sharing import require_shares, told
+from scratchgan.training.sharing import require_same_device, require_shares, told
 from scratchgan.training.watch import Watch
 
 
@@ -55,6 +55,7 @@ def reopen(folder, load_data, build, steps, threads, callbacks, announce, given,
                         f"{folder.path} was trained on {recorded['name']} with {recorded['sha256']}; give it those.")
     run.batches = source.batches(config["batch_size"], config["seed"], config["flip"], config["drop_last"])
     require_shares(system, run.batches, ranks, config["sync_bn"])
+    require_same_device(system, ranks)
     if evaluation and ranks.rank == 0:
         evaluation.prepare(system, source, announce)
     folder.rows()  # refused before anything is changed, where they cannot be read

@@ -44,6 +44,14 @@ def require_same_data(source, each):
                         "all processes the same.")
 
 
+def require_same_device(system, each):
+    """`UserError` if this rank is on another device than the first: "auto" asks each for its own."""
+    first = each.by_first(lambda: system.device)
+    if first != system.device:
+        raise UserError(f"Process 0 is on {first}, this one on {system.device}: give --device cpu, or start processes "
+                        "only where CUDA can be used.")
+
+
 def require_batch_norm(system, sync_bn):
     """`UserError` if statistics are to be taken together, and there are none."""
     if sync_bn and not any(isinstance(layer, BatchNorm2d) and layer.couples_samples

@@ -113,7 +113,7 @@ class Recorded(OneByOne):
             elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
                 problem = "a metric is a number of Python's, which would stay the same"
         except (Unrecordable, MemoryError) as error:
-            problem = str(error)
+            problem = str(error) or "no memory is left"
         before.restore(self.system)
         if problem and self.told:
             size, steps = graph.batch.shape[1], graph.steps

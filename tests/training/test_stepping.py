@@ -138,6 +138,21 @@ def test_a_graph_that_finds_no_memory_leaves_the_others(cuda, rng, monkeypatch):
     assert {key: graph.graph is not None for key, graph in made.graphs.items()} == {(6, 5): True, (6, 1): True}
 
 
+def test_where_no_memory_is_left_for_the_proof_the_data_leave_the_device(cuda, rng, monkeypatch):
+    lines, made_one_by_one = [], CapturedStep.eagerly
+
+    def full(graph):
+        if graph.warm:
+            raise MemoryError
+        return made_one_by_one(graph)
+    monkeypatch.setattr(CapturedStep, "eagerly", full)
+    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], lines.append)
+    assert made.images is not None
+    assert [len(made.make(step, 5).metrics) for step in (0, 8)] == [5, 1]
+    assert lines == ["Steps are made one by one, not recorded as a CUDA graph: no memory is left."]
+    assert made.images is None and not made.graphs
+
+
 @pytest.mark.parametrize("free, stays", [(10_000, True), (500, False)])
 def test_data_stay_on_a_device_that_has_room_for_them(cuda, rng, monkeypatch, free, stays):
     monkeypatch.setattr(backend, "free_memory", lambda: free)

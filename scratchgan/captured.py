@@ -136,13 +136,14 @@ def streams(device):
 
 
 def more_memory(size):
+    """Memory for a recording's pool, which catches the device's own error, but not this `Unrecordable`."""
     cuda = backend.module_of("cuda").cuda
     try:
         return cuda.MemoryPointer(cuda.Memory(size), 0)
     except cuda.runtime.CUDARuntimeError as error:
         if error.status != OUT_OF_MEMORY:
             raise
-        raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error  # the pool lets this pass
+        raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error
 
 
 class Recording:

@@ -38,11 +38,11 @@ class Loss:
 
     def elements(self, input, target):
         """The loss of each element, before weights."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define elements")
 
     def elements_grad(self, input, target):
         """d(elements)/d(input), elementwise."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define elements_grad")
 
     @UNDERFLOW_TO_ZERO
     def forward(self, input, target):

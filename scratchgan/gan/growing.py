@@ -56,7 +56,7 @@ class Growing(Layer):
 
     def through(self, x, stage, alpha, run):
         """What becomes of x, where run(layer, x) goes through one layer."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define through")
 
     def unused(self):
         """The keys of parameters whose gradient is zero in this stage."""

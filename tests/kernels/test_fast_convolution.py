@@ -129,7 +129,7 @@ def test_no_buffer_at_dcgan64_is_larger_than_input_or_output_or_three_quarters_o
     largest, lend = {}, parallel.scratch
 
     def recorded(dtype, *shapes, arena="task"):
-        each = [s for shape in shapes for s in (shape if isinstance(shape, list) else [shape])]
+        each = [s for shape in shapes for s in (shape if isinstance(shape[0], tuple) else [shape])]
         largest[arena] = max(largest.get(arena, 0), *map(math.prod, each))
         return lend(dtype, *shapes, arena=arena)
     monkeypatch.setattr(parallel, "scratch", recorded)

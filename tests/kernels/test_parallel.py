@@ -210,7 +210,7 @@ def test_scratch_memory():
     assert a.shape == (3, 5) and b.dtype == np.float32 and (a == 1).all() and (b == 2).all()
     assert a.ctypes.data % 64 == b.ctypes.data % 64 == 0
     assert parallel.scratch(np.float64, (2, 2))[0].ctypes.data == a.ctypes.data  # lent again
-    (a, b), c = parallel.scratch("float32", [(3, 5), (40,)], (2,))
+    (a, b), c = parallel.scratch("float32", ((3, 5), (40,)), (2,))
     assert (a.shape, b.shape, c.shape) == ((3, 5), (40,), (2,))
     assert a.ctypes.data == b.ctypes.data and not np.may_share_memory(b, c)
     d, = parallel.scratch("float32", (4,), arena="another")

@@ -23,6 +23,7 @@ from scratchgan.memory import SMALLEST, Block
 
 SHARED_FROM = 1 << 18  # elements: below, an elementwise operation is not worth dividing
 BLOCK = 1 << 17  # elements: a few such blocks fit into a cache, and are worth the call
+KEPT = 64  # sets of arrays to work in that an arena keeps: those of the layers of a network
 
 _local = threading.local()  # .busy: this thread is inside `run`; .arenas: its scratch memory by name
 _lock = threading.Lock()    # one `run` at a time has the helpers
@@ -180,37 +181,60 @@ if hasattr(os, "register_at_fork"):
 def scratch(dtype, *shapes, arena="task"):
     """Arrays of these shapes to work in, uninitialised: valid until this thread asks for some in this arena again.
 
-    For a list of shapes they come as a list, all in one place, to be used in turn.
+    For a tuple of shapes they come as a list, all in one place, to be used in turn.
     """
-    dtype = np.dtype(dtype)
-    sizes = [max(map(math.prod, shape)) if isinstance(shape, list) else math.prod(shape) for shape in shapes]
-    sizes = [-(-size * dtype.itemsize // 64) * 64 for size in sizes]
-    memory, arrays, start = _memory(arena, sum(sizes)), [], 0
-    for shape, size in zip(shapes, sizes):
+    arena, key = _arena(arena), (dtype, shapes)
+    arrays = arena.arrays.get(key)
+    if arrays is None:
+        arrays = _placed(arena, np.dtype(dtype), shapes)
+        if len(arena.arrays) >= KEPT:
+            arena.arrays.clear()
+        arena.arrays[key] = arrays
+    return arrays
+
+
+def _placed(arena, dtype, shapes):
+    """Arrays of these shapes, one after the other in the arena."""
+    in_turn = [isinstance(shape[0], tuple) for shape in shapes]
+    sizes = [-(-max(map(math.prod, shape if turns else [shape])) * dtype.itemsize // 64) * 64
+             for shape, turns in zip(shapes, in_turn)]
+    memory, arrays, start = arena.memory(sum(sizes)), [], 0
+    for shape, turns, size in zip(shapes, in_turn, sizes):
         place = memory[start:start + size].view(dtype)
-        each = [place[:math.prod(s)].reshape(s) for s in (shape if isinstance(shape, list) else [shape])]
-        arrays.append(each if isinstance(shape, list) else each[0])
+        each = [place[:math.prod(s)].reshape(s) for s in (shape if turns else [shape])]
+        arrays.append(each if turns else each[0])
         start += size
     return arrays
 
 
 def scratch_like(x):
     """An array like x, in memory order, too, to work in, for which the same holds."""
-    place = _memory("task", x.nbytes)[:x.nbytes].view(x.dtype)
+    place = _arena("task").memory(x.nbytes)[:x.nbytes].view(x.dtype)
     if x.flags.c_contiguous:
         return place.reshape(x.shape)
     axes = memory_order(x)
     return place.reshape([x.shape[axis] for axis in axes]).transpose(sorted(range(x.ndim), key=axes.__getitem__))
 
 
-def _memory(arena, size):
+class _Arena:
+    """Memory of a thread to work in, and the arrays that lie there, by what was asked for."""
+
+    def __init__(self):
+        self.bytes, self.arrays = np.empty(0, np.uint8), {}
+
+    def memory(self, size):
+        """So many bytes or more, the same as before where they were enough."""
+        size = max(size, SMALLEST)
+        if self.bytes.size < size:
+            self.__init__()  # the old memory goes before the new one comes
+            block = Block(size)  # none of the pool's, which would keep the old one for others
+            self.bytes = block.bytes[block.start:block.start + size]
+        return self.bytes
+
+
+def _arena(name):
     arenas = _local.__dict__.setdefault("arenas", {})
-    memory, size = arenas.get(arena), max(size, SMALLEST)
-    if memory is None or memory.size < size:
-        memory = arenas[arena] = None  # the old one goes before the new one comes
-        block = Block(size)  # none of the pool's, which would keep the old one for others
-        memory = arenas[arena] = block.bytes[block.start:block.start + size]
-    return memory
+    return arenas.get(name) or arenas.setdefault(name, _Arena())
 
 
 @contextmanager

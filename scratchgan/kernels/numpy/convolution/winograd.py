@@ -90,7 +90,7 @@ class Winograd:
     def _forward_block(self, X, Y, u, k, t, count):
         n, o = len(X), Y.shape[-1]
         (p, m0), d0, d1, d2, m1, m2 = parallel.scratch(
-            X.dtype, [self.pixel_shape(X, count, 2), self.tiled(n, count, o)[0]],
+            X.dtype, (self.pixel_shape(X, count, 2), self.tiled(n, count, o)[0]),
             *self.tiled(n, count, 2, 2 * self.c), *self.tiled(n, count, o)[1:])
         self.pixel_rows(X, t, k, p)
         self.pixel_columns(p, [d0, d1, d2])
@@ -114,14 +114,15 @@ class Winograd:
         """p[r, :, i] = d_k of the rows of x in tile t + i, for the pixels r of a pair; its columns start at -1."""
         p[:, :, :, 0] = 0
         p[:, :, :, self.w + 1:] = 0
-        inside = p[:, :, :, 1:self.w + 1]
-        for r in range(len(p)):
-            for i in range(p.shape[2]):
-                x0, x1, x2 = (self.row(X, 4 * (t + i) + offset + r + first) for offset in (-1, 1, 3))
-                difference(*((x0, x1), (x1, None), (x1, x2))[k], out=inside[r, :, i])
-
-    def row(self, X, i):
-        return X[:, i] if 0 <= i < self.h else None
+        for r, out in enumerate(p[:, :, :, 1:self.w + 1], first):
+            x1 = rows_of_tiles(X, 4 * t + 1 + r, p.shape[2])
+            if k == 0:
+                subtract_rows(rows_of_tiles(X, 4 * t - 1 + r, p.shape[2]), x1, out)
+            elif k == 1:
+                out[:, :x1.shape[1]] = x1
+                out[:, x1.shape[1]:] = 0
+            else:
+                subtract_rows(x1, rows_of_tiles(X, 4 * t + 3 + r, p.shape[2]), out)
 
     def pixel_columns(self, p, d):
         """d[l] = d_l of the columns of p, whose pairs of pixels lie side by side."""
@@ -151,32 +152,34 @@ class Winograd:
     def _input_gradient_block(self, X, Y, u, k, parities, t, count):
         n = len(X)
         (f, p), *eg = parallel.scratch(
-            X.dtype, [(n, count, self.ow, self.o), self.pixel_shape(X, count, len(parities))],
+            X.dtype, ((n, count, self.ow, self.o), self.pixel_shape(X, count, len(parities))),
             *self.tiled(n, count, self.o), *self.tiled(n, count, len(parities), 2 * self.c))
         e, g = eg[:3], eg[3:]
-        self.output_rows(Y, t, k, f)
-        output_columns(f, e)
+        output_columns(self.output_rows(Y, t, k, f), e)
         for l in range(3):
             factor = u[l].reshape(-1, self.o)
             dot(e[l].reshape(-1, self.o), factor.T, g[l].reshape(-1, len(factor)))
         self.join_columns(g, p)
-        for pixels, r in zip(p, parities):
-            for i in range(count):
-                dx, tile = pixels[:, i, 1:self.w + 1], t + i
-                put((subtract, assign, subtract)[k], self.row(X, 4 * tile + 1 + r), dx)
-                if k == 0:
-                    put(assign, self.row(X, 4 * tile - 1 + r), dx)
-                elif k == 2:
-                    put(add_to if tile + 1 < self.th else assign, self.row(X, 4 * tile + 3 + r), dx)
+        for r, dx in zip(parities, p[:, :, :, 1:self.w + 1]):
+            x1 = rows_of_tiles(X, 4 * t + 1 + r, count)
+            (subtract, assign, subtract)[k](x1, dx[:, :x1.shape[1]])
+            if k == 0:
+                x0 = rows_of_tiles(X, 4 * t - 1 + r, count)
+                x0[...] = dx[:, count - x0.shape[1]:]
+            elif k == 2:
+                x2, shared = rows_of_tiles(X, 4 * t + 3 + r, count), min(count, self.th - 1 - t)
+                x2[:, :shared] += dx[:, :shared]  # the last tile shares none
+                x2[:, shared:] = dx[:, shared:x2.shape[1]]
 
     def output_rows(self, Y, t, k, f):
-        """f[:, i] = e_k of the rows of dy in tile t + i."""
-        for i in range(f.shape[1]):
-            y = Y[:, 2 * (t + i):2 * (t + i) + 2]
-            if k == 1 and y.shape[1] == 2:
-                np.add(y[:, 0], y[:, 1], out=f[:, i])
-            else:
-                f[:, i] = y[:, k // 2]
+        """f[:, i] = e_k of the rows of dy in tile t + i; returns f, or a view of dy where that is the same."""
+        count = f.shape[1]
+        y0, y1 = Y[:, 2 * t:2 * (t + count):2], Y[:, 2 * t + 1:2 * (t + count):2]
+        if k == 1:
+            np.add(y0[:, :y1.shape[1]], y1, out=f[:, :y1.shape[1]])
+            f[:, y1.shape[1]:] = y0[:, y1.shape[1]:]
+            return f
+        return y1 if k else y0
 
     def join_columns(self, g, p):
         """Columns of p from g: dX0 += g0, dX1 += g1 - g0 - g2, dX2 += g2. Overwrites g."""
@@ -218,13 +221,12 @@ class Winograd:
         """v of this k and r, or what this block adds to it."""
         n, pixels = len(X), 2 * X.shape[-1]
         (p, f, product), *de = parallel.scratch(
-            X.dtype, [self.pixel_shape(X, count, 1), (n, count, self.ow, self.o), (pixels, self.o)],
+            X.dtype, (self.pixel_shape(X, count, 1), (n, count, self.ow, self.o), (pixels, self.o)),
             *self.tiled(n, count, 1, pixels), *self.tiled(n, count, self.o))
         d, e = de[:3], de[3:]
         self.pixel_rows(X, t, k, p, first=r)
         self.pixel_columns(p, d)
-        self.output_rows(Y, t, k, f)
-        output_columns(f, e)
+        output_columns(self.output_rows(Y, t, k, f), e)
         for d_l, e_l, v_l in zip(d, e, v.reshape(3, pixels, self.o)):
             dot(d_l.reshape(-1, pixels).T, e_l.reshape(-1, self.o), v_l if first else product)
             if not first:
@@ -237,13 +239,12 @@ class Winograd:
 def transformed(w, k, parities=(0, 1)):
     """u of this k and of the rows of these parities, by l, r, q, C, O."""
     (u,) = parallel.scratch(w.dtype, (3, len(parities), 2, *w.shape[2:]), arena="weights")
-    for u_r, r in zip(u.swapaxes(0, 1), parities):
-        for l, columns in ((0, slice(0, 2)), (2, slice(2, 4))):
-            if k == 1:
-                np.add(w[r, columns], w[2 + r, columns], out=u_r[l])
-            else:
-                u_r[l] = w[k + r, columns]
-        np.add(u_r[0], u_r[2], out=u_r[1])
+    pairs = w.reshape(2, 2, 2, 2, *w.shape[2:])[:, parities[0]:parities[-1] + 1].swapaxes(1, 2)  # by a, b, r, q, C, O
+    if k == 1:
+        np.add(pairs[0], pairs[1], out=u[::2])
+    else:
+        u[::2] = pairs[k // 2]
+    np.add(u[0], u[2], out=u[1])
     return u
 
 
@@ -258,16 +259,17 @@ def output_columns(f, e):
     e[1][len(e[2]):] = e[0][len(e[2]):]
 
 
-def difference(a, b, out):
-    """out = a - b, where None is zero."""
-    if a is None and b is None:
-        out.fill(0)
-    elif b is None:
-        out[...] = a
-    elif a is None:
-        np.negative(b, out=out)
-    else:
-        np.subtract(a, b, out=out)
+def rows_of_tiles(X, first, count):
+    """Rows first, first + 4, ... of x, of so many tiles, but for those that lie outside: the first or the last."""
+    return X[:, first if first >= 0 else first + 4:first + 4 * count:4]
+
+
+def subtract_rows(a, b, out):
+    """out = a - b, where a may lack the first row, and b the last: they are zero."""
+    start, stop = out.shape[1] - a.shape[1], b.shape[1]
+    np.subtract(a[:, :stop - start], b[:, start:], out=out[:, start:stop])
+    np.negative(b[:, :start], out=out[:, :start])
+    out[:, stop:] = a[:, stop - start:]
 
 
 def assign(out, a):
@@ -285,8 +287,3 @@ def subtract(out, a):
 # What is summed over l for an index k goes into rows a of a result: 0 is k0 + k1, and 1 is k1 - k2.
 INTO = {1: ((0, assign), (1, assign)), 0: ((0, add_to),), 2: ((1, subtract),)}
 
-
-def put(operation, out, a):
-    """Apply the operation, unless the row `out` lies outside."""
-    if out is not None:
-        operation(out, a)

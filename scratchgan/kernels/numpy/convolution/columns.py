@@ -8,7 +8,9 @@ rows of a matrix K (N OH OW, kH kW C), the weight as w (kH kW C, O) and y as (N 
 A block of columns fits into a core's cache and is made again where it is needed again.
 """
 
+import itertools
 import math
+from functools import partial
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -44,81 +46,85 @@ class Columns:
     def matrix(self):
         return self.weight.transpose(WEIGHT).reshape(self.k, self.o)
 
-    def parts(self):
-        """The samples in pieces whose columns make a block, as many for each core."""
+    def shares(self):
+        """For each core a list of slices of the samples; the columns of a slice make a block."""
         cores = parallel.workers()
         pieces = -(-self.n * self.k * self.oh * self.ow // BLOCK)
-        return parallel.split(slice(0, self.n), -(-pieces // cores) * cores)
-
-    def blocks(self):
-        """Rows of y, for the case that one sample makes more than a block."""
-        return parallel.split(slice(0, self.oh), -(-self.k * self.oh * self.ow // BLOCK))
+        parts = parallel.split(slice(0, self.n), -(-pieces // cores) * cores)
+        return [parts[share] for share in parallel.split(slice(0, len(parts)), cores)]
 
     def forward(self, x):
         y, w = empty_images(self.y_shape, x.dtype), self.matrix()
         X, Y = x.transpose(CHANNELS_LAST), y.transpose(CHANNELS_LAST)
-        parallel.run([lambda part=part: self._forward(X[part], Y[part], w) for part in self.parts()])
+        parallel.run([partial(self._forward, X, Y, w, parts) for parts in self.shares()])
         return y
 
-    def _forward(self, X, Y, w):
-        for rows, K in self.columns_of(X):
-            if Y[:, rows].flags.c_contiguous:
-                dot(K, w, Y[:, rows].reshape(-1, self.o))
+    def _forward(self, X, Y, w, parts):
+        for part, rows, K in self.columns_of(X, parts):
+            y = Y[part, rows]
+            if y.flags.c_contiguous:
+                dot(K, w, y.reshape(-1, self.o))
             else:
-                Y[:, rows] = np.dot(K, w).reshape(Y[:, rows].shape)
+                y[...] = np.dot(K, w).reshape(y.shape)
 
     def weight_gradient(self, x, dy, out=None):
-        X, dY, parts = x.transpose(CHANNELS_LAST), channels_last(dy), self.parts()
-        shares = parallel.split(slice(0, len(parts)), parallel.workers())
+        X, dY, shares = x.transpose(CHANNELS_LAST), channels_last(dy), self.shares()
         sums = np.zeros((len(shares), self.k, self.o), x.dtype)  # one a core: dw may be larger than x and y
-        parallel.run([lambda share=share, total=total: self._weight_gradient(X, dY, parts[share], total)
-                      for share, total in zip(shares, sums)])
+        parallel.run([partial(self._weight_gradient, X, dY, parts, total) for parts, total in zip(shares, sums)])
         dw = memory_of_weight(out, self.weight.shape, x.dtype)
         np.sum(sums, axis=0, out=dw.transpose(WEIGHT).reshape(self.k, self.o))
         return dw
 
     def _weight_gradient(self, X, dY, parts, total):
-        for part in parts:
-            for rows, K in self.columns_of(X[part]):
-                total += np.dot(K.T, dY[part, rows].reshape(-1, self.o))
+        for part, rows, K in self.columns_of(X, parts):
+            total += np.dot(K.T, dY[part, rows].reshape(-1, self.o))
 
-    def columns_of(self, X):
-        """(rows of y, their K) for each block."""
-        padded, columns = self.scratch(X)
-        padded.fill(0)
-        self.inside(padded)[...] = X
-        seen = self.seen(padded)
-        for rows in self.blocks():
-            K = self.block(columns, len(X), rows)
-            K[...] = seen[:, rows]
-            yield rows, K.reshape(-1, self.k)
+    def columns_of(self, X, parts):
+        """(samples, rows of y, their K) for each block."""
+        for part, padded, blocks in self.places(X.dtype, parts):
+            self.inside(padded)[...] = X[part]
+            for rows, seen, columns, K in blocks:
+                columns[...] = seen
+                yield part, rows, K
 
     def input_gradient(self, dy):
         dx = empty_images(self.x_shape, dy.dtype, CHANNELS_FIRST if self.few else CHANNELS_LAST)
         dX, dY, w = dx.transpose(CHANNELS_LAST), channels_last(dy), self.matrix()
-        parallel.run([lambda part=part: self._input_gradient(dX[part], dY[part], w) for part in self.parts()])
+        parallel.run([partial(self._input_gradient, dX, dY, w, parts) for parts in self.shares()])
         return dx
 
-    def _input_gradient(self, dX, dY, w):
-        padded, columns = self.scratch(dX)
-        padded.fill(0)
-        seen = self.seen(padded)
-        for rows in self.blocks():
-            dK = self.block(columns, len(dX), rows)
-            dot(dY[:, rows].reshape(-1, self.o), w.T, dK.reshape(-1, self.k))
-            for r, q in np.ndindex(self.geometry.kernel):  # by one entry no two outputs see the same
-                seen[:, rows, :, r, q] += dK[:, :, :, r, q]
-        dX[...] = self.inside(padded)
+    def _input_gradient(self, dX, dY, w, parts):
+        for part, padded, blocks in self.places(dX.dtype, parts):
+            padded.fill(0)
+            for rows, seen, columns, K in blocks:
+                dot(dY[part, rows].reshape(-1, self.o), w.T, K)
+                for r, q in np.ndindex(self.geometry.kernel):  # by one entry no two outputs see the same
+                    seen[:, :, :, r, q] += columns[:, :, :, r, q]
+            dX[part] = self.inside(padded)
 
     # -- memory ------------------------------------------------------------------------------------------------
 
-    def scratch(self, X):
-        """Memory to work in: X with its padding, (n, height, width, C), and for a block of columns."""
+    def places(self, dtype, parts):
+        """(samples, `padded`, blocks) for each part: memory to work in, laid out once for parts of the same length.
+
+        padded (n, height, width, C), for x with its padding, which is zero. A block: rows of y, what their columns
+        see of `padded` and memory for that, (n, rows, OW, kH, kW, C), and this memory as K.
+        """
         height, width = (size + sum(padding) for size, padding in zip((self.h, self.w), self.geometry.padding))
-        shape = (self.c, len(X), height, width) if self.few else (len(X), height, width, self.c)
-        most = max(rows.stop - rows.start for rows in self.blocks())
-        padded, columns = parallel.scratch(X.dtype, shape, (len(X) * most * self.ow * self.k,))
-        return padded.transpose(1, 2, 3, 0) if self.few else padded, columns
+        # More than one piece where one sample makes more than a block.
+        pieces = parallel.split(slice(0, self.oh), -(-self.k * self.oh * self.ow // BLOCK))
+        most = max(rows.stop - rows.start for rows in pieces)
+        for n, alike in itertools.groupby(parts, lambda part: part.stop - part.start):
+            shape = (self.c, n, height, width) if self.few else (n, height, width, self.c)
+            padded, memory = parallel.scratch(dtype, shape, (n * most * self.ow * self.k,))
+            padded.fill(0)
+            padded = padded.transpose(1, 2, 3, 0) if self.few else padded
+            seen, blocks = self.seen(padded), []
+            for rows in pieces:
+                columns = self.block(memory, n, rows)
+                blocks.append((rows, seen[:, rows], columns, columns.reshape(-1, self.k)))
+            for part in alike:
+                yield part, padded, blocks
 
     def block(self, columns, n, rows):
         """The part of `columns` for n samples and these rows of y: (n, rows, OW, kH, kW, C)."""

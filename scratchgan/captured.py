@@ -25,6 +25,10 @@ class Unrecordable(RuntimeError):
     """A step cannot be recorded: why, in a sentence."""
 
 
+class NoMemory(Unrecordable, MemoryError):
+    """The device has too little memory to record it."""
+
+
 class CapturedStep:
     """`steps` steps of a system on batches of one shape (N, ...), in one CUDA graph.
 
@@ -102,7 +106,8 @@ class CapturedStep:
             self.made = [(each, steps) for each, steps in made if steps]
         except Exception as error:
             why = str(error).strip() or type(error).__name__
-            raise Unrecordable(f"a step cannot be recorded: {why.splitlines()[0]}") from error
+            kind = NoMemory if isinstance(error, MemoryError) else Unrecordable
+            raise kind(f"a step cannot be recorded: {why.splitlines()[0]}") from error
         finally:
             self.system.steps = start
             for name, each in counters.items():
@@ -136,14 +141,14 @@ def streams(device):
 
 
 def more_memory(size):
-    """Memory for a recording's pool, which catches the device's own error, but not this `Unrecordable`."""
+    """Memory for a recording's pool, which catches the device's own error, but not `NoMemory`."""
     cuda = backend.module_of("cuda").cuda
     try:
         return cuda.MemoryPointer(cuda.Memory(size), 0)
     except cuda.runtime.CUDARuntimeError as error:
         if error.status != OUT_OF_MEMORY:
             raise
-        raise Unrecordable(f"the device has no {-(-size >> 20)} MiB more for it") from error
+        raise NoMemory(f"the device has no {-(-size >> 20)} MiB more for it") from error
 
 
 class Recording:

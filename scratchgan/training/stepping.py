@@ -16,6 +16,7 @@ from scratchgan.training.snapshot import Snapshot, arrays
 TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
 LEFT_OVER = 5       # in one for what is left before the next log interval or epoch
 AHEAD = 1_000_003   # cycles that a proof leaps over: what Python does at some steps only should show then
+NO_MEMORY = "no memory is left"
 RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device, if four times as much is free there
 
 
@@ -52,19 +53,27 @@ class Recorded(OneByOne):
     """Makes steps by `CapturedStep`: graphs of several, one of a single cycle, and for batches of other sizes.
 
     A graph is proved before it is used: two launches, the second of them `AHEAD`, must leave the same bits as as many
-    steps made one by one. Where the first is refused, `announce` is told, and all steps are made one by one; where a
-    later one is, such as for want of memory, other graphs go on.
+    steps made one by one. Where the first is refused, `announce` is told, and all steps are made one by one. Where a
+    later one is, or any for want of memory, other graphs go on.
     """
 
     def __init__(self, system, batches, announce):
         super().__init__(system, batches)
         self.graphs, self.refused, self.announce = {}, set(), announce  # by (size of the batch, steps)
         self.given_up = self.told = False
-        source, self.images, self.labels, self.epoch = batches.source, None, None, None
-        limit = min(RESIDENT, backend.free_memory() // 4)
-        if isinstance(source, InMemory) and not batches.flip and source.images.nbytes <= limit:
-            self.images = backend.to_device(source.images, "cuda")
-            self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
+        self.images = self.labels = self.epoch = None
+        if isinstance(batches.source, InMemory) and not batches.flip:
+            self.take_data(batches.source)
+
+    def take_data(self, source):
+        """Onto the device, where they have room."""
+        size, limit = source.images.nbytes, min(RESIDENT, backend.free_memory() // 4)
+        if size > limit:
+            self.announce(f"The data stay on the host, and each batch is copied to the device: they take {size >> 20} "
+                          f"MiB, more than the {limit >> 20} that they may take there.")
+            return
+        self.images = backend.to_device(source.images, "cuda")
+        self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
 
     def make(self, step, most=1):
         cycle, size, most = self.system.cycle, self.batches.size(step), min(most, self.batches.alike(step))
@@ -72,13 +81,18 @@ class Recorded(OneByOne):
         steps = next((n for n in several if 0 < n <= most and (size, n) not in self.refused), None)
         if self.given_up or steps is None or self.system.steps % cycle:
             return super().make(step)
-        graph = self.graphs.get((size, steps))
-        if graph is None:
-            shape = size, *self.batches.source.sample_shape
-            graph = self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
+        begun = (size, steps) in self.graphs
+        try:
+            if not begun:
+                shape = size, *self.batches.source.sample_shape
+                self.graphs[size, steps] = CapturedStep(self.system, shape, steps)
+            graph = self.graphs[size, steps]
             self.fill(graph, step)
+        except MemoryError:
+            self.refuse(size, steps, NO_MEMORY, lacks_memory=True)
+            return super().make(step)
+        if not begun:
             return Made(graph.run(steps), steps * size, list(self.system.optimizers))
-        self.fill(graph, step)
         if graph.graph is None and not self.proved(graph):
             return super().make(step)
         return Made(graph.run(steps), steps * size, graph.learned)
@@ -102,8 +116,9 @@ class Recorded(OneByOne):
 
     def proved(self, graph):
         """Whether it can be recorded, and leaves the same bits as steps made one by one; the system stays as it is."""
-        before, problem = Snapshot().take(self.system), None
+        before, problem, lacks_memory = None, None, False
         try:
+            before = Snapshot().take(self.system)
             self.twice(lambda: graph.run(graph.steps))
             recorded = {key: value.copy() for key, value in arrays(self.system).items()}
             before.restore(self.system)
@@ -113,22 +128,28 @@ class Recorded(OneByOne):
             elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
                 problem = "a metric is a number of Python's, which would stay the same"
         except (Unrecordable, MemoryError) as error:
-            problem = str(error) or "no memory is left"
-        before.restore(self.system)
-        if problem and self.told:
-            size, steps = graph.batch.shape[1], graph.steps
-            self.refused.add((size, steps))
-            del self.graphs[size, steps]  # and its memory
-            self.announce(f"Batches of {size}, {steps} at a time, are not recorded as a CUDA graph: {problem}.")
-        elif problem:
-            self.given_up = True
-            self.graphs.clear()
-            self.images = self.labels = None
-            self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
+            problem, lacks_memory = str(error) or NO_MEMORY, isinstance(error, MemoryError)
+        if before is not None:
+            before.restore(self.system)
+        if problem:
+            self.refuse(graph.batch.shape[1], graph.steps, problem, lacks_memory)
         elif not self.told:
             self.told = True
             self.announce(f"Steps are recorded as CUDA graphs, up to {TOGETHER} a launch; they have the same bits.")
         return problem is None
+
+    def refuse(self, size, steps, problem, lacks_memory):
+        """From now on there is no graph of so many steps on batches of this size, or none at all."""
+        if not self.told:
+            self.images = self.labels = None  # and their memory
+        if self.told or lacks_memory:
+            self.refused.add((size, steps))
+            self.graphs.pop((size, steps), None)
+            self.announce(f"Batches of {size}, {steps} at a time, are not recorded as a CUDA graph: {problem}.")
+            return
+        self.given_up = True
+        self.graphs.clear()
+        self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
 
     def twice(self, make):
         """What make() gives now, and at steps far ahead."""

@@ -1,6 +1,7 @@
 """How a run makes its steps on CUDA: recorded, with the bits of steps made one by one."""
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from scratchgan.layers import Dropout, Layer, Linear, Sequential, Tanh
 from scratchgan.optimizers import SGD
 from scratchgan.system import Metrics, System
 from scratchgan.training import Callback, fit, stepping
-from scratchgan.training.snapshot import arrays
+from scratchgan.training.snapshot import Snapshot, arrays
 
 TOLD = f"Steps are recorded as CUDA graphs, up to {stepping.TOGETHER} a launch; they have the same bits."
 
@@ -138,26 +139,48 @@ def test_a_graph_that_finds_no_memory_leaves_the_others(cuda, rng, monkeypatch):
     assert {key: graph.graph is not None for key, graph in made.graphs.items()} == {(6, 5): True, (6, 1): True}
 
 
-def test_where_no_memory_is_left_for_the_proof_the_data_leave_the_device(cuda, rng, monkeypatch):
+def refused(steps):
+    return f"Batches of 6, {steps} at a time, are not recorded as a CUDA graph: no memory is left."
+
+
+def test_where_no_memory_is_left_for_a_proof_data_leave_the_device_and_shorter_graphs_are_tried(cuda, rng, monkeypatch):
     lines, made_one_by_one = [], CapturedStep.eagerly
 
     def full(graph):
-        if graph.warm:
+        if graph.warm and graph.steps > 1:
             raise MemoryError
         return made_one_by_one(graph)
     monkeypatch.setattr(CapturedStep, "eagerly", full)
     made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], lines.append)
     assert made.images is not None
-    assert [len(made.make(step, 5).metrics) for step in (0, 8)] == [5, 1]
-    assert lines == ["Steps are made one by one, not recorded as a CUDA graph: no memory is left."]
-    assert made.images is None and not made.graphs
+    assert [len(made.make(step, 5).metrics) for step in (0, 8, 9, 10)] == [5, 1, 1, 1]
+    assert lines == [refused(5), TOLD]
+    assert made.images is None and list(made.graphs) == [(6, 1)]
+
+
+@pytest.mark.parametrize("place", ["a graph's batches", "the state that a proof begins with"])
+def test_where_no_memory_is_left_for_any_graph_steps_go_on_one_by_one(cuda, rng, monkeypatch, place):
+    lines, full, batches = [], Mock(side_effect=MemoryError), as_source(images(rng)).batches(6)
+    expected, others = small_game(cuda), small_game(cuda)
+    made, one_by_one = stepping.maker(others, batches, [], lines.append), stepping.OneByOne(expected, batches)
+    monkeypatch.setattr(*(stepping, "CapturedStep") if place.startswith("a graph") else (Snapshot, "take"), full)
+    step = 0
+    while step < 24:
+        step += len(made.make(step, 5).metrics)
+    for k in range(step):
+        one_by_one.make(k)
+    assert set(lines) >= {refused(5), refused(1)} and len(lines) == len(set(lines))
+    assert_same(others, expected)
+    assert not made.graphs and made.images is None
 
 
 @pytest.mark.parametrize("free, stays", [(10_000, True), (500, False)])
 def test_data_stay_on_a_device_that_has_room_for_them(cuda, rng, monkeypatch, free, stays):
+    lines = []
     monkeypatch.setattr(backend, "free_memory", lambda: free)
-    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], print)
+    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], lines.append)
     assert (made.images is not None) == stays
+    assert [line.startswith("The data stay on the host") for line in lines] == [True] * (not stays)
     made.make(0, 5)
 
 

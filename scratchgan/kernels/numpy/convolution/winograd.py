@@ -268,8 +268,10 @@ def subtract_rows(a, b, out):
     """out = a - b, where a may lack the first row, and b the last: they are zero."""
     start, stop = out.shape[1] - a.shape[1], b.shape[1]
     np.subtract(a[:, :stop - start], b[:, start:], out=out[:, start:stop])
-    np.negative(b[:, :start], out=out[:, :start])
-    out[:, stop:] = a[:, stop - start:]
+    if start:
+        np.negative(b[:, :start], out=out[:, :start])
+    if stop < out.shape[1]:
+        out[:, stop:] = a[:, stop - start:]
 
 
 def assign(out, a):

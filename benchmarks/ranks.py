@@ -37,7 +37,9 @@ def child(case, sync_bn, threads):
     from scratchgan.training.sharing import shared
     name, size = case.split(":")
     each, size = ranks.joined(), int(size)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[each.rank:each.rank + threads])
+    cores = sorted(os.sched_getaffinity(0))[each.rank:each.rank + threads]
+    for thread in os.listdir("/proc/self/task"):  # the BLAS has begun some
+        os.sched_setaffinity(int(thread), cores)
     system, sums = recipes.get(name).build(0, "cpu"), [0.0, 0.0]
     share = shared(system, size, each, sync_bn)
     images = np.random.default_rng(0).integers(0, 256, (size, *system.sample_shape), np.uint8)
@@ -91,7 +93,7 @@ def main():
     options = parser.parse_args()
     if options.child:
         return child(options.cases[0], options.sync_bn, options.child)
-    print(f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; one thread a process"
+    print(f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
           f"{', sync-bn' if options.sync_bn else ''}")
     several = options.ranks
     print(f"{'batch':12s}  {'1 process, ms':>16s}  {f'{several} threads, ms':>16s}  {f'{several} processes, ms':>16s}  "

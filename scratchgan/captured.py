@@ -106,8 +106,8 @@ class CapturedStep:
             self.made = [(each, steps) for each, steps in made if steps]
         except Exception as error:
             why = str(error).strip() or type(error).__name__
-            kind = NoMemory if isinstance(error, MemoryError) else Unrecordable
-            raise kind(f"a step cannot be recorded: {why.splitlines()[0]}") from error
+            full = isinstance(error, MemoryError) or getattr(error, "status", None) == OUT_OF_MEMORY
+            raise (NoMemory if full else Unrecordable)(f"a step cannot be recorded: {why.splitlines()[0]}") from error
         finally:
             self.system.steps = start
             for name, each in counters.items():

@@ -8,7 +8,7 @@ import pytest
 from small_games import Reads
 
 from scratchgan import backend, recipes
-from scratchgan.captured import CapturedStep, Unrecordable
+from scratchgan.captured import CapturedStep, NoMemory, Unrecordable
 from scratchgan.gan import Game, Latent
 from scratchgan.layers import Linear, Sequential
 from scratchgan.optimizers import SGD
@@ -147,12 +147,25 @@ def test_a_device_without_more_memory_ends_the_recording(cuda, rng, monkeypatch)
             raise cupy.cuda.runtime.CUDARuntimeError(2)
         return memory(size)
     monkeypatch.setattr(cupy.cuda, "Memory", in_the_first_step_only)
-    with pytest.raises(Unrecordable, match="a step cannot be recorded: the device has no 1 MiB more for it"):
+    with pytest.raises(NoMemory, match="a step cannot be recorded: the device has no 1 MiB more for it"):
         captured.run(2)
     assert game.steps == 2
 
 
-def test_another_fault_than_want_of_memory_is_told_as_it_is(cuda, rng, monkeypatch):
+@pytest.mark.parametrize("status, name", [(2, "cudaErrorMemoryAllocation"), (700, "cudaErrorIllegalAddress")])
+def test_what_the_device_says_is_told_and_whether_it_was_for_want_of_memory(cuda, rng, monkeypatch, status, name):
+    cupy, captured = backend.module_of("cuda"), filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28)), rng)
+    captured.run(1)
+
+    def fail(captured, stream):
+        raise cupy.cuda.runtime.CUDARuntimeError(status)
+    monkeypatch.setattr(CapturedStep, "recorded", fail)
+    with pytest.raises(Unrecordable, match=f"a step cannot be recorded: {name}") as raised:
+        captured.run(1)
+    assert isinstance(raised.value, NoMemory) == (status == 2)
+
+
+def test_another_fault_than_want_of_memory_is_no_matter_of_the_pool(cuda, rng, monkeypatch):
     cupy, captured = backend.module_of("cuda"), filled(CapturedStep(built("mlp", {}, cuda), (BATCH, 1, 28, 28)), rng)
     captured.run(1)
 

@@ -69,8 +69,8 @@ class Recorded(OneByOne):
         """Onto the device, where they have room."""
         size, limit = source.images.nbytes, min(RESIDENT, backend.free_memory() // 4)
         if size > limit:
-            self.announce(f"The data stay on the host, and each batch is copied to the device: they take {size >> 20} "
-                          f"MiB, more than the {limit >> 20} that they may take there.")
+            self.announce(f"The data stay on the host, and each batch is copied to the device: they take "
+                          f"{-(-size >> 20)} MiB, more than the {limit >> 20} that they may take there.")
             return
         self.images = backend.to_device(source.images, "cuda")
         self.labels = None if source.labels is None else backend.to_device(source.labels, "cuda")
@@ -81,6 +81,10 @@ class Recorded(OneByOne):
         steps = next((n for n in several if 0 < n <= most and (size, n) not in self.refused), None)
         if self.given_up or steps is None or self.system.steps % cycle:
             return super().make(step)
+        return self.together(step, size, steps) or super().make(step)
+
+    def together(self, step, size, steps):
+        """So many steps from this one on, by a graph; None where it is refused, and its memory is free again."""
         begun = (size, steps) in self.graphs
         try:
             if not begun:
@@ -90,12 +94,10 @@ class Recorded(OneByOne):
             self.fill(graph, step)
         except MemoryError:
             self.refuse(size, steps, NO_MEMORY, lacks_memory=True)
-            return super().make(step)
-        if not begun:
-            return Made(graph.run(steps), steps * size, list(self.system.optimizers))
-        if graph.graph is None and not self.proved(graph):
-            return super().make(step)
-        return Made(graph.run(steps), steps * size, graph.learned)
+            return None
+        if begun and graph.graph is None and not self.proved(graph):
+            return None
+        return Made(graph.run(steps), steps * size, graph.learned if begun else list(self.system.optimizers))
 
     def fill(self, graph, step):
         """The batches of its steps, from this one on, in its memory."""
@@ -128,7 +130,8 @@ class Recorded(OneByOne):
             elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
                 problem = "a metric is a number of Python's, which would stay the same"
         except (Unrecordable, MemoryError) as error:
-            problem, lacks_memory = str(error) or NO_MEMORY, isinstance(error, MemoryError)
+            problem = str(error) if isinstance(error, Unrecordable) else NO_MEMORY
+            lacks_memory = isinstance(error, MemoryError)
         if before is not None:
             before.restore(self.system)
         if problem:
@@ -140,16 +143,18 @@ class Recorded(OneByOne):
 
     def refuse(self, size, steps, problem, lacks_memory):
         """From now on there is no graph of so many steps on batches of this size, or none at all."""
-        if not self.told:
-            self.images = self.labels = None  # and their memory
         if self.told or lacks_memory:
             self.refused.add((size, steps))
             self.graphs.pop((size, steps), None)
             self.announce(f"Batches of {size}, {steps} at a time, are not recorded as a CUDA graph: {problem}.")
-            return
-        self.given_up = True
-        self.graphs.clear()
-        self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
+        else:
+            self.given_up = True
+            self.graphs.clear()
+            self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
+        if not self.told and self.images is not None:
+            self.images = self.labels = self.order = self.epoch = None
+            if lacks_memory:
+                self.announce("The data make room on the device: from now on each batch is copied there.")
 
     def twice(self, make):
         """What make() gives now, and at steps far ahead."""

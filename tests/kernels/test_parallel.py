@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import tracemalloc
+from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -218,6 +220,25 @@ def test_scratch_memory():
     others = []
     parallel.run(at_once(3, lambda: others.append(parallel.scratch("float32", (3,))[0])))
     assert len({other.ctypes.data for other in others}) == 3
+
+
+def test_scratch_memory_is_laid_out_once(monkeypatch):
+    monkeypatch.setattr(parallel, "KEPT", 2)
+    lend = partial(parallel.scratch, "float32", arena="laid out")
+    first = lend((40,), (2, 3))
+    assert lend((40,), (2, 3)) is first
+    lend((7,))
+    lend((8,))  # the third
+    assert lend((40,), (2, 3)) is not first
+    assert np.shares_memory(lend((40,), (2, 3))[0], first[0])
+    large = lend((1 << 20,))[0]  # in other memory, as all from now on
+    assert np.shares_memory(lend((40,), (2, 3))[0], large) and not np.shares_memory(first[0], large)
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "Block", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            lend((2 << 20,))
+    assert lend((40,), (2, 3))[0].shape == (40,)
+    parallel._local.arenas.pop("laid out")
 
 
 def test_scratch_memory_that_grows_lets_go_of_what_it_had():

@@ -1,6 +1,7 @@
 """How a run makes its steps on CUDA: recorded, with the bits of steps made one by one."""
 
 import json
+import weakref
 from unittest.mock import Mock
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from small_games import Reads, small_game
 
 from scratchgan import backend, recipes, report
-from scratchgan.captured import CapturedStep, Unrecordable
+from scratchgan.captured import CapturedStep, NoMemory, Unrecordable
 from scratchgan.data.dataset import as_source
 from scratchgan.errors import UserError
 from scratchgan.gan import Game, Latent
@@ -139,23 +140,43 @@ def test_a_graph_that_finds_no_memory_leaves_the_others(cuda, rng, monkeypatch):
     assert {key: graph.graph is not None for key, graph in made.graphs.items()} == {(6, 5): True, (6, 1): True}
 
 
-def refused(steps):
-    return f"Batches of 6, {steps} at a time, are not recorded as a CUDA graph: no memory is left."
+LEFT = "The data make room on the device: from now on each batch is copied there."
 
 
-def test_where_no_memory_is_left_for_a_proof_data_leave_the_device_and_shorter_graphs_are_tried(cuda, rng, monkeypatch):
-    lines, made_one_by_one = [], CapturedStep.eagerly
+def refused(steps, of=6):
+    return f"Batches of {of}, {steps} at a time, are not recorded as a CUDA graph: no memory is left."
+
+
+@pytest.mark.parametrize("where", ["record", "eagerly"])
+def test_where_no_memory_is_left_for_a_graph_it_and_the_data_make_room_and_shorter_ones_are_tried(
+        cuda, rng, monkeypatch, where):
+    lines, batches, method, graphs = [], as_source(images(rng, 60)).batches(6), getattr(CapturedStep, where), []
 
     def full(graph):
+        graphs.append(weakref.ref(graph))
         if graph.warm and graph.steps > 1:
-            raise MemoryError
-        return made_one_by_one(graph)
-    monkeypatch.setattr(CapturedStep, "eagerly", full)
-    made = stepping.maker(small_game(cuda), as_source(images(rng)).batches(6), [], lines.append)
+            raise NoMemory("no memory is left") if where == "record" else MemoryError
+        return method(graph)
+    monkeypatch.setattr(CapturedStep, where, full)
+    expected, others = small_game(cuda), small_game(cuda)
+    made, one_by_one = stepping.maker(others, batches, [], lines.append), stepping.OneByOne(expected, batches)
     assert made.images is not None
-    assert [len(made.make(step, 5).metrics) for step in (0, 8, 9, 10)] == [5, 1, 1, 1]
-    assert lines == [refused(5), TOLD]
+    made.make(0, 5)
+    make = stepping.OneByOne.make
+
+    def alone(self, step, most=1):
+        assert all(graph() is None for graph in graphs)  # an eager step needs memory, too
+        return make(self, step, most)
+    with monkeypatch.context() as patch:
+        patch.setattr(stepping.OneByOne, "make", alone)
+        made.make(5, 5)
+    for step in range(6, 9):
+        made.make(step, 5)
+    for step in range(9):
+        one_by_one.make(step)
+    assert lines == [refused(5), LEFT, TOLD]
     assert made.images is None and list(made.graphs) == [(6, 1)]
+    assert_same(others, expected)
 
 
 @pytest.mark.parametrize("place", ["a graph's batches", "the state that a proof begins with"])
@@ -169,7 +190,8 @@ def test_where_no_memory_is_left_for_any_graph_steps_go_on_one_by_one(cuda, rng,
         step += len(made.make(step, 5).metrics)
     for k in range(step):
         one_by_one.make(k)
-    assert set(lines) >= {refused(5), refused(1)} and len(lines) == len(set(lines))
+    assert lines[1] == LEFT and len(lines) == 4
+    assert {line for line in lines if line != LEFT} == {refused(5), refused(1), refused(1, of=4)}
     assert_same(others, expected)
     assert not made.graphs and made.images is None
 

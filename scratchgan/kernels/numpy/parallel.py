@@ -181,15 +181,15 @@ if hasattr(os, "register_at_fork"):
 def scratch(dtype, *shapes, arena="task"):
     """Arrays of these shapes to work in, uninitialised: valid until this thread asks for some in this arena again.
 
-    For a tuple of shapes they come as a list, all in one place, to be used in turn.
+    For a tuple of shapes they come as a tuple, all in one place, to be used in turn.
     """
-    arena, key = _arena(arena), (dtype, shapes)
-    arrays = arena.arrays.get(key)
+    place, key = _arena(arena), (dtype, shapes)
+    arrays = place.arrays.get(key)
     if arrays is None:
-        arrays = _placed(arena, np.dtype(dtype), shapes)
-        if len(arena.arrays) >= KEPT:
-            arena.arrays.clear()
-        arena.arrays[key] = arrays
+        arrays = _placed(place, np.dtype(dtype), shapes)
+        if len(place.arrays) >= KEPT:
+            place.arrays.clear()
+        place.arrays[key] = arrays
     return arrays
 
 
@@ -201,10 +201,10 @@ def _placed(arena, dtype, shapes):
     memory, arrays, start = arena.memory(sum(sizes)), [], 0
     for shape, turns, size in zip(shapes, in_turn, sizes):
         place = memory[start:start + size].view(dtype)
-        each = [place[:math.prod(s)].reshape(s) for s in (shape if turns else [shape])]
+        each = tuple(place[:math.prod(s)].reshape(s) for s in (shape if turns else [shape]))
         arrays.append(each if turns else each[0])
         start += size
-    return arrays
+    return tuple(arrays)
 
 
 def scratch_like(x):
@@ -226,7 +226,7 @@ class _Arena:
         """So many bytes or more, the same as before where they were enough."""
         size = max(size, SMALLEST)
         if self.bytes.size < size:
-            self.__init__()  # the old memory goes before the new one comes
+            self.bytes, self.arrays = np.empty(0, np.uint8), {}  # the old memory goes before the new one comes
             block = Block(size)  # none of the pool's, which would keep the old one for others
             self.bytes = block.bytes[block.start:block.start + size]
         return self.bytes

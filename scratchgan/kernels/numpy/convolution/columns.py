@@ -82,6 +82,7 @@ class Columns:
     def columns_of(self, X, parts):
         """(samples, rows of y, their K) for each block."""
         for part, padded, blocks in self.places(X.dtype, parts):
+            padded.fill(0)
             self.inside(padded)[...] = X[part]
             for rows, seen, columns, K in blocks:
                 columns[...] = seen
@@ -105,10 +106,10 @@ class Columns:
     # -- memory ------------------------------------------------------------------------------------------------
 
     def places(self, dtype, parts):
-        """(samples, `padded`, blocks) for each part: memory to work in, laid out once for parts of the same length.
+        """(samples, `padded`, blocks) for each part: memory to work in, laid out anew where lengths change.
 
-        padded (n, height, width, C), for x with its padding, which is zero. A block: rows of y, what their columns
-        see of `padded` and memory for that, (n, rows, OW, kH, kW, C), and this memory as K.
+        padded (n, height, width, C), for x with its padding. A block: rows of y, what their columns see of `padded`
+        and memory for that, (n, rows, OW, kH, kW, C), and this memory as K.
         """
         height, width = (size + sum(padding) for size, padding in zip((self.h, self.w), self.geometry.padding))
         # More than one piece where one sample makes more than a block.
@@ -117,7 +118,6 @@ class Columns:
         for n, alike in itertools.groupby(parts, lambda part: part.stop - part.start):
             shape = (self.c, n, height, width) if self.few else (n, height, width, self.c)
             padded, memory = parallel.scratch(dtype, shape, (n * most * self.ow * self.k,))
-            padded.fill(0)
             padded = padded.transpose(1, 2, 3, 0) if self.few else padded
             seen, blocks = self.seen(padded), []
             for rows in pieces:

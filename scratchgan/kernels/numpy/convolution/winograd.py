@@ -288,4 +288,3 @@ def subtract(out, a):
 
 # What is summed over l for an index k goes into rows a of a result: 0 is k0 + k1, and 1 is k1 - k2.
 INTO = {1: ((0, assign), (1, assign)), 0: ((0, add_to),), 2: ((1, subtract),)}
-

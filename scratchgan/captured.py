@@ -105,9 +105,9 @@ class CapturedStep:
             made = [(each, each.steps - int(before[name][-1])) for name, each in counters.items()]
             self.made = [(each, steps) for each, steps in made if steps]
         except Exception as error:
-            why = str(error).strip() or type(error).__name__
-            full = isinstance(error, MemoryError) or getattr(error, "status", None) == OUT_OF_MEMORY
-            raise (NoMemory if full else Unrecordable)(f"a step cannot be recorded: {why.splitlines()[0]}") from error
+            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            kind = NoMemory if lacks_memory(error) else Unrecordable
+            raise kind(f"a step cannot be recorded: {why}") from error
         finally:
             self.system.steps = start
             for name, each in counters.items():
@@ -140,13 +140,20 @@ def streams(device):
     return [cuda.Stream(non_blocking=True, priority=priority) for priority in (-1, 0, *[0] * BESIDE)]  # -1 goes first
 
 
+def lacks_memory(error):
+    """Whether an error tells that the device, or the host, has too little memory."""
+    cuda = backend.module_of("cuda").cuda
+    of_device = isinstance(error, (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError))
+    return isinstance(error, MemoryError) or (of_device and error.status == OUT_OF_MEMORY)
+
+
 def more_memory(size):
     """Memory for a recording's pool, which catches the device's own error, but not `NoMemory`."""
     cuda = backend.module_of("cuda").cuda
     try:
         return cuda.MemoryPointer(cuda.Memory(size), 0)
     except cuda.runtime.CUDARuntimeError as error:
-        if error.status != OUT_OF_MEMORY:
+        if not lacks_memory(error):
             raise
         raise NoMemory(f"the device has no {-(-size >> 20)} MiB more for it") from error
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgan import backend, ranks
-from scratchgan.captured import CapturedStep, Unrecordable, numbers_of
+from scratchgan.captured import CapturedStep, Unrecordable, lacks_memory, numbers_of
 from scratchgan.data.batches import Batches
 from scratchgan.data.dataset import InMemory
 from scratchgan.system import scaled
@@ -54,7 +54,7 @@ class Recorded(OneByOne):
 
     A graph is proved before it is used: two launches, the second of them `AHEAD`, must leave the same bits as as many
     steps made one by one. Where the first is refused, `announce` is told, and all steps are made one by one. Where a
-    later one is, or any for want of memory, other graphs go on.
+    later one is, or any for want of memory, other graphs go on. Data make room only for the first.
     """
 
     def __init__(self, system, batches, announce):
@@ -84,7 +84,7 @@ class Recorded(OneByOne):
         return self.together(step, size, steps) or super().make(step)
 
     def together(self, step, size, steps):
-        """So many steps from this one on, by a graph; None where it is refused, and its memory is free again."""
+        """So many steps from this one on, by a graph; None where it is refused, and no longer held."""
         begun = (size, steps) in self.graphs
         try:
             if not begun:
@@ -93,7 +93,7 @@ class Recorded(OneByOne):
             graph = self.graphs[size, steps]
             self.fill(graph, step)
         except MemoryError:
-            self.refuse(size, steps, NO_MEMORY, lacks_memory=True)
+            self.refuse(size, steps, NO_MEMORY, full=True)
             return None
         if begun and graph.graph is None and not self.proved(graph):
             return None
@@ -118,7 +118,7 @@ class Recorded(OneByOne):
 
     def proved(self, graph):
         """Whether it can be recorded, and leaves the same bits as steps made one by one; the system stays as it is."""
-        before, problem, lacks_memory = None, None, False
+        before, problem, full = None, None, False
         try:
             before = Snapshot().take(self.system)
             self.twice(lambda: graph.run(graph.steps))
@@ -129,21 +129,24 @@ class Recorded(OneByOne):
                 problem = "they would not have the same bits"
             elif any(numbers_of(metrics) != graph.kept.constants for metrics in eager):
                 problem = "a metric is a number of Python's, which would stay the same"
-        except (Unrecordable, MemoryError) as error:
+        except Exception as error:
+            full = lacks_memory(error)
+            if not full and not isinstance(error, Unrecordable):
+                raise
             problem = str(error) if isinstance(error, Unrecordable) else NO_MEMORY
-            lacks_memory = isinstance(error, MemoryError)
-        if before is not None:
-            before.restore(self.system)
+        finally:
+            if before is not None:
+                before.restore(self.system)
         if problem:
-            self.refuse(graph.batch.shape[1], graph.steps, problem, lacks_memory)
+            self.refuse(graph.batch.shape[1], graph.steps, problem, full)
         elif not self.told:
             self.told = True
             self.announce(f"Steps are recorded as CUDA graphs, up to {TOGETHER} a launch; they have the same bits.")
         return problem is None
 
-    def refuse(self, size, steps, problem, lacks_memory):
+    def refuse(self, size, steps, problem, full):
         """From now on there is no graph of so many steps on batches of this size, or none at all."""
-        if self.told or lacks_memory:
+        if self.told or full:  # there is another graph, or a smaller one may fit
             self.refused.add((size, steps))
             self.graphs.pop((size, steps), None)
             self.announce(f"Batches of {size}, {steps} at a time, are not recorded as a CUDA graph: {problem}.")
@@ -153,7 +156,7 @@ class Recorded(OneByOne):
             self.announce(f"Steps are made one by one, not recorded as a CUDA graph: {problem}.")
         if not self.told and self.images is not None:
             self.images = self.labels = self.order = self.epoch = None
-            if lacks_memory:
+            if full:
                 self.announce("The data make room on the device: from now on each batch is copied there.")
 
     def twice(self, make):

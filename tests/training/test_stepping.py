@@ -147,7 +147,7 @@ def refused(steps, of=6):
     return f"Batches of {of}, {steps} at a time, are not recorded as a CUDA graph: no memory is left."
 
 
-@pytest.mark.parametrize("where", ["record", "eagerly"])
+@pytest.mark.parametrize("where", ["record", "launch", "eagerly"])
 def test_where_no_memory_is_left_for_a_graph_it_and_the_data_make_room_and_shorter_ones_are_tried(
         cuda, rng, monkeypatch, where):
     lines, batches, method, graphs = [], as_source(images(rng, 60)).batches(6), getattr(CapturedStep, where), []
@@ -155,7 +155,8 @@ def test_where_no_memory_is_left_for_a_graph_it_and_the_data_make_room_and_short
     def full(graph):
         graphs.append(weakref.ref(graph))
         if graph.warm and graph.steps > 1:
-            raise NoMemory("no memory is left") if where == "record" else MemoryError
+            raise {"record": NoMemory("no memory is left"), "eagerly": MemoryError(),
+                   "launch": backend.module_of("cuda").cuda.runtime.CUDARuntimeError(2)}[where]
         return method(graph)
     monkeypatch.setattr(CapturedStep, where, full)
     expected, others = small_game(cuda), small_game(cuda)
@@ -194,6 +195,24 @@ def test_where_no_memory_is_left_for_any_graph_steps_go_on_one_by_one(cuda, rng,
     assert {line for line in lines if line != LEFT} == {refused(5), refused(1), refused(1, of=4)}
     assert_same(others, expected)
     assert not made.graphs and made.images is None
+
+
+def test_a_proof_that_the_device_ends_leaves_the_system_as_it_was(cuda, rng, monkeypatch):
+    system, launch = small_game(cuda), CapturedStep.launch
+    error = backend.module_of("cuda").cuda.runtime.CUDARuntimeError
+    made = stepping.maker(system, as_source(images(rng)).batches(6), [], print)
+    made.make(0, 5)
+    before = {key: value.copy() for key, value in arrays(system).items()}
+
+    def broken(graph):
+        launch(graph)
+        raise error(700)
+    monkeypatch.setattr(CapturedStep, "launch", broken)
+    with pytest.raises(error):
+        made.make(8, 5)
+    assert system.steps == 5
+    for key, value in arrays(system).items():
+        np.testing.assert_array_equal(backend.to_host(value), backend.to_host(before[key]))
 
 
 @pytest.mark.parametrize("free, stays", [(10_000, True), (500, False)])

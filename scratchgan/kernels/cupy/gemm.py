@@ -20,6 +20,7 @@ from scratchgan.kernels.gemm import tf32_allowed
 WORKSPACE = 32 << 20  # bytes that cuBLAS may use on a stream: what NVIDIA advises for Hopper; smaller ones slow it down
 COUNTERS = 512        # zeros for the blocks of a sum to count each other
 FLOAT32, TF32 = 0, 3  # cuBLAS's names of how it may multiply: CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
+NO_MEMORY = 3         # CUBLAS_STATUS_ALLOC_FAILED
 ONE_LINE = 1          # a leading dimension of at least 1, also of an empty matrix
 ROUTINES = {np.dtype("float32"): ("cublasSgemm_v2", ctypes.c_float),
             np.dtype("float64"): ("cublasDgemm_v2", ctypes.c_double)}
@@ -32,7 +33,7 @@ def library():
 
 def checked(status):
     if status:
-        raise RuntimeError(f"cuBLAS failed with status {status}")
+        raise (MemoryError if status == NO_MEMORY else RuntimeError)(f"cuBLAS failed with status {status}")
 
 
 def of_stream():

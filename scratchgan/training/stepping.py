@@ -16,8 +16,8 @@ from scratchgan.training.snapshot import Snapshot, arrays
 TOGETHER = 20       # steps in a graph: a launch takes the host about as long as a few steps take the device
 LEFT_OVER = 5       # in one for what is left before the next log interval or epoch
 AHEAD = 1_000_003   # cycles that a proof leaps over: what Python does at some steps only should show then
-NO_MEMORY = "no memory is left"
 RESIDENT = 4 << 30  # bytes of a data set up to which it stays on the device, if four times as much is free there
+NO_MEMORY = "no memory is left"
 
 
 class Made(NamedTuple):

@@ -67,6 +67,13 @@ def test_tf32_is_asked_for(cuda, monkeypatch):
     assert asked == [module.TF32, module.FLOAT32, module.TF32, module.FLOAT32]
 
 
+@pytest.mark.parametrize("status, error", [(3, MemoryError), (1, RuntimeError)])
+def test_what_cublas_says_is_raised(cuda, status, error):
+    from scratchgan.kernels.cupy.gemm import checked
+    with pytest.raises(error, match=f"cuBLAS failed with status {status}"):
+        checked(status)
+
+
 def test_it_can_be_recorded_and_has_the_same_bits(cuda, rng):
     import cupy
     with cupy.cuda.Stream(non_blocking=True) as stream:

@@ -51,7 +51,7 @@ class Winograd:
 
     def __init__(self, geometry, weight, x_shape, y_shape):
         self.weight, self.x_shape, self.y_shape = weight.transpose(WEIGHT), x_shape, y_shape
-        self.n, self.c, self.h, self.w = x_shape
+        self.n, self.c, _, self.w = x_shape
         self.narrow = Columns(geometry, weight, x_shape, y_shape) if self.c < NARROW else None
         self.o, self.oh, self.ow = y_shape[1:]
         self.th, self.tw = -(-self.oh // 2), -(-self.ow // 2)  # tiles in a column, in a row

@@ -10,7 +10,7 @@ from broken_layers import BROKEN, CORRECT, NegatedBias
 from right_layers import BatchNorm, CentredSquare, Dense, Square
 from torch_oracle import torch_module
 
-from scratchgan import gradcheck, initializers
+from scratchgan import backend, gradcheck, initializers
 from scratchgan.gradcheck.oracles import relative_error
 from scratchgan.gradcheck.pytorch import PYTORCH
 from scratchgan.layers import (
@@ -33,6 +33,12 @@ def check(make, shape):
     return gradcheck.check_layer(layer, input_shape=shape, batch_of_one=not isinstance(layer, BatchNorm))
 
 
+@pytest.fixture
+def zeroed_memory(monkeypatch):
+    """Memory for results comes as zeros, not as what it held before: by chance, numbers that end a faulty pass."""
+    monkeypatch.setattr(backend, "empty", lambda shape, dtype, order="C", xp=np: xp.zeros(shape, dtype, order))
+
+
 # -- layers --------------------------------------------------------------------------------------------------------
 
 
@@ -46,7 +52,7 @@ def test_right_layers_pass(name):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_wrong_layers_are_caught_and_named(name):
+def test_wrong_layers_are_caught_and_named(name, zeroed_memory):
     make, shape, wrong, words = BROKEN[name]
     report = check(make, shape)
     assert not report.ok
@@ -326,11 +332,11 @@ def test_a_pytorch_that_lacks_an_argument_is_no_oracle(monkeypatch):
     assert report.ok and report.worst(PYTORCH) is None
 
 
-def test_memory_that_a_product_leaves_unwritten_is_seen(monkeypatch):
+def test_memory_that_a_product_leaves_unwritten_is_seen(monkeypatch, zeroed_memory):
     products = importlib.import_module("scratchgan.kernels.numpy.gemm")
     monkeypatch.setattr(products, "dot", lambda a, b, out: out)
     report = gradcheck.check_layer(Linear(200, 120), input_shape=(60, 200))
-    assert not report.ok and "y" in report.wrong
+    assert ("y", "all of it written") in [(row.tensor, row.check) for row in report.failures]
 
 
 @pytest.mark.parametrize("check", [gradcheck.check_layer, gradcheck.check_network])

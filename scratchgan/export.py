@@ -2,9 +2,9 @@
 
     scratchgan.export.save_onnx(scratchgan.load("runs/mlp"), "generator.onnx")
 
-The model takes "z" (N, z_dim), float32, for any N, and gives "images" (N, C, H, W), or whatever the samples are, in
-the system's value range, as `system.generate` does. Weights keep the names that they have in the state dict. Needs the
-package `onnx`, nothing else here does.
+The model takes "z" (N, z_dim), float32, for any N, and, where the system has classes, "labels" (N,), int64. It gives
+"images" (N, C, H, W), or whatever the samples are, in the system's value range, as `system.generate` does. Weights keep
+the names that they have in the state dict. Needs the package `onnx`, nothing else here does.
 """
 
 import copy
@@ -14,11 +14,12 @@ import json
 import numpy as np
 
 from scratchgan.errors import UserError
+from scratchgan.layers.conditional import joined
 from scratchgan.layers.pooling import nearest
 from scratchgan.system import System
 
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, from December 2022
-Z, IMAGES, BATCH = "z", "images", "N"
+Z, LABELS, IMAGES, BATCH = "z", "labels", "images", "N"
 
 
 def save_onnx(system, path):
@@ -47,14 +48,14 @@ def onnx_model(system):
         raise TypeError(f"expected a System, such as a Game, got {type(system).__name__}")
     if system.sampler is None or system.latent is None:
         raise UserError(f"{type(system).__name__} makes no samples of noise: there is no network to export.")
-    if system.classes:
-        raise UserError("A network that takes labels beside z cannot be written as ONNX.")
-    onnx = require_onnx()
     sampler = copy.deepcopy(system.sampler).to("cpu", "float32").eval()
-    graph = Graph(onnx)
+    graph = Graph(require_onnx(), sampler)
     z = np.zeros((2, system.latent.z_dim), np.float32)  # goes through all layers, for the shapes between them
     x = system.latent.as_input(z)
-    name, y = graph.add_layer(sampler, "", graph.reshaped(Z, z.shape, x.shape), x)
+    given, inputs = (graph.reshaped(Z, z.shape, x.shape), x), {Z: ("FLOAT", (BATCH, system.latent.z_dim))}
+    if system.classes:
+        given, inputs[LABELS] = (given, (LABELS, np.zeros(2, int))), ("INT64", (BATCH,))
+    name, y = graph.add_layer(sampler, given)
     name = graph.reshaped(name, y.shape, (2, *system.sample_shape))
     if system.scale != 1:
         name = graph.add("Mul", name, graph.array(float(system.scale)))
@@ -62,23 +63,24 @@ def onnx_model(system):
         graph.add("Identity", name, output=IMAGES)
     else:
         graph.add("Clip", name, *map(graph.array, map(float, system.value_range)), output=IMAGES)
-    return graph.model(system.sampler_name or "sampler", {Z: (BATCH, system.latent.z_dim)},
-                       {IMAGES: (BATCH, *system.sample_shape)}, about(system))
+    return graph.model(system.sampler_name or "sampler", inputs, {IMAGES: ("FLOAT", (BATCH, *system.sample_shape))},
+                       about(system))
 
 
 def about(system):
     """What the file says of where it comes from."""
     recipe = system.record or {}
     told = {"recipe": recipe.get("name"), "settings": json.dumps(recipe["settings"]) if recipe else None,
-            "step": system.steps}
+            "step": system.steps, "classes": system.classes or None}
     return {name: str(value) for name, value in told.items() if value is not None}
 
 
 class Graph:
-    """ONNX nodes and arrays as they are added, each under a name of its own."""
+    """ONNX nodes and arrays as they are added, each under a name of its own: those of a network."""
 
-    def __init__(self, onnx):
+    def __init__(self, onnx, network):
         self.onnx, self.nodes, self.arrays = onnx, [], {}
+        self.keys = {id(layer): key for key, layer in network.named_layers()}
 
     def add(self, operator, *inputs, output=None, **attributes):
         """A node; returns the name of its output."""
@@ -99,17 +101,16 @@ class Graph:
         """Another shape for each sample. 0 means "as it is": the batch."""
         return name if before == after else self.add("Reshape", name, self.array([0, *after[1:]]))
 
-    def add_layer(self, layer, key, name, x):
-        """The nodes of a layer whose state-dict keys begin with `key`, input called `name`: (output's name, y)."""
-        kind = kind_of(layer)
-        if kind == "Sequential":
-            for index, child in layer.layers.items():
-                name, x = self.add_layer(child, f"{key}{index}.", name, x)
-            return name, x
+    def add_layer(self, layer, given):
+        """The nodes of a layer: (output's name, y), as its input is `given`, of which `Concat` takes a tuple."""
+        kind, key = kind_of(layer), self.keys[id(layer)]
+        if kind in CONTAINERS:
+            return CONTAINERS[kind](self, layer, given)
         if kind is None:
             raise UserError(f"The layer {key.rstrip('.') or 'that is the sampler'}, {layer!r}, cannot be written as "
-                            f"ONNX, which is possible for {', '.join(NODES)}, Sequential, and what derives from them "
-                            "without a forward of its own.")
+                            f"ONNX, which is possible for {', '.join([*NODES, *CONTAINERS])}, and what derives from "
+                            "them without a forward of its own.")
+        name, x = given
         y = layer.forward(x)
         if len(y) != len(x):
             raise UserError(f"The layer {key.rstrip('.')}, {layer!r}, changes the number of samples, which ONNX is not "
@@ -118,9 +119,9 @@ class Graph:
 
     def model(self, name, inputs, outputs, properties):
         import scratchgan
-        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
-        ends = [[helper.make_tensor_value_info(name, kind, shape) for name, shape in each.items()]
-                for each in (inputs, outputs)]
+        helper, kinds = self.onnx.helper, self.onnx.TensorProto
+        ends = [[helper.make_tensor_value_info(name, getattr(kinds, kind), shape)
+                 for name, (kind, shape) in each.items()] for each in (inputs, outputs)]
         graph = helper.make_graph(self.nodes, name, *ends, initializer=list(self.arrays.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                                   producer_name="scratchgan", producer_version=scratchgan.__version__)
@@ -134,8 +135,8 @@ def kind_of(layer):
     if "forward" in vars(layer):
         return None
     for kind in type(layer).__mro__:
-        ours = kind.__module__.startswith("scratchgan.layers.")
-        if ours and (kind.__name__ in NODES or kind.__name__ == "Sequential"):
+        ours = kind.__module__.startswith(("scratchgan.layers.", "scratchgan.gan.growing"))
+        if ours and (kind.__name__ in NODES or kind.__name__ in CONTAINERS):
             return kind.__name__
         if "forward" in vars(kind) and not ours:
             return None
@@ -282,6 +283,10 @@ def upsample(graph, at, x):
     return x
 
 
+def embedding(graph, at, labels):
+    return graph.add("Gather", at.state(graph, "weight"), labels)
+
+
 def operator(name):
     """For a layer that is one node without settings."""
     return lambda graph, at, x: graph.add(name, x)
@@ -292,4 +297,28 @@ NODES = {
     "Sigmoid": operator("Sigmoid"), "Softplus": softplus, "Flatten": reshape, "Unflatten": reshape, "Reshape": reshape,
     "Dropout": dropout, "Conv2d": convolution, "ConvTranspose2d": transposed_convolution, "BatchNorm1d": batch_norm,
     "BatchNorm2d": batch_norm, "InstanceNorm2d": instance_norm, "LayerNorm": layer_norm, "AvgPool2d": avg_pool,
-    "MaxPool2d": max_pool, "Upsample": upsample}
+    "MaxPool2d": max_pool, "Upsample": upsample, "Embedding": embedding}
+
+
+# -- layers made of others: (graph, the layer, its input) -> its output, each as (name, array) -------------------------
+
+
+def sequential(graph, layer, given):
+    for child in layer.layers.values():
+        given = graph.add_layer(child, given)
+    return given
+
+
+def concat(graph, layer, given):
+    names, parts = zip(*map(graph.add_layer, layer.layers.values(), given))
+    return graph.add("Concat", *names, axis=1), joined(parts)
+
+
+def growing(graph, layer, given):
+    stage, alpha = layer.now()
+    if (stage, alpha) != (len(layer.blocks) - 1, 1):
+        raise UserError("The generator still grows: it can be written as ONNX once its last stage has faded in.")
+    return layer.through(given, stage, alpha, graph.add_layer)
+
+
+CONTAINERS = {"Sequential": sequential, "Concat": concat, "GrowingGenerator": growing}

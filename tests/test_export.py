@@ -13,16 +13,18 @@ import scratchgan
 from scratchgan import layers, training
 from scratchgan.cli import main
 from scratchgan.errors import UserError
-from scratchgan.export import NODES, onnx_model, save_onnx
+from scratchgan.export import CONTAINERS, NODES, onnx_model, save_onnx
 from scratchgan.gan import Game, Latent, NonSaturating
 from scratchgan.initializers import uniform
 from scratchgan.layers import (
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    Concat,
     Conv2d,
     ConvTranspose2d,
     Dropout,
+    Embedding,
     Flatten,
     InstanceNorm2d,
     LayerNorm,
@@ -88,13 +90,15 @@ def practised(system, passes=20):
 def assert_same_images(system, model, sizes=(1, 5)):
     """Images of the file, a path or its bytes, against the game's."""
     session = onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
-    (z,), (images,) = session.get_inputs(), session.get_outputs()
-    assert (z.name, z.shape, z.type) == ("z", ["N", system.latent.z_dim], "tensor(float)")
+    inputs, (images,) = session.get_inputs(), session.get_outputs()
+    assert [(at.name, at.shape, at.type) for at in inputs] == [
+        ("z", ["N", system.latent.z_dim], "tensor(float)"), *[("labels", ["N"], "tensor(int64)")][:system.classes]]
     assert (images.name, images.shape) == ("images", ["N", *system.sample_shape])
     for n in sizes:
         noise = np.random.default_rng(n).standard_normal((n, system.latent.z_dim)).astype(np.float32)
-        expected = system.generate(noise.astype(system.sampler.dtype))
-        (made,) = session.run(["images"], {"z": noise})
+        labels = np.random.default_rng(n + 1).integers(system.classes, size=n) if system.classes else None
+        expected = system.generate(noise.astype(system.sampler.dtype), labels)
+        (made,) = session.run(["images"], {"z": noise} if labels is None else {"z": noise, "labels": labels})
         assert made.shape == expected.shape and made.dtype == np.float32
         assert not n or np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
@@ -155,9 +159,8 @@ def test_onnx_normalisation_gives_the_same(network, rng):
 
 def test_onnx_is_known_for_every_layer():
     every = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
-    of_labels = {"Concat", "Embedding"}  # a generator that takes some is refused
     discriminators = {"AutoencoderEnergy"}
-    assert every - {"Layer", "Sequential"} - of_labels - discriminators <= set(NODES)
+    assert every - {"Layer"} - discriminators <= {*NODES, *CONTAINERS}
 
 
 def test_onnx_of_a_trained_run(run, capsys):
@@ -379,6 +382,37 @@ def test_onnx_has_no_statistics_of_a_batch():
         onnx_model(system)
 
 
-def test_a_generator_that_takes_labels_is_refused():
-    with pytest.raises(UserError, match="takes labels beside z cannot be written as ONNX"):
-        onnx_model(conditional_game())
+def test_onnx_of_a_generator_that_takes_labels():
+    onnxruntime()
+    system = conditional_game()
+    model = onnx_model(system)
+    assert ("classes", "3") in [(entry.key, entry.value) for entry in model.metadata_props]
+    assert_same_images(system, model.SerializeToString(), (0, 1, 9))
+
+
+def test_onnx_of_labels_as_maps_beside_images():
+    onnxruntime()
+    G, D = Sequential(Concat(Sequential(Linear(2, 4), Reshape(1, 2, 2)), Sequential(Embedding(3, 4), Reshape(1, 2, 2))),
+                      Sequential(Conv2d(2, 1, 1))).initialize(0), conditional_game().discriminator
+    system = Game(G, D, NonSaturating(), SGD(G, 0.1), SGD(D, 0.1), latent=Latent(2), sample_shape=(1, 2, 2), classes=3)
+    assert_same_images(system, onnx_model(system).SerializeToString(), (1, 9))
+
+
+def test_onnx_of_a_run_of_cgan(capsys):
+    onnxruntime()
+    assert main(["train", "cgan", *RUN[1:], "--steps", "2", "--out", "cgan", "--widths-g", "5", "--widths-d", "4"]) == 0
+    assert main(["export", "cgan"]) == 0
+    assert capsys.readouterr().out == ("wrote the generator of step 2, z (N, 100) and labels (N,) to images "
+                                       "(N, 1, 28, 28), to cgan/generator.onnx\n")
+    assert_same_images(scratchgan.load("cgan"), "cgan/generator.onnx", (1, 30))
+
+
+def test_onnx_of_a_generator_that_has_grown():
+    onnxruntime()
+    system = scratchgan.recipes.get("progressive").build(z_dim=3, widths=(4, 3, 2), decay_steps=30)
+    for step in (0, 22):
+        system.draw_from(step)
+        with pytest.raises(UserError, match="The generator still grows: it can be written as ONNX once"):
+            onnx_model(system)
+    system.draw_from(29)
+    assert_same_images(system, onnx_model(system).SerializeToString(), (1, 3))

@@ -15,9 +15,9 @@ examples:
 def add(commands):
     parser = commands.add_parser("export", help="write the generator for other programs: scratchgan export runs/mlp",
                                  description="Write the network of a run that makes samples, such as its generator, as "
-                                             "an ONNX model, from z (N, z_dim) to images (N, C, H, W) in the value "
-                                             "range of the system, [-1, 1] of a GAN. Needs: pip install "
-                                             "\"scratchgan[onnx]\".",
+                                             "an ONNX model, from z (N, z_dim), and labels (N,) where it takes "
+                                             "them, to images (N, C, H, W) in the value range of the system, "
+                                             "[-1, 1] of a GAN. Needs: pip install \"scratchgan[onnx]\".",
                                  epilog=EXAMPLES)
     parser.set_defaults(run=export)
     parser.add_argument("folder", metavar="RUN", type=path, help="the folder of a run, or one of its checkpoints")
@@ -40,6 +40,7 @@ def export(options):
     if not options.out and system.sampler_name:
         out = run / f"{system.sampler_name}.onnx"
     save_onnx(system, out)
-    shape, z_dim = ", ".join(map(str, system.sample_shape)), system.latent.z_dim
-    print(f"wrote the {system.sampler_name or 'sampler'} of step {system.steps:,}, z (N, {z_dim}) to images "
-          f"(N, {shape}), to {out}")
+    takes = f"z (N, {system.latent.z_dim})" + " and labels (N,)" * bool(system.classes)
+    shape = ", ".join(map(str, system.sample_shape))
+    print(f"wrote the {system.sampler_name or 'sampler'} of step {system.steps:,}, {takes} to images (N, {shape}), "
+          f"to {out}")

@@ -49,7 +49,8 @@ from scratchgan.optimizers import SGD, Adam, Momentum, RMSprop
 from scratchgan.system import System
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
-_LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "gradcheck": "scratchgan.gradcheck"}
+_LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", **{
+    name: f"scratchgan.{name}" for name in ("data", "gradcheck", "metrics", "training")}}
 
 __all__ = [
     "SGD",
@@ -112,4 +113,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LATER})

@@ -230,6 +230,7 @@ def curves(rows, panels=(), steps_per_epoch=None, title=None, evaluations=()):
         each.set_ylabel(panel.title)
         if panel.scale == "probability":
             each.axhline(0.5, color="0.45", linewidth=0.8, linestyle=":")
+        if panel.scale in ("probability", "share"):
             each.set_ylim(-0.02, 1.02)
         elif panel.scale == "log" and any((column(rows, name) > 0).any() for name in panel.metrics):
             each.set_yscale("log", nonpositive="mask")
@@ -272,8 +273,9 @@ def draw(axes, x, rows, metrics):
             y = running_mean(y, max(5, len(y) // 60))
         elif np.isfinite(errors).any():
             axes.errorbar(x, y, np.nan_to_num(errors), color=colour, linestyle="none", marker=".", elinewidth=1)
-        marker = "o" if np.isfinite(y).sum() == 1 else None  # a line through one point is nothing
-        axes.plot(x, y, color=colour, linestyle=style, linewidth=1.6, label=label, marker=marker)
+        known = np.isfinite(y)  # not in each row, if G learns in some steps only
+        marker = "o" if known.sum() == 1 else None  # a line through one point is nothing
+        axes.plot(x[known], y[known], color=colour, linestyle=style, linewidth=1.6, label=label, marker=marker)
     axes.grid(color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.margins(x=0.01)

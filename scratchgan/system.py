@@ -79,7 +79,9 @@ def unit(images, value_range=(-1, 1)):
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart: its title, what its legend calls each metric, and its scale ("linear", "log" or "probability")."""
+    """A chart: its title, what its legend calls each metric, and its scale: "linear", "log", "share" (from 0 to 1) or
+    "probability" (the same, with a line at 1/2).
+    """
 
     title: str
     metrics: Mapping

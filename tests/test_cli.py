@@ -126,8 +126,14 @@ def test_the_length_is_the_recipe_s_by_default(monkeypatch):
     monkeypatch.setattr(training, "start", start)
     assert main(["train", "--data", "digits"]) == 2
     assert asked["steps"] == 25_000  # 101 epochs of so few images would be 101 * 29
-    assert asked["steps"] == training.default_steps(scratchgan.recipes.get("mlp"), 29)
+    assert asked["steps"] == scratchgan.recipes.get("mlp").default_steps(29)
     assert asked["sample_every"] == report.default_sample_every(asked["steps"], 29) and asked["log_every"] == 100
+
+
+def test_epochs_are_counted_without_a_single_image_that_batch_normalisation_refuses(capsys):
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (65, 28, 28), np.uint8))
+    out = call(capsys, "train", "wgan", "--widths-g", "8,8", "--widths-d", "8", "--data", "x.npy", "--epochs", "3")
+    assert "3 steps of 64 images (3 epochs)" in out
 
 
 def test_a_folder_that_cannot_be_used_is_refused_before_the_data_are_loaded(capsys, monkeypatch, run):
@@ -305,6 +311,13 @@ def test_interpolation_goes_from_one_seed_to_the_other(capsys, run):
     system = scratchgan.load(run)
     images = system.interpolate(1, 2, 2, 4)
     np.testing.assert_array_equal(read(run / "interpolation.png"), plots.image_grid(images, 4))
+
+
+def test_what_a_sample_is_not_made_with_is_refused(capsys, run):
+    for arguments, words in ((["--interpolate", "1", "2", "--seed", "5"], "--seed cannot be given with --interpolate"),
+                             (["-n", "3", "--rows", "7", "--out", "x.npz"], "--rows and --columns are of a grid"),
+                             (["--label", "7"], "--label cannot be given: the samples of this run are of no class")):
+        assert words in call(capsys, "sample", run, *arguments, status=2)
 
 
 def test_interpolation_as_an_animation_goes_there_and_back(capsys, run):

@@ -129,7 +129,8 @@ NETWORKS = {
                   AvgPool2d(3, 2, 1, True), Upsample((6, 7)), AvgPool2d(3, 2, 1, True, False), Upsample((5, 4)),
                   AvgPool2d(2, 1, 1, divisor_override=3), Upsample((5, 5)), AvgPool2d(2, 2, 0)],
     "MaxPool2d": [*image(1), MaxPool2d((2, 1)), Upsample((7, 8)), MaxPool2d(3, 2, 1), Upsample((7, 6)),
-                  MaxPool2d(3, 2, 1, 1, True), Upsample((9, 8)), MaxPool2d(2, 2, 1, 2, True), MaxPool2d(2, 1, 1)],
+                  MaxPool2d(3, 2, 1, ceil_mode=True), Upsample((9, 8)), MaxPool2d(2, 2, 1, 2, ceil_mode=True),
+                  MaxPool2d(2, 1, 1)],
     "Upsample": [*image(2), Upsample(scale_factor=2), Upsample(scale_factor=(1.7, 3)), Upsample((4, 31))],
 }
 

@@ -21,6 +21,12 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
     del scratchgan.__version__  # asked for again by the next
 
 
+def test_parts_are_there_without_an_import_of_their_own():
+    code = "import scratchgan; print(scratchgan.data.load, scratchgan.training.fit is scratchgan.fit, dir(scratchgan))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert " True " in done.stdout and "'gradcheck'" in done.stdout and "'metrics'" in done.stdout
+
+
 @pytest.mark.parametrize("asked, waits", [(None, "18"), ("26", "26")])
 def test_idle_threads_of_openblas_wait_for_a_short_time_unless_another_is_asked_for(asked, waits):
     environment = {**os.environ, "OPENBLAS_THREAD_TIMEOUT": asked or ""}

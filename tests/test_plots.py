@@ -192,6 +192,8 @@ def test_the_scale_of_a_panel():
     assert middle.get_ylim() == (-0.02, 1.02) and middle.get_lines()[-1].get_linestyle() == ":"
     assert loss.get_yscale() == middle.get_yscale() == "linear" and bottom.get_yscale() == "log"
     assert bottom.get_xlabel() == "step"
+    share = plots.curves([row(10), row(20)], [Panel("share", {"d_real": "sure"}, "share")]).axes[0]
+    assert share.get_ylim() == (-0.02, 1.02) and len(share.get_lines()) == 1
     zero = [row(10, grad_norm_generator=0.0, grad_norm_discriminator=0.0)]
     assert plots.curves(zero, PANELS).axes[2].get_yscale() == "linear"  # nothing to take the logarithm of
 
@@ -225,6 +227,14 @@ def test_curves_with_gaps_and_one_row(tmp_path):
         assert image.format == "PNG" and image.width == 1080
     assert (tmp_path / "one.svg").read_bytes().startswith(b"<?xml")
     assert plots.curves([row(10)]).axes[0].get_lines()[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("n", [20, 200])
+def test_a_line_goes_through_values_that_not_every_row_has(n):
+    """Where G learns at every fifth step only."""
+    rows = [row(step, loss_g=float("nan") if step % 5 else 1.0) for step in range(1, n + 1)]
+    line = plots.curves(rows, PANELS).axes[0].get_lines()[-1]
+    assert line.get_label() == "G's loss" and np.isfinite(line.get_ydata()).all() and len(line.get_ydata()) >= n // 5
 
 
 def test_long_curves_are_smoothed_over_the_values():

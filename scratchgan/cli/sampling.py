@@ -45,7 +45,7 @@ def add(commands):
                              "folder of PNG files (default: RUN/sample.png)")
     parser.add_argument("-n", "--number", type=whole(1), metavar="N",
                         help="how many (default: rows x columns; of points 1,000)")
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the noise (default: 0)")
     parser.add_argument("--rows", type=whole(1, 1000), metavar="N", help=f"of a grid (default: {ROWS})")
     parser.add_argument("--columns", type=whole(1, 1000), metavar="N",
                         help=f"of a grid (default: {COLUMNS}, with --interpolate {BETWEEN}, with -n a square)")
@@ -76,6 +76,7 @@ def sample(options):
     folder = training.RunFolder.open(run, lock=False)
     out, kind = target(options, run)
     check_target(out, kind)
+    options.seed = options.seed or 0
     if options.real:
         images, told = real(options, folder.config, kind), f"of {folder.config['data']['name']}"
         value_range = (0, 1) if is_image(images.shape[1:]) else None
@@ -100,8 +101,9 @@ def sample(options):
 def label(options, system):
     """The class that is asked for; None where none is."""
     if options.label is not None and options.label >= system.classes:
-        allowed = f"from 0 to {system.classes - 1}" if system.classes else "left out: the system of this run takes none"
-        raise UserError(f"--label must be {allowed}, not {options.label}")
+        if not system.classes:
+            raise UserError("--label cannot be given: the samples of this run are of no class")
+        raise UserError(f"--label must be from 0 to {system.classes - 1}, not {options.label}")
     return options.label
 
 
@@ -119,6 +121,8 @@ def target(options, run):
             raise UserError(f"{option(name)} is for --real: leave it out, or give --real")
     if options.interpolate and options.number:
         raise UserError("-n cannot be given with --interpolate: give --rows and --columns")
+    if options.interpolate and options.seed is not None:
+        raise UserError("--seed cannot be given with --interpolate, which has two: leave it out")
     if options.rows and options.columns and options.number:
         raise UserError("-n, --rows and --columns cannot all be given: leave one out")
     if options.out is None:
@@ -133,6 +137,8 @@ def target(options, run):
         names = ", ".join(f"NAME{name}" for name in allowed if name != "folder")
         more = "" if options.interpolate else " or a folder"
         raise UserError(f"--out must be {names}{more} here, not {options.out!r}")
+    if options.number and (options.rows or options.columns) and kind != ".png":
+        raise UserError("--rows and --columns are of a grid, which --out is not: leave them out, or -n")
     return out, kind
 
 

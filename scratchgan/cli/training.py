@@ -154,11 +154,11 @@ def start(options, ranks, say, callbacks):
     with ranks.in_turn():  # the first may have to download them
         source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
     batch_size = options.batch_size or recipe.examples(settings)
-    per_epoch = source.steps_per_epoch(batch_size, bool(options.drop_last))
+    per_epoch = runs.epoch_length(recipe, source, batch_size, settings, options.drop_last)
     if options.epochs and per_epoch is None:
         raise UserError(f"--epochs cannot be given: {source.name} has no end; give --steps")
     steps = options.steps or (options.epochs and options.epochs * per_epoch)
-    steps = steps or runs.default_steps(recipe, per_epoch)
+    steps = steps or recipe.default_steps(per_epoch)
     begin = functools.partial(
         runs.start, recipe.name, source, settings=settings, seed=options.seed or 0, device=device,
         batch_size=batch_size, steps=steps, log_every=options.log_every or report.default_log_every(steps, device),

@@ -1,11 +1,13 @@
 """What a game can be made of and be given: mistakes are told where they are made, not where they hurt."""
 
+import math
 from numbers import Real
 
 import numpy as np
 
 from scratchgan import backend
 from scratchgan.gan.latent import Latent
+from scratchgan.layers import Sequential, Sigmoid
 from scratchgan.layers.energy import GivesEnergies
 
 SLACK = 1e-3  # of the range of values: rounding in somebody's scaling
@@ -36,6 +38,9 @@ def check_game(game):
     if game.value_range is not None and not game.value_range[0] < game.value_range[1]:
         raise ValueError(f"Game: value_range must be (low, high) with low < high, or None, not {game.value_range!r}")
     D, objective = game.discriminator, game.objective
+    if objective.score == "logit" and isinstance(D, Sequential) and len(D) and isinstance(D[-1], Sigmoid):
+        raise ValueError(f"Game: objective {objective.name} takes scores before the sigmoid, which it applies itself: "
+                         "leave out the Sigmoid at the end of the discriminator")
     if D is game.generator:
         raise ValueError("Game: generator and discriminator are one network: make two")
     if objective.paired and not game.joint_batch and any(
@@ -88,11 +93,21 @@ def check_batch(system, batch):
                              "scale the batch, or give uint8")
 
 
+def check_made(system, made, shape):
+    """`ValueError` unless a network made as many numbers a sample as there are in a sample of this shape."""
+    if made.size != len(made) * math.prod(shape):
+        raise ValueError(f"{type(system).__name__}: the {system.sampler_name} makes {made.size // len(made):,} numbers "
+                         f"a sample, {tuple(made.shape[1:])}, and a sample of shape {tuple(shape)} has "
+                         f"{math.prod(shape):,}: change one of them")
+
+
 def checked_labels(game, n, labels):
     """The labels, (n,) whole numbers on the game's device, of a conditional game; None of any other. Their values are
     looked at on the host only."""
     if not game.classes:
         return None
+    if labels is None:
+        raise ValueError(f"Game: a conditional game needs labels, one whole number for each of {n} samples, got none")
     labels = np.asarray(labels) if not backend.is_array(labels) else labels
     if labels.dtype.kind not in "iu" or labels.ndim > 1 or (labels.ndim and len(labels) != n):
         raise ValueError(f"Game: a conditional game needs labels, one whole number for each of {n} samples, got "

@@ -11,7 +11,7 @@ from scratchgan.system import POINTS, Panel, Points
 MEASURED = 10_000         # samples that are measured
 ARROWS, MESH = 40, 96    # arrows in a picture, and points of the mesh along a side
 MODES = (Panel("modes of the data", {"modes": "modes covered", "fair": "fairly covered"}),
-         Panel("share within 3 sigma of a mode", {"hq": "high quality"}, "probability"),
+         Panel("share within 3 sigma of a mode", {"hq": "high quality"}, "share"),
          Panel("KL(samples || data) (nats)", {"kl": "KL"}))
 
 

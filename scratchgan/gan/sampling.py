@@ -6,7 +6,7 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.gan import passes
-from scratchgan.gan.checks import checked_labels
+from scratchgan.gan.checks import check_made, checked_labels
 from scratchgan.gan.latent import whole
 from scratchgan.system import System
 
@@ -31,6 +31,8 @@ class Sampling(System):
         G, z = self.sampler.twin().eval(), self.latent.as_input(z)
         if labels is None and self.classes:
             labels = np.arange(len(z)) % self.classes
+        if labels is not None and not self.classes:
+            raise ValueError(f"{type(self).__name__}: its samples are of no class: leave labels out")
         labels = checked_labels(self, len(z), labels)
         samples = np.empty((len(z), *self.sample_shape), np.float32)
         for part in in_parts(len(z), self.sample_shape):
@@ -41,7 +43,8 @@ class Sampling(System):
 
     def as_samples(self, x):
         """What the network made, (N, ...), as samples (N, *sample_shape)."""
-        return x.reshape(-1, *self.sample_shape)
+        check_made(self, x, self.sample_shape)
+        return x.reshape(len(x), *self.sample_shape)
 
     def interpolate(self, first, last, rows, columns):
         name = f"{type(self).__name__}.interpolate"

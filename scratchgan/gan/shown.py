@@ -21,7 +21,7 @@ class ShownGame(Sampling):
 
     sampler_name = "generator"
     settling = SETTLING  # a recipe whose first samples are alike by design may set more
-    largest_gradient = 0.0  # norm of G's, over the rows so far
+    gradient, largest_gradient = math.inf, 0.0  # norms of G's: the last known, which not every row has; the largest
 
     @property
     def panels(self):
@@ -43,10 +43,12 @@ class ShownGame(Sampling):
 
     def warnings(self, row):
         """D has won, where its scores are logits; the samples have collapsed."""
-        gradient, told = row.get("grad_norm_generator", 0.0), []
-        self.largest_gradient = max(self.largest_gradient, gradient)
+        told = []
+        if "grad_norm_generator" in row:
+            self.gradient = row["grad_norm_generator"]
+            self.largest_gradient = max(self.largest_gradient, self.gradient)
         if (self.objective.score == "logit" and row.get("d_real", 0) > SURE and row.get("d_fake", 1) < 1 - SURE
-                and gradient <= VANISHED * self.largest_gradient):
+                and self.gradient <= VANISHED * self.largest_gradient):
             told.append("the discriminator has won: it tells every sample from the data, and the generator's gradient "
                         "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
                         "generator, or the non-saturating loss")

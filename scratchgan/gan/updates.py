@@ -133,7 +133,7 @@ class Ema(Update):
     def take_buffers(self, network):
         for (_, mine), (_, its) in zip(self.average.named_layers(), network.named_layers(), strict=True):
             for name, value in its.buffers.items():
-                mine.buffers[name][...] = value
+                mine.set_buffer(name, value)
 
     def __repr__(self):
         return f"Ema(half_life={self.half_life})"

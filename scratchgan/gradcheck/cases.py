@@ -52,7 +52,7 @@ def layer_cases():
                       (layers.AvgPool2d(3, 1, 1, False, False), (1, 1, 3, 4)),
                       (layers.AvgPool2d(2, 1, divisor_override=3), (2, 4, 3)), (layers.AvgPool2d(2), (0, 2, 4, 4))],
         "MaxPool2d": [(layers.MaxPool2d(2), (2, 2, 4, 5)), (layers.MaxPool2d((3, 2), 1, 1), (2, 1, 4, 4)),
-                      (layers.MaxPool2d(2, 2, 0, 2, True), (2, 4, 5)), (layers.MaxPool2d(2), (0, 2, 4, 4)),
+                      (layers.MaxPool2d(2, 2, 0, 2, ceil_mode=True), (2, 4, 5)), (layers.MaxPool2d(2), (0, 2, 4, 4)),
                       (layers.MaxPool2d(2, 3, ceil_mode=True), (1, 1, 3, 4)), (layers.MaxPool2d(12), (1, 1, 12, 12))],
         "Upsample": [(layers.Upsample(scale_factor=2), (2, 2, 2, 3)), (layers.Upsample((5, 2)), (2, 1, 3, 4)),
                      (layers.Upsample(scale_factor=1.7), (2, 2, 3)), (layers.Upsample(scale_factor=2), (0, 2, 2, 2)),

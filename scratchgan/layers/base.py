@@ -232,7 +232,8 @@ class Layer(Network):
             if parameter.kind is parameter.VAR_POSITIONAL:
                 yield from map(repr, value if value is not parameter.empty else ())
             elif value is not parameter.default:
+                told = f"array of shape {value.shape}" if backend.is_array(value) else repr(value)
                 if parameter.default is parameter.empty:
-                    yield repr(value)
-                elif value != parameter.default:
-                    yield f"{name}={value!r}"
+                    yield told
+                elif told != repr(parameter.default):
+                    yield f"{name}={told}"

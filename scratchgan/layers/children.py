@@ -46,6 +46,9 @@ class Children:
         layers = vars(self).get("layers", ())
         if name in layers:
             return layers[name]
+        if "_owned" not in vars(self) and not name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() first, before anything of a layer is "
+                                 "used")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def add_layer(self, name, layer):

@@ -173,6 +173,14 @@ class Network(Parameters):
 
     # -- state dict ------------------------------------------------------------------------------------------
 
+    def set_buffer(self, name, value):
+        """Give a buffer of this layer a value of its shape: in place, unless the buffer is a plain number."""
+        held = self.buffers[name]
+        if hasattr(held, "__setitem__"):
+            held[...] = backend.to_device(value, self.device)
+        else:
+            self.buffers[name] = type(held)(value)
+
     def state_dict(self):
         """{key: host array} of parameters and buffers, copies in PyTorch's keys and layouts."""
         return {key: np.array(backend.to_host(value), order="C") for key, value in self._state()}
@@ -197,12 +205,10 @@ class Network(Parameters):
             if values[key].shape != np.shape(target):
                 raise ValueError(f"{name}: {key!r} has shape {values[key].shape}, expected {np.shape(target)}")
         for prefix, layer in self.named_layers():
-            for table in (layer.params, layer.buffers):
-                for key, target in table.items():
-                    if backend.is_array(target):
-                        target[...] = backend.to_device(values[prefix + key], self.device)
-                    else:
-                        table[key] = values[prefix + key].item()  # a buffer that is a plain number
+            for key, target in layer.params.items():
+                target[...] = backend.to_device(values[prefix + key], self.device)
+            for key in layer.buffers:
+                layer.set_buffer(key, values[prefix + key])
 
 
 # What `_shell` sees to itself, or others after it.

@@ -112,7 +112,7 @@ class _Pooling(Layer):
 
     piecewise_linear = True
 
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, *, ceil_mode=False):
         super().__init__()
         name = type(self).__name__
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
@@ -147,7 +147,7 @@ class AvgPool2d(_Pooling):
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
                  divisor_override=None):
-        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         if divisor_override == 0:
             raise ValueError("AvgPool2d: divisor_override must not be 0")
         self.count_include_pad, self.divisor_override = bool(count_include_pad), divisor_override

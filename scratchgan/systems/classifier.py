@@ -103,7 +103,7 @@ class Classifier(System):
         """Both, by one pass in eval mode."""
         network = self.network.twin().eval()
         body, head, parts = network[:self.body], network[self.body:], []
-        for start in range(0, len(images), AT_ONCE):
+        for start in range(0, len(images) or 1, AT_ONCE):  # of no images `prepared` says that they are none
             h = body.forward(self.prepared(images[start:start + AT_ONCE]))
             features = h.mean(axis=tuple(range(2, h.ndim))) if h.ndim > 2 else h
             parts.append([backend.to_host(each).astype(np.float32, copy=False) for each in (features, head.forward(h))])

@@ -10,12 +10,12 @@ from scratchgan.system import System
 from scratchgan.training.callbacks import Callback
 from scratchgan.training.config import steps_per_epoch
 from scratchgan.training.evaluation import Evaluation
-from scratchgan.training.fit import default_steps, fit, load, resume, start
+from scratchgan.training.fit import epoch_length, fit, load, resume, start
 from scratchgan.training.folder import RunFolder
 from scratchgan.training.reopening import panels_of
 from scratchgan.training.run import Run
 from scratchgan.training.stopping import Diverged, Stopped
 from scratchgan.training.watch import Watch
 
-__all__ = ["Callback", "Diverged", "Evaluation", "Run", "RunFolder", "Stopped", "System", "Watch", "default_steps",
+__all__ = ["Callback", "Diverged", "Evaluation", "Run", "RunFolder", "Stopped", "System", "Watch", "epoch_length",
            "fit", "load", "panels_of", "resume", "start", "steps_per_epoch"]

@@ -92,7 +92,10 @@ def rebuild(folder, config, device):
     recipe = recipes.get(config["recipe"])
     seed = config.get("weights_seed")
     facts, settings = recipe.as_recorded(config)
-    return recipe.build(config["seed"] if seed is None else seed, device, facts, **settings)
+    system = recipe.build(config["seed"] if seed is None else seed, device, facts, **settings)
+    for network in system.networks.values():
+        network.to(dtype=config["dtype"])
+    return system
 
 
 def panels_of(folder):

@@ -3,17 +3,19 @@
 import copy
 import math
 
+import numpy as np
+
 from scratchgan.backend import array_module
 
 
 def arrays(system):
-    """{(kind, name, key): array} of all that training changes, the arrays themselves."""
+    """{(kind, name, key): array} of all that training changes, the arrays themselves; of a plain number a copy."""
     found = {}
     for name, network in system.networks.items():
         found["weights", name, ""] = network.theta
         for prefix, layer in network.named_layers():
             for key, value in layer.buffers.items():
-                found["buffers", name, prefix + key] = value
+                found["buffers", name, prefix + key] = value if hasattr(value, "__setitem__") else np.asarray(value)
     for name, optimizer in system.optimizers.items():
         for key, value in optimizer.state.items():
             found["optimizer", name, key] = value
@@ -68,6 +70,10 @@ class Snapshot:
             optimizer.hyper[...] = self._hypers[name]
         for key, value in arrays(system).items():
             value[...] = self._arrays[key]
+        for name, network in system.networks.items():
+            for prefix, layer in network.named_layers():
+                for key in layer.buffers:  # plain numbers, too
+                    layer.set_buffer(key, self._arrays["buffers", name, prefix + key])
         for (kind, name, key), value in self._arrays.items():
             if kind == "optimizer" and key not in system.optimizers[name].state:
                 system.optimizers[name].state[key] = value.copy()

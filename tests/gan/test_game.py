@@ -247,12 +247,14 @@ def test_memory_stays_flat():
     tracemalloc.start()
     try:
         growth = []
-        for _ in range(3):  # the least: threads of other tests may leave something, once
+        while len(growth) < 10:  # the least: the pool of memory and threads of other tests may still come to rest
             before = tracemalloc.get_traced_memory()[0]
             for _ in range(20):
                 for x in data:
                     game.step(x)
             growth.append(tracemalloc.get_traced_memory()[0] - before)
+            if growth[-1] < 2048:
+                break
         assert min(growth) < 2048
     finally:
         tracemalloc.stop()

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from small_conditional import conditional_game
 from small_games import batches, small_game
 
 import scratchgan
 from scratchgan.gan import Game, Latent, NonSaturating, passes
-from scratchgan.layers import Flatten, Layer, Linear, Reshape, Sequential
+from scratchgan.layers import Flatten, Layer, Linear, Reshape, Sequential, Sigmoid
 from scratchgan.optimizers import Adam
 
 
@@ -41,11 +42,39 @@ def test_refuses_parts_that_do_not_fit():
     for wrong, message in (({"latent": 3}, "latent must be a Latent"), ({"n_critic": 0}, "n_critic must be a whole"),
                            ({"n_critic": 1.5}, "n_critic must be a whole number, 1 or more, not 1.5"),
                            ({"sample_shape": (1, 2.0, 2)}, "a size in sample_shape must be a whole number"),
+                           ({"sample_shape": None}, "a size in sample_shape must be a whole number, 1 or more, not N"),
                            ({"value_range": (1, -1)}, "value_range must be")):
         with pytest.raises((ValueError, TypeError), match=message):
             Game(G, D, NonSaturating(), Adam(G), Adam(D), **arguments | wrong)
     with pytest.raises(ValueError, match="Unknown objective 'nope': choose one of non-saturating, minimax"):
         Game(G, D, "nope", Adam(G), Adam(D), **arguments)
+
+
+@pytest.mark.parametrize("made", [3, 8])
+def test_refuses_a_generator_of_another_size_than_its_samples(made):
+    G, D = Sequential(Linear(3, made)).initialize(0), Sequential(Flatten(), Linear(4, 1)).initialize(0)
+    game = Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(3), sample_shape=(1, 2, 2))
+    words = rf"the generator makes {made} numbers a sample, \({made},\), and a sample of shape \(1, 2, 2\) has 4"
+    for use in (lambda: game.sample(5), lambda: game.step(batches(6)[0])):
+        with pytest.raises(ValueError, match=words):
+            use()
+
+
+def test_refuses_a_sigmoid_before_an_objective_that_has_its_own():
+    G, D = Sequential(Linear(3, 4)), Sequential(Flatten(), Linear(4, 1), Sigmoid())
+    def game(objective):
+        return Game(G, D, objective, Adam(G), Adam(D), latent=Latent(3), sample_shape=(1, 2, 2))
+    for objective in ("non-saturating", "minimax"):
+        with pytest.raises(ValueError, match=f"{objective} takes scores before the sigmoid, .* leave out the Sigmoid"):
+            game(objective)
+    assert game("least-squares").discriminator is D
+
+
+def test_refuses_labels_that_mean_nothing_and_none_where_they_mean_something():
+    with pytest.raises(ValueError, match="Game: its samples are of no class: leave labels out"):
+        small_game().sample(4, labels=[0])
+    with pytest.raises(ValueError, match=r"a conditional game needs labels, .* for each of 5 samples, got none"):
+        conditional_game().step(np.zeros((5, 1, 2, 2), np.float32))
 
 
 def test_refuses_scores_that_are_not_one_a_sample():

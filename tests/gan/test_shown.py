@@ -58,6 +58,9 @@ def test_the_samples_have_collapsed():
 def test_rows_that_lack_what_g_reports_are_no_reason_to_warn():
     """Where G learns at every fifth step only."""
     assert game().warnings({"step": 500, "loss_d": 0.1}) == []
+    system, lacking = game(), {name: value for name, value in WON.items() if name != "grad_norm_generator"}
+    assert [system.warnings(row) for row in (lacking, FINE, lacking, lacking)] == [[]] * 4
+    assert system.warnings(WON) == system.warnings(lacking) != []  # as it was when it was last known
 
 
 def test_panels_name_what_a_step_reports():

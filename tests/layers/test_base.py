@@ -252,6 +252,14 @@ def test_written_out_as_it_was_built(layer, words):
     assert repr(layer) == words
 
 
+def test_an_array_is_written_out_as_its_shape():
+    class Shift(Tanh):
+        def __init__(self, by, mean=None, deviation=None):
+            super().__init__()
+            self.by, self.mean = np.asarray(by), np.zeros(3) if mean is None else mean
+    assert repr(Shift([1, 2])) == "Shift(array of shape (2,), mean=array of shape (3,))"
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_complex_gradient_of_a_real_pass_is_refused(plain):
     layer = Linear(2, 2)

@@ -149,6 +149,14 @@ def test_a_layer_before_super_init_is_refused():
         Early()
 
 
+def test_a_parameter_before_super_init_is_refused():
+    class Early(Layer):
+        def __init__(self):
+            self.add_parameter("scale", np.ones(3, np.float32))
+    with pytest.raises(AttributeError, match=r"Early: call super\(\).__init__\(\) first"):
+        Early()
+
+
 @pytest.mark.parametrize("held", [
     lambda: [Linear(3, 2)], lambda: (Tanh(), Linear(3, 2)), lambda: {"a": Linear(3, 2)}, lambda: {Linear(3, 2)},
     lambda: [1, None, Tanh()], lambda: [[Linear(3, 2), Tanh()]], lambda: [("a", Linear(3, 2))],

@@ -87,9 +87,9 @@ def test_settings_are_taken():
 
 
 def test_a_run_on_few_images_does_not_take_hours():
-    assert training.default_steps(recipes.get("dcgan28"), 29) == 2500
-    assert training.default_steps(recipes.get("dcgan64"), 29) == 1000
-    assert training.default_steps(recipes.get("dcgan28"), 938) == 25 * 938
+    assert recipes.get("dcgan28").default_steps(29) == 2500
+    assert recipes.get("dcgan64").default_steps(29) == 1000
+    assert recipes.get("dcgan28").default_steps(938) == 25 * 938
 
 
 # -- PyTorch --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_sizes_and_schedule(name, hidden, batch_size, steps, scale, device):
     assert system.optimizer_g.betas == system.optimizer_d.betas == (0.5, 0.999)
     assert system.latent.z_dim == 2 and system.objective.name == "non-saturating"
     assert recipe.batch_size == batch_size and recipe.data == name
-    assert training.default_steps(recipe, None) == steps
+    assert recipe.default_steps(None) == steps
     assert (system.modes is None) == (name == "spiral")
 
 

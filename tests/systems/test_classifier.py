@@ -113,6 +113,8 @@ def test_features_and_probabilities_are_of_eval_mode_whatever_is_asked_together(
     maps = system.network.twin().eval()[:7].forward(backend.to_device(x[:5], device))
     assert maps.shape == (5, 6, 3, 3)
     assert np.allclose(features[:5], backend.to_host(maps).mean(axis=(2, 3)), atol=1e-6) and system.network.training
+    with pytest.raises(ValueError, match=r"expected a batch of shape \(N, 1, 28, 28\), got \(0, 1, 28, 28\)"):
+        system.probabilities(x[:0])
     system.body = 11  # the last layer's input
     assert system.features(x[:5]).shape == (5, 7)
 

@@ -45,7 +45,7 @@ def test_published_settings():
     recipe = recipes.get("vae")
     vae = recipe.build()
     assert recipe.batch_size == 128 and recipe.epochs == 20 and vae.value_range == recipe.value_range == (0, 1)
-    assert training.default_steps(recipe, 469) == 20 * 469  # on MNIST it is not made longer
+    assert recipe.default_steps(469) == 20 * 469  # on MNIST it is not made longer
     for network, shapes in zip(vae.networks.values(), ([(400, 784), (40, 400)], [(400, 20), (784, 400)]), strict=True):
         state = network.state_dict()
         assert [value.shape for key, value in state.items() if key.endswith("weight")] == shapes

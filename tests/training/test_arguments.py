@@ -132,6 +132,15 @@ def normalising():
     return Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(4), sample_shape=tiny_recipe.SHAPE)
 
 
+def test_an_epoch_has_no_step_for_a_single_example_that_is_left_out():
+    wgan, small = recipes.get("wgan"), {"widths_g": (8, 8), "widths_d": (8,)}
+    def length(n, recipe=wgan, settings=small, **more):
+        return training.epoch_length(recipe, tiny_images(n), 64, settings, **more)
+    assert length(65) == length(66, drop_last=True) == 1
+    assert length(66) == length(65, drop_last=False) == length(65, recipes.get("mlp"), TINY) == 2
+    assert length(1) == 1  # which the run refuses
+
+
 def test_a_single_example_is_left_out_where_the_networks_refuse_it(tmp_path):
     sizes, system = Sizes(), normalising()
     training.fit(system, tiny_recipe.images(33), 5, tmp_path / "run", [sizes], batch_size=16)

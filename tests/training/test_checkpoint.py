@@ -242,6 +242,21 @@ def test_a_newer_format_is_not_called_damage(game, tmp_path):
     assert not isinstance(error.value, checkpoint.Damaged)
 
 
+def test_a_run_of_another_precision_is_loaded_and_resumed(tmp_path, data):
+    def precise():
+        game = RECIPE.build()
+        for network in game.networks.values():
+            network.to(dtype="float64")
+        return game
+    training.fit(precise(), data, 4, tmp_path / "run", log_every=4)
+    loaded = training.load(tmp_path / "run")
+    assert loaded.generator.dtype == loaded.discriminator.dtype == np.float64
+    run = training.resume(tmp_path / "run", lambda config: data, steps=7, announce=None)
+    whole = precise()
+    training.fit(whole, data, 7)
+    assert everything(run.system) == everything(whole)
+
+
 def test_a_checkpoint_of_something_else_changes_nothing(game, tmp_path):
     read = checkpoint.read(checkpoint.save(tmp_path, game, 1))
     wider = RECIPE.build(hidden=9)

@@ -67,9 +67,9 @@ def test_no_folder_no_files(data, tmp_path, monkeypatch):
 
 
 def test_steps_by_default(data, tmp_path):
-    assert training.default_steps(RECIPE, 4) == 20           # two epochs of 4 are less than min_steps
-    assert training.default_steps(RECIPE, 13) == 26
-    assert training.default_steps(RECIPE, None) == 20        # data without an end
+    assert RECIPE.default_steps(4) == 20           # two epochs of 4 are less than min_steps
+    assert RECIPE.default_steps(13) == 26
+    assert RECIPE.default_steps(None) == 20        # data without an end
     assert training.start("tiny", data, device="cpu", batch_size=4).step == 26
 
 

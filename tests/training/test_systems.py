@@ -8,9 +8,11 @@ from scratchgan import System, backend, training
 from scratchgan.cli import datasets
 from scratchgan.data import Dataset, Pair, as_source
 from scratchgan.errors import UserError
-from scratchgan.layers import BatchNorm1d, Dropout, Linear, Sequential
+from scratchgan.gan.updates import Ema
+from scratchgan.layers import BatchNorm1d, Dropout, Layer, Linear, Sequential
 from scratchgan.optimizers import Adam
 from scratchgan.system import Metrics, scaled
+from scratchgan.training.snapshot import Snapshot, not_finite
 
 QUIET = {"announce": None, "batch_size": 4, "checkpoint_every": 3, "log_every": 2}
 SHAPE = (4,)
@@ -50,7 +52,37 @@ def labelled(classes=3):
     return Dataset.of("labelled", images, np.arange(21, dtype=np.int64) % classes, "made by a test")
 
 
-RUNS = {"dropout": (lambda: Ones(Dropout(0.5)), floats(21)),
+class Counting(Layer):
+    """Adds up its passes in buffers: a plain number, and one that NumPy makes a scalar of when it is replaced."""
+
+    def __init__(self):
+        super().__init__()
+        self.buffers = {"count": 0, "share": np.zeros((), np.float32)}
+
+    def forward(self, x):
+        if self.training and not self.is_twin:
+            self.buffers["count"] += 1
+            self.buffers["share"] = np.float32(0.9) * self.buffers["share"] + np.float32(1)
+        return self.keep(x * (1 + self.buffers["share"]), self.buffers["share"])
+
+    def backward(self, dy, wrt="all"):
+        return (1 + self.kept(dy, wrt)) * dy
+
+
+def test_plain_numbers_go_into_snapshots_and_averages(tmp_path):
+    system = Ones(Counting())
+    average = Ema(system.net, 3.0)
+    before = Snapshot().take(system)
+    system.step(floats(4))
+    average.after(system.net, 1, 1)
+    assert average.average[1].buffers == system.net[1].buffers == {"count": 1, "share": 1.0}
+    before.restore(system)
+    assert system.net[1].buffers == {"count": 0, "share": 0.0}
+    system.net[1].buffers["share"] = np.float32(np.inf)
+    assert not_finite(system) == "the buffers of net"
+
+
+RUNS = {"plain numbers": (lambda: Ones(Counting()), floats(21)), "dropout": (lambda: Ones(Dropout(0.5)), floats(21)),
         "dropout and batch normalisation": (lambda: Ones(BatchNorm1d(8), Dropout(0.3)), floats(21)),
         "pair": (OfPairs, Pair(as_source(floats(20)), as_source(floats(9, 1)))),
         "labels": (conditional_game, labelled())}

@@ -150,9 +150,10 @@ class Progress(Callback):
             threads = f"; BLAS with {counted(config['threads'], 'thread')}"
         yield f"device {describe_device(config['device'], self.asked)}{threads}"
         yield from run.system.notes()
-        epochs = run.epochs(run.steps)
-        length = f"{counted(run.steps, 'step')} of {counted(config['batch_size'], kind)}"
-        length += f" ({epochs:,.4g} epochs)" if epochs else ""
+        epochs, size = run.epochs(run.steps), min(config["batch_size"], data["size"] or math.inf)
+        length = f"{counted(run.steps, 'step')} of {counted(size, kind)}"
+        length += f" (all there are, {config['batch_size']:,} asked for)" if size < config["batch_size"] else ""
+        length += f" ({epochs:,.4g} epoch{'s' * (epochs != 1)})" if epochs else ""
         yield f"{length}, seed {config['seed']}" + (f"; resumed after step {run.step:,}" if run.step else "")
         if run.evaluation:
             yield run.evaluation.words()

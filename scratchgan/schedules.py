@@ -100,8 +100,8 @@ SHAPES = {"linear": linear, "cosine": cosine}
 SCHEDULE = settings.Setting("schedule", "constant",
                             "how rates, beta2 and gamma go to their final values, where these are others",
                             settings.choice("constant", *SHAPES))
-DECAY_STEPS = settings.Setting("decay_steps", 0, "steps until then; 0: the steps that the run is first asked for",
-                               settings.whole(0))
+DECAY_STEPS = settings.Setting("decay_steps", 0, "length of the schedule in steps; 0: the steps that the run is first "
+                               "asked for", settings.whole(0))
 
 
 def over(chosen, first, last, every=1):

@@ -170,6 +170,10 @@ class System:
     panels = ()
     phases = (0,)
 
+    def __repr__(self):
+        networks = "".join(f"\n  {name}: {network!r}" for name, network in (self.networks or {}).items())
+        return f"{type(self).__name__} at step {self.steps:,}{networks}"
+
     @property
     def device(self):
         """"cpu" or "cuda": where its networks are."""

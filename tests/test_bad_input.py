@@ -80,6 +80,7 @@ OPTIONS = {
     "train --step 3": "unrecognized arguments: --step; see scratchgan train --help",  # abbreviations are not taken
     "train mlp mlp": "unrecognized arguments: mlp",
     "train nonesuch": "Unknown recipe 'nonesuch': choose one of mlp",
+    "train dcgan82": "Unknown recipe 'dcgan82': did you mean dcgan28? It is one of mlp",
     "train --data nonesuch": "there is no data set, file or folder 'nonesuch'",
     "train --data digits --data-dir  --steps 1": "--data-dir",
     "trian": "invalid choice: 'trian' (choose from",
@@ -355,7 +356,7 @@ RESUME = {
     "train --resume RUN --steps 5": (other_data, "The data are not those of the run"),
     "train --resume RUN --steps 4": (other_recipe, "Unknown recipe 'nonesuch'"),
     "sample RUN": (cut_all, "is damaged"),
-    "sample RUN -n 1": (remove_all, "has no checkpoint yet"),
+    "sample RUN -n 1": (remove_all, "has no checkpoint: give another run"),
     "sample RUN -n 2": (foreign, "is not the config.json of a run"),
     "sample RUN --real": (other_data, "is not what the run was trained on"),
 }

@@ -19,7 +19,7 @@ examples:
   scratchgan train                                    MNIST, or the bundled digits where there is no network
   scratchgan train --data digits --steps 5000         less than a minute
   scratchgan train --data photos/ --epochs 200        images of one's own
-  scratchgan train ring8                              points in the plane, seconds
+  scratchgan train ring8                              points in the plane, about a minute
   scratchgan train mlp --help                         with the settings of this recipe
   scratchgan train dcgan64 --data photos/             at 64x64, in colour if the photos are
   scratchgan train --resume runs/mlp                  go on where a run was stopped
@@ -41,7 +41,8 @@ def add(commands):
     length = parser.add_argument_group("length").add_mutually_exclusive_group()
     length.add_argument("--epochs", type=whole(1), metavar="N",
                         help="how often to go through the data (default: the recipe's, more where images are few)")
-    length.add_argument("--steps", type=whole(1), metavar="N", help="how many steps to do, instead of epochs")
+    length.add_argument("--steps", type=whole(1), metavar="N",
+                        help="how many steps to do, instead of epochs; with --resume how many in all")
     batches = parser.add_argument_group("batches")
     batches.add_argument("--batch-size", type=whole(1), metavar="N", help="examples in a step (default: the recipe's)")
     batches.add_argument("--drop-last", action="store_true", default=None,
@@ -51,7 +52,7 @@ def add(commands):
                          help="grey or colour, for recipes that can make both (default: as the data are; MNIST and "
                               "the digits are grey)")
     batches.add_argument("--flip", action="store_true", default=None, help="mirror half of the images (default: no)")
-    batches.add_argument("--seed", type=whole(0), metavar="N", help="of all random numbers (default: 0)")
+    batches.add_argument("--seed", type=whole(0), metavar="N", help="seed of all random numbers (default: 0)")
     batches.add_argument("--tf32", action="store_true", default=None,
                          help="on CUDA large products may round their factors to TF32: faster, 10 bits of fraction "
                               "(default: no)")
@@ -69,23 +70,23 @@ def add(commands):
     files.add_argument("--resume", type=path, metavar="RUN",
                        help="go on with the run in this folder, by default to the end that was planned")
     files.add_argument("--log-every", type=whole(1), metavar="STEPS",
-                       help="between rows of metrics.csv (default: a hundredth of the run, at most 100; on CUDA more "
-                            "in a long run, so that there are 200 to 400)")
+                       help="steps between rows of metrics.csv (default: a hundredth of the run, at most 100; on "
+                            "CUDA more in a long run, so that there are 200 to 400)")
     files.add_argument("--sample-every", type=whole(1), metavar="STEPS",
-                       help="between pictures (default: some epochs, so that there are 20 to 40)")
+                       help="steps between pictures (default: some epochs, so that there are 20 to 40)")
     files.add_argument("--checkpoint-every", type=whole(1), metavar="STEPS",
-                       help="between checkpoints (default: 1000, in a long run more, so that there are about 20)")
+                       help="steps between checkpoints (default: 1000, in a long run more, so that there are about 20)")
     files.add_argument("--keep", type=whole(1), metavar="N", help="how many checkpoints to keep (default: 3)")
 
     measured = parser.add_argument_group("what is measured")
     measured.add_argument("--evaluate-every", type=whole(1), metavar="STEPS",
-                          help="between measures of the samples, of recipes that make digits, against MNIST's test "
-                               "images; the best checkpoint is kept besides the newest (default: never)")
+                          help="steps between measures of the samples, of recipes that make digits, against MNIST's "
+                               "test images; the best checkpoint is kept besides the newest (default: never)")
     measured.add_argument("--evaluate", metavar="NAME,...",
-                          help="which, as in `scratchgan evaluate --metrics`, but for memorisation and "
+                          help="measures, as in `scratchgan evaluate --metrics`, but for memorisation and "
                                "inception-frechet (default: frechet,precision-recall,classes,conditional)")
     measured.add_argument("--evaluate-samples", type=whole(100, 50_000), metavar="N",
-                          help="of how many samples (default: 10,000)")
+                          help="how many samples are measured (default: 10,000)")
     measured.add_argument("--best-by", metavar="FIGURE",
                           help="which figure tells the best checkpoint, such as recall (default: frechet, or the first "
                                "that is measured)")
@@ -145,7 +146,7 @@ def start(options, ranks, say, callbacks):
     recipe = recipes.get(options.recipe or "mlp")
     settings = settings_of(recipe, options)
     wanted = options.out or Path("runs", recipe.name)
-    out = options.out or free_name(wanted, say)
+    out = options.out or free_name(wanted)
     ranks.by_first(lambda: check_free(out))  # what can be refused is refused before the data are loaded
     evaluation = evaluation_of(options)
     ranks.take_device(options.device or "auto")
@@ -168,12 +169,14 @@ def start(options, ranks, say, callbacks):
         callbacks=callbacks, announce=say, evaluation=evaluation, sync_bn=options.sync_bn,
         tf32=options.tf32)
     while True:
+        if out != wanted:
+            say(f"{wanted} exists: writing to {out}")
         try:
             return begin(out)
         except Taken:
             if options.out:
                 raise
-            out = free_name(wanted, say)  # another run has taken the name while the data were loaded
+            out = free_name(wanted)  # another run has taken the name while the data were loaded
 
 
 def evaluation_of(options):
@@ -189,14 +192,12 @@ def evaluation_of(options):
     return training.Evaluation(options.evaluate_every, data_dir=options.data_dir, **measures, **samples, **given)
 
 
-def free_name(path, say=silent):
-    """The path, or the first of path-2, path-3, ... that does not exist, which is said."""
+def free_name(path):
+    """The path, or the first of path-2, path-3, ... that does not exist."""
     number, name = 1, path
     while name.exists() or name.is_symlink():
         number += 1
         name = path.with_name(f"{path.name}-{number}")
-    if name != path:
-        say(f"{path} exists: writing to {name}")
     return name
 
 

@@ -82,6 +82,8 @@ def to_nchw(images, path):
         return images
     if images.size and images.ndim == 4 and images.shape[3] in (1, 3):
         return images.transpose(0, 3, 1, 2)
+    if not images.size:
+        raise UserError(f"{path} holds no images: its array has shape {images.shape}")
     raise UserError(f"{path} holds an array of shape {images.shape}, where images are {SHAPES}")
 
 

@@ -109,7 +109,7 @@ def fetch(data_dir=None, mirrors=None, timeout=TIMEOUT, announce=None, bars=True
         except DownloadError as error:
             raise DownloadError(
                 f"MNIST could not be downloaded ({error}): put {', '.join(f'{name}.gz' for name in absent)} into "
-                f"{folder} yourself; to train without it, take the data set `digits`"
+                f"{folder} yourself; the data set `digits` needs no download"
             ) from error
         # A server may decompress what it sends; the name then says so.
         store(folder / (f"{file}.gz" if data[:2] == GZIP_MAGIC else file), data)

@@ -58,7 +58,7 @@ class Penalty(Part):
 class WeightDecay(Penalty):
     """P = weight / 2 sum theta^2;  dP/dtheta = weight theta.  On all of D's parameters."""
 
-    SETTINGS = (settings.Setting("weight_decay_d", 0.0, "weight / 2 of D's squared parameters is added to its loss",
+    SETTINGS = (settings.Setting("weight_decay_d", 0.0, "weight w of w/2 |theta|^2 in D's loss, theta its parameters",
                                  settings.number(0)),)
 
     @classmethod
@@ -125,7 +125,7 @@ class ZeroCentred(InputGradientPenalty):
     `gradient_with_loss`.
     """
 
-    SETTINGS = (settings.Setting("r1", 0.0, "weight / 2 of D's squared gradient at real samples in its loss; 0: none",
+    SETTINGS = (settings.Setting("r1", 0.0, "weight w of w/2 |dD/dx|^2 in D's loss, at real samples; 0: none",
                                  settings.number(0)),
                 settings.Setting("r2", 0.0, "the same at fake samples", settings.number(0)),
                 settings.Setting("gamma_final", 1.0, "share of r1 and r2 that is left at the end of the schedule",

@@ -104,8 +104,8 @@ class Ema(Update):
     (Yazici et al. 2019; the ramp: Karras et al. 2020). It takes G's buffers, such as running means, as they are.
     """
 
-    SETTINGS = (settings.Setting("ema", 0.0, "half-life in steps, at most a twentieth of those done, of the average of "
-                                 "G that makes the samples; 0: none",
+    SETTINGS = (settings.Setting("ema", 0.0, "samples are made with a moving average of G of this half-life, in steps, "
+                                 "early on a twentieth of those done; 0: with G",
                                  settings.number(0)),)
 
     @classmethod

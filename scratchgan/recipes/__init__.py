@@ -3,6 +3,7 @@
     game = scratchgan.recipes.get("mlp").build(seed=0, device="cpu")
 """
 
+import difflib
 import importlib
 
 from scratchgan.errors import UserError
@@ -22,7 +23,9 @@ def names():
 def get(name):
     """The recipe of this name; `UserError` listing the names if there is none."""
     if name not in _RECIPES:
-        raise UserError(f"Unknown recipe {name!r}: choose one of {', '.join(_RECIPES)}.")
+        near = difflib.get_close_matches(str(name), _RECIPES, 1)
+        meant = f"did you mean {near[0]}? It is" if near else "choose"
+        raise UserError(f"Unknown recipe {name!r}: {meant} one of {', '.join(_RECIPES)}.")
     return _RECIPES[name]
 
 

@@ -52,6 +52,9 @@ class Recipe:
     grows: bool = False
     small: Mapping = field(default_factory=dict)
 
+    def __repr__(self):
+        return f"Recipe {self.name}: {self.summary}"
+
     def build(self, seed=0, device="cpu", facts=None, *, channels=None, steps=None, **settings):
         """The system, its weights drawn from `seed`, on "cpu", "cuda" or "auto".
 

@@ -160,7 +160,7 @@ def load(path, device="cpu", announce=print):
     folder = RunFolder.open(path.resolve().parent.parent if inside else path, lock=False)
     checkpoint = checkpoints.read(path) if inside else checkpoints.newest(folder.checkpoints, announce)[0]
     if checkpoint is None:
-        raise UserError(f"{path} has no checkpoint yet: wait until the training has written one.")
+        raise UserError(f"{path} has no checkpoint: give another run, or wait until its training has written one.")
     system = rebuild(folder, folder.config, device)
     checkpoints.restore(checkpoint, system)
     return system

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_conditional import conditional_game
 
-from scratchgan import System, backend, training
+from scratchgan import System, backend, recipes, training
 from scratchgan.cli import datasets
 from scratchgan.data import Dataset, Pair, as_source
 from scratchgan.errors import UserError
@@ -80,6 +80,13 @@ def test_plain_numbers_go_into_snapshots_and_averages(tmp_path):
     assert system.net[1].buffers == {"count": 0, "share": 0.0}
     system.net[1].buffers["share"] = np.float32(np.inf)
     assert not_finite(system) == "the buffers of net"
+
+
+def test_a_system_and_a_recipe_are_written_out():
+    system = Ones(Dropout(0.5))
+    system.step(floats(4))
+    assert repr(system) == "Ones at step 1\n  net: Sequential(Linear(4, 8), Dropout(), Linear(8, 1))"
+    assert repr(System()) == "System at step 0" and repr(recipes.get("mlp")).startswith("Recipe mlp: ")
 
 
 RUNS = {"plain numbers": (lambda: Ones(Counting()), floats(21)), "dropout": (lambda: Ones(Dropout(0.5)), floats(21)),

@@ -87,14 +87,14 @@ class Game(ShownGame):
         self.draw_from(self.steps)                            # masks and noise are functions of (seed, step)
         real, labels = self.prepared(batch, labels)           # on the device, in the networks' range
         g_learns = (self.steps + 1) % self.n_critic == 0
-        fake = self.made(len(real), labels)                   # a constant for D; G's caches wait for G's turn
+        fake = self.fakes(len(real), labels)                  # a constant for D; G's caches wait for G's turn
         scores, metrics = self.discriminator_gradient(real, fake, labels)
         if g_learns and self.simultaneous:                    # both gradients from one state: D's pass just made
             metrics |= self.generator_gradient(real, fake, labels, scores)
         self.update("discriminator")                          # reduce, optimizer, what follows an update
         if g_learns and not self.simultaneous:
             if self.n_critic > 1:
-                fake = self.made(len(real), labels, "noise/g")
+                fake = self.fakes(len(real), labels, "noise/g")
             metrics |= self.generator_gradient(real, fake, labels)
         if g_learns:
             self.update("generator")
@@ -107,7 +107,7 @@ class Game(ShownGame):
             for i, part in enumerate(parts):
                 part.set_step(self.seed, step, f"{what}.{i}")
 
-    def made(self, n, labels=None, purpose="noise"):
+    def fakes(self, n, labels=None, purpose="noise"):
         """n samples of G, of noise of this step."""
         G = self.generator
         self.z = self.latent.draw(n, self.seed, purpose, self.steps, dtype=G.dtype, device=G.device)
@@ -128,12 +128,13 @@ class Game(ShownGame):
         D.zero_grad()
         real, fake = self.seen_both(real, fake)
         scores, terms = passes.learn(D, objective, real, fake, labels, self.joint_batch, self.penalties)
-        loss = Metric(lambda mean, real, fake, *terms: sum(terms, objective.loss_d(real, fake, mean)),
-                      scores.real, scores.fake, *terms)
-        return scores, {"loss_d": loss, "d_real": self.said(scores.real), "d_fake": self.said(scores.fake)}
+        def loss_d(mean, real, fake, *terms):                 # computed when it is read: see `Metric`
+            return sum(terms, objective.loss_d(real, fake, mean))
+        return scores, {"loss_d": Metric(loss_d, scores.real, scores.fake, *terms),
+                        "d_real": self.mean_verdict(scores.real), "d_fake": self.mean_verdict(scores.fake)}
 
-    def said(self, scores):
-        """The mean of what D says, for a person."""
+    def mean_verdict(self, scores):
+        """The mean of what D says of samples, for a person: a probability where scores are logits."""
         return Metric(lambda mean, scores: mean(self.objective.says(scores)), scores)
 
     def generator_gradient(self, real, fake, labels=None, scores=None):
@@ -156,13 +157,15 @@ class Game(ShownGame):
             part.sees(dx)
         G.zero_grad()
         G.backward(dx, "params")
-        metrics = {"loss_g": Metric(lambda mean, fake, real, *terms: sum(terms, objective.loss_g(fake, real, mean)),
-                                    scores.fake, scores.real, *of_codes, *of_samples)}
-        return {**metrics, "d_fake_after": self.said(scores.fake)} if after else metrics
+        def loss_g(mean, fake, real, *terms):
+            return sum(terms, objective.loss_g(fake, real, mean))
+        metrics = {"loss_g": Metric(loss_g, scores.fake, scores.real, *of_codes, *of_samples)}
+        return {**metrics, "d_fake_after": self.mean_verdict(scores.fake)} if after else metrics
 
     def scores_now(self, real, fake, labels=None):
         """D's scores in G's turn: of the fakes, and before them of the real samples where the objective pairs them."""
-        D, real, fake = self.discriminator, *self.seen_both(real, fake)
+        D = self.discriminator
+        real, fake = self.seen_both(real, fake)
         of_real = passes.scores(D, real, labels) if self.objective.paired else None
         return passes.Scores(of_real, passes.scores(D, fake, labels))
 

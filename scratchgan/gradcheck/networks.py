@@ -119,7 +119,7 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
         ours = with_networks(game, lambda network: network.twin())
         real, labels = ours.prepared(real, labels)
         ours.draw_from(ours.steps)
-        fake = ours.made(len(real), labels)
+        fake = ours.fakes(len(real), labels)
 
         def loss_d(game):
             game.draw_from(game.steps)
@@ -127,7 +127,7 @@ def check_game(game, real, labels=None, *, steps=3, seed=0, directions=DIRECTION
 
         def loss_g(game):
             game.draw_from(game.steps)
-            fake = game.made(len(real), labels)
+            fake = game.fakes(len(real), labels)
             scores = game.discriminator_gradient(real, fake, labels)[0] if game.simultaneous else None
             return game.generator_gradient(real, fake, labels, scores)["loss_g"]()
 

@@ -259,7 +259,7 @@ def check_penalty(loss, critic, route, seed=0):
         for _ in range(STEPS):
             game.step(real)
         game.draw_from(game.steps)
-        fake = report.inputs["fake"] = game.made(N).copy()
+        fake = report.inputs["fake"] = game.fakes(N).copy()
         gradients = kind.gradients(game, real, fake)
         scale = max(float(np.linalg.norm(gradient)) for gradient in gradients.values())
         report.add("all tensors", "some gradient is not zero", scale > 0, "every gradient is zero")

@@ -56,7 +56,8 @@ class Linear(Layer):
         return self.keep(y.reshape(*x.shape[:-1], self.out_features), x)
 
     def backward(self, dy, wrt="all"):
-        x, dy, dx = self.kept(dy, wrt), rows(dy), None
+        x = self.kept(dy, wrt)
+        dy, dx = rows(dy), None
         if wrt != "params":  # first, as the layer before waits for it
             dx = self.ops().gemm(dy, self.params["weight"]).reshape(x.shape)    # dx = dy W
         if wrt in ("all", "params"):

@@ -84,7 +84,7 @@ def test_gradients_of_the_game(step, settings):
 def test_d_sees_images_as_large_as_gs(step, size, alpha, device):
     system = game(step, device)
     real, _ = system.prepared(backend.to_device(IMAGES, device))
-    assert real.shape == system.made(3).shape == (3, 1, size, size)
+    assert real.shape == system.fakes(3).shape == (3, 1, size, size)
 
     def mean(x, factor):
         n = x.shape[-1] // factor
@@ -139,7 +139,7 @@ def test_samples_after_a_step_are_those_of_the_checkpoint():
     for name, network in loaded.networks.items():
         network.load_state_dict(system.networks[name].state_dict())
     assert np.array_equal(system.sample(3), loaded.sample(3))
-    assert system.made(1).shape[-1] == 14
+    assert system.fakes(1).shape[-1] == 14
 
 
 def test_it_says_how_it_grows():

@@ -49,7 +49,7 @@ def test_d_its_buffers_and_its_optimizer_stay(device):
     moments = {name: backend.to_host(value).copy() for name, value in game.optimizer_d.state.items()}
     real, _ = game.prepared(X[2])
     game.draw_from(game.steps)
-    fake = game.made(len(real))
+    fake = game.fakes(len(real))
     game.generator_gradient(real, fake)
     assert np.array_equal(backend.to_host(D.theta), before) and game.optimizer_d.steps == 2
     assert all(np.array_equal(backend.to_host(game.optimizer_d.state[name]), value) for name, value in moments.items())
@@ -61,7 +61,7 @@ def test_a_look_is_a_step_of_the_optimizer():
         game = make(D=D, unrolled=unrolled)
         game.optimizer_d = optimizer
         game.step(X[0])
-        real, fake = game.prepared(X[1])[0], game.made(len(X[1]))
+        real, fake = game.prepared(X[1])[0], game.fakes(len(X[1]))
         ahead = float(game.generator_gradient(real, fake)["loss_g"]())
         for _ in range(2):
             game.discriminator_gradient(real, fake)

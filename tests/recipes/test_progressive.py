@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_and_resumed_keeps_its_bits(tmp_path):
     assert files(tmp_path / "whole", 9) == files(tmp_path / "broken", 9)
     assert [optimizer.steps for optimizer in run.system.optimizers.values()] == [3, 3]
     loaded = scratchgan.load(tmp_path / "whole" / "checkpoints" / "step-00000003")
-    assert loaded.made(1).shape[-1] == 14 and scratchgan.load(tmp_path / "whole").made(1).shape[-1] == 28
+    assert loaded.fakes(1).shape[-1] == 14 and scratchgan.load(tmp_path / "whole").fakes(1).shape[-1] == 28
 
 
 def test_rates_decay_in_each_stage(tmp_path):

@@ -125,6 +125,8 @@ def cuda_problem():
         cupy = importlib.import_module("cupy")
     except ImportError:
         return 'CuPy is not installed (pip install "scratchgan[cuda13]" or "scratchgan[cuda12]")'
+    except OSError as error:  # no folder for its cache can be made
+        return f"CuPy cannot be imported ({error})"
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:
             return "no CUDA device was found"

@@ -160,11 +160,17 @@ class MpiRanks(Ranks):
         return True
 
     def end_all(self, error):
-        """Tell the error, and end: mpiexec then ends the others. (MPI_Abort may end them before this was told.)"""
+        """Tell the error, and end: mpiexec then ends the others. (MPI_Abort may end them before this was told.)
+
+        That of MPICH does if it sees its connection to this process end before the process: closed here, as else the
+        order is chance, and the others would wait for ever.
+        """
         if not isinstance(error, UserError | KeyboardInterrupt):
             traceback.print_exc()
         said = " ".join(str(error).split()) or type(error).__name__
         print(f"scratchgan: error: process {self.rank} of {self.size}: {said}", file=sys.stderr, flush=True)
+        with suppress(KeyError, ValueError, OSError):
+            os.close(int(os.environ["PMI_FD"]))
         os._exit(2 if isinstance(error, UserError) else 1)
 
     def take_device(self, device):

@@ -34,6 +34,14 @@ def test_cuda_without_a_device_is_one_clear_sentence(monkeypatch):
         backend.device("cuda")
 
 
+def test_a_cupy_that_cannot_make_its_folders_is_none(monkeypatch):
+    def refused(name):
+        raise PermissionError(13, "Permission denied", "/nonexistent")
+    monkeypatch.setattr("importlib.import_module", refused)
+    assert backend.cuda_problem.__wrapped__() == (
+        "CuPy cannot be imported ([Errno 13] Permission denied: '/nonexistent')")
+
+
 def test_dtype_names():
     assert backend.dtype("complex64") == np.complex64
     with pytest.raises(TypeError, match="must be one of float32, float64, complex64, complex128, not int64"):

@@ -1,6 +1,7 @@
 """The command line where standard output or error are not as usual, and as a process."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_training_without_a_terminal(stream, monkeypatch):
 
 @pytest.mark.parametrize("close", [">&-", "2>&-", ">&- 2>&-"])
 def test_training_with_streams_closed(close):
-    command = f"exec {sys.executable} -m scratchgan {' '.join(TINY)} --out run {close}"
+    command = f"exec {shlex.quote(sys.executable)} -m scratchgan {' '.join(TINY)} --out run {close}"
     assert subprocess.run(command, shell=True, capture_output=True, check=False, timeout=60).returncode == 0
     assert training.RunFolder.open("run").rows()[-1]["step"] == 30
 

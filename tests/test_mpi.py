@@ -1,7 +1,9 @@
 """Processes that mpiexec has started: `scratchgan train` and `fit`, killed, interrupted and resumed."""
 
+import importlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -86,6 +88,7 @@ def test_runs_of_any_number_of_ranks_are_one_run(tmp_path):
 
 
 def test_train_with_two_processes_says_once_what_it_does(tmp_path):
+    importlib.import_module("matplotlib.font_manager")  # now its cache is there: who has to build it says so
     common = "-m", "scratchgan", "train", "dcgan28", "--data", "digits", "--batch-size", 8, "--seed", 1, "--ngf", 2, \
         "--ndf", 2, "--device", "cpu"
     status, out, err = ended(started(2, *common, "--steps", 2, "--log-every", 1, "--out", tmp_path / "run"))
@@ -118,7 +121,7 @@ def test_an_error_in_one_process_before_the_first_step_ends_all(tmp_path, code, 
     (tmp_path / "taken" / "config.json").touch()
     status, _, err = ended(started(2, "-c", SYSTEM + f"out = None\n{code}\nscratchgan.fit(system(), images, 3, out)",
                                    cwd=tmp_path))
-    assert status == 2 and f"scratchgan: error: {said}" in err
+    assert status and f"scratchgan: error: {said}" in err  # 2, or that of one that mpiexec ended
 
 
 def test_an_error_in_one_process_ends_all(tmp_path):
@@ -133,7 +136,8 @@ game.__class__ = Failing
 scratchgan.fit(game, images, 100, {str(tmp_path / "run")!r}, announce=None, **{RUN})
 """))
     assert status and "scratchgan: error: process 1 of 2: the disk is on fire" in err
-    assert f"continue from step 4 with: mpiexec -n 2 scratchgan train --resume {tmp_path / 'run'}" in err
+    folder = shlex.quote(str(tmp_path / "run"))
+    assert f"continue from step 4 with: mpiexec -n 2 scratchgan train --resume {folder}" in err
 
 
 def test_all_stop_where_one_has_a_number_that_is_not_finite(tmp_path):
@@ -166,7 +170,7 @@ def test_a_process_that_is_killed_and_a_run_that_is_stopped(tmp_path, number):
         process.send_signal(number)
     status, out, err = ended(process)
     newest = max(int(path.name[5:]) for path in checkpoints.iterdir() if path.name[0] != ".")
-    again = f"with: mpiexec -n 2 scratchgan train --resume {tmp_path / 'run'}"
+    again = f"with: mpiexec -n 2 scratchgan train --resume {shlex.quote(str(tmp_path / 'run'))}"
     assert status and newest >= 10 and f"If a process dies, all end; then go on {again}" in out
     if number == signal.SIGINT:  # a process that is killed ends mpiexec, and with it the way of what is said then
         assert f"Stopped at step {newest}; continue {again}" in err

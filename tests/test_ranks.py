@@ -1,5 +1,6 @@
 """Several ranks against one: the same system, from shares of the same batches."""
 
+import os
 import re
 import sys
 from itertools import pairwise
@@ -211,3 +212,20 @@ def test_what_mpiexec_tells(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(UserError, match=r'has started 3 processes, but mpi4py.*pip install "scratchgan\[mpi\]"'):
         ranks.joined.__wrapped__()
+
+
+def test_who_ends_all_leaves_mpiexec_first(monkeypatch, capsys):
+    """Where it saw the process end before its connection it did not end the others."""
+    mine, theirs = os.pipe()
+    os.set_blocking(mine, False)
+    monkeypatch.setenv("PMI_FD", str(theirs))
+    closed = []
+    monkeypatch.setattr(os, "_exit", lambda status: closed.append((status, os.read(mine, 1))))
+    ranks.MpiRanks.end_all(SimpleNamespace(rank=1, size=2), UserError("so it is"))
+    os.close(mine)
+    assert closed == [(2, b"")]  # what a pipe gives that nobody can write to any more
+    assert capsys.readouterr().err == "scratchgan: error: process 1 of 2: so it is\n"
+    monkeypatch.delenv("PMI_FD")
+    monkeypatch.setattr(os, "_exit", closed.append)
+    ranks.MpiRanks.end_all(SimpleNamespace(rank=1, size=2), KeyboardInterrupt())
+    assert closed[-1] == 1

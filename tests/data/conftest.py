@@ -16,10 +16,10 @@ from scratchgan.data import mnist
 
 @pytest.fixture
 def dead_url():
-    """The address of a port on which nobody listens."""
+    """The address of a port on which nobody listens, and which nobody else is given meanwhile."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/"
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}/"
 
 
 @pytest.fixture(autouse=True)

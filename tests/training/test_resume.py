@@ -16,7 +16,7 @@ from scratchgan import training
 from scratchgan.errors import UserError
 from scratchgan.training import checkpoint, environment
 
-STEPS = 150  # of a process that is killed: enough for it to be still there when it is
+STEPS = 300  # of a process that is killed: enough for it to be still there when it is
 CHILD = Path(tiny_recipe.__file__).with_name("child.py")
 
 

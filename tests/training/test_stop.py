@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -118,7 +119,8 @@ def test_ctrl_c_from_outside(tmp_path):
     last = errors.strip().splitlines()[-1]
     step = checkpoint.found(tmp_path / "run" / "checkpoints")[-1][0]
     assert 9 <= step < 5000
-    assert last.endswith(f"Stopped at step {step}; continue with: scratchgan train --resume {tmp_path}/run")
+    folder = shlex.quote(str(tmp_path / "run"))
+    assert last.endswith(f"Stopped at step {step}; continue with: scratchgan train --resume {folder}")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")

@@ -57,7 +57,7 @@ def orbit(scheme, gamma, h, steps, start=NEAR):
     real, path = np.zeros((1, 1)), [start]
     for _ in range(steps):
         if scheme.startswith("unrolled"):
-            fake = ahead.made(1)
+            fake = ahead.fakes(1)
             game.discriminator_gradient(real, fake)
             game.update("discriminator")
             ahead.generator_gradient(real, fake)

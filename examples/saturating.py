@@ -54,11 +54,11 @@ def measure(D, fake):
 def train(steps, seed=0):
     """What `measure` gives before each of D's steps and after the last: (4, steps + 1, N)."""
     game, batches = scratchgan.recipes.get("mlp").build(seed, lr_d=1e-3), data.load("digits").batches(BATCH, seed)
-    watched, measured = game.made(BATCH, purpose="watched"), []
+    watched, measured = game.fakes(BATCH, purpose="watched"), []
     for step in range(steps):
         measured.append(measure(game.discriminator, watched))
         real, _ = game.prepared(batches.batch(step)[0])
-        game.discriminator_gradient(real, game.made(len(real)))
+        game.discriminator_gradient(real, game.fakes(len(real)))
         game.update("discriminator")                          # D learns, and it is never G's turn
         game.steps += 1
     return np.stack([*measured, measure(game.discriminator, watched)], axis=1)

@@ -49,8 +49,9 @@ from scratchgan.optimizers import SGD, Adam, Momentum, RMSprop
 from scratchgan.system import System
 
 # What is imported when it is first used, so that `import scratchgan` stays fast: name -> module that has it.
-_LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", **{
-    name: f"scratchgan.{name}" for name in ("data", "gradcheck", "metrics", "training")}}
+_LATER = {"fit": "scratchgan.training", "load": "scratchgan.training", "data": "scratchgan.data",
+          "export": "scratchgan.export", "gradcheck": "scratchgan.gradcheck", "metrics": "scratchgan.metrics",
+          "plots": "scratchgan.plots", "report": "scratchgan.report", "training": "scratchgan.training"}
 
 __all__ = [
     "SGD",

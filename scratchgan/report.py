@@ -152,7 +152,7 @@ class Progress(Callback):
         yield from run.system.notes()
         epochs, size = run.epochs(run.steps), min(config["batch_size"], data["size"] or math.inf)
         length = f"{counted(run.steps, 'step')} of {counted(size, kind)}"
-        length += f" (all there are, {config['batch_size']:,} asked for)" if size < config["batch_size"] else ""
+        length += f", all there are instead of {config['batch_size']:,}" if size < config["batch_size"] else ""
         length += f" ({epochs:,.4g} epoch{'s' * (epochs != 1)})" if epochs else ""
         yield f"{length}, seed {config['seed']}" + (f"; resumed after step {run.step:,}" if run.step else "")
         if run.evaluation:

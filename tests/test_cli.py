@@ -135,7 +135,7 @@ def test_epochs_are_counted_without_a_single_image_that_batch_normalisation_refu
     out = call(capsys, "train", "wgan", "--widths-g", "8,8", "--widths-d", "8", "--data", "x.npy", "--epochs", "3")
     assert "3 steps of 64 images (3 epochs)" in out
     out = call(capsys, "train", "mlp", "--data", "x.npy", "--steps", "1", "--batch-size", "100")
-    assert "1 step of 65 images (all there are, 100 asked for) (1 epoch)" in out
+    assert "1 step of 65 images, all there are instead of 100 (1 epoch)" in out
 
 
 def test_a_folder_that_cannot_be_used_is_refused_before_the_data_are_loaded(capsys, monkeypatch, run):

@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
 
 CONFIG = {"batch_size": "64", "log_every": 0, "checkpoint_every": None, "steps": 2.5, "keep": "3", "settings": None,
           "data": {}, "versions": None, "threads": "two", "flip": "no", "seed": True, "recipe": 3, "panels": [1],
-          "facts": [], "drop_last": 1, "format": "1", "sample_every": -1,
+          "facts": [], "drop_last": 1, "format": "1", "sample_every": -1, "dtype": "float16",
           "evaluation": {"every": 5, "measures": ["frechet"], "best_by": "recall", "samples": 10_000}}
 
 

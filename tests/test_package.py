@@ -25,6 +25,8 @@ def test_parts_are_there_without_an_import_of_their_own():
     code = "import scratchgan; print(scratchgan.data.load, scratchgan.training.fit is scratchgan.fit, dir(scratchgan))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert " True " in done.stdout and "'gradcheck'" in done.stdout and "'metrics'" in done.stdout
+    for name in ("data", "export", "gradcheck", "metrics", "plots", "report", "training"):
+        assert getattr(scratchgan, name).__name__ == f"scratchgan.{name}"
 
 
 @pytest.mark.parametrize("asked, waits", [(None, "18"), ("26", "26")])

@@ -155,7 +155,7 @@ def start(options, ranks, say, callbacks):
     with ranks.in_turn():  # the first may have to download them
         source = datasets.of_recipe(recipe, options.data, options.data_dir, options.channels, say, not options.quiet)
     batch_size = options.batch_size or recipe.examples(settings)
-    per_epoch = runs.epoch_length(recipe, source, batch_size, settings, options.drop_last)
+    per_epoch = runs.epoch_length(recipe, source, batch_size, settings, options.drop_last, options.sync_bn)
     if options.epochs and per_epoch is None:
         raise UserError(f"--epochs cannot be given: {source.name} has no end; give --steps")
     steps = options.steps or (options.epochs and options.epochs * per_epoch)

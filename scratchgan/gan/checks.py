@@ -96,9 +96,9 @@ def check_batch(system, batch):
 def check_made(system, made, shape):
     """`ValueError` unless a network made as many numbers a sample as there are in a sample of this shape."""
     if made.size != len(made) * math.prod(shape):
-        raise ValueError(f"{type(system).__name__}: the {system.sampler_name} makes {made.size // len(made):,} numbers "
-                         f"a sample, {tuple(made.shape[1:])}, and a sample of shape {tuple(shape)} has "
-                         f"{math.prod(shape):,}: change one of them")
+        raise ValueError(f"{type(system).__name__}: the {system.sampler_name or 'sampler'} makes "
+                         f"{made.size // len(made):,} numbers a sample, {tuple(made.shape[1:])}, and a sample of shape "
+                         f"{tuple(shape)} has {math.prod(shape):,}: change the network or sample_shape")
 
 
 def checked_labels(game, n, labels):

@@ -4,7 +4,7 @@ from scratchgan import backend
 from scratchgan.gan import objectives, passes
 from scratchgan.gan.checks import check_batch, check_game, check_made, checked_labels
 from scratchgan.gan.generator_penalties import with_terms
-from scratchgan.gan.latent import whole
+from scratchgan.gan.latent import sizes, whole
 from scratchgan.gan.shown import ShownGame
 from scratchgan.system import Metric, Metrics, scaled
 
@@ -43,8 +43,7 @@ class Game(ShownGame):
         self.objective = objectives.get(objective) if isinstance(objective, str) else objective
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.latent = latent
-        sizes = sample_shape if hasattr(sample_shape, "__iter__") else [sample_shape]
-        self.sample_shape = tuple([whole(n, "Game: a size in sample_shape", 1) for n in sizes])
+        self.sample_shape = sizes(sample_shape, "Game: sample_shape")
         self.n_critic, self.simultaneous = whole(n_critic, "Game: n_critic", 1), simultaneous
         self.augmentation = tuple(augmentation)
         self.penalties, self.penalties_g, self.unrolled = tuple(penalties), tuple(penalties_g), unrolled

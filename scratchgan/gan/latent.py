@@ -18,6 +18,13 @@ def whole(value, what, low=None):
     return int(value)
 
 
+def sizes(shape, what):
+    """The shape of a sample as a tuple of ints, each 1 or more; `ValueError` for anything else."""
+    if not hasattr(shape, "__iter__"):
+        raise ValueError(f"{what} must be a tuple, such as (1, 28, 28), not {shape!r}")
+    return tuple([whole(n, f"{what.replace(': ', ': a size in ')}", 1) for n in shape])
+
+
 class Latent:
     """z: independent numbers of mean 0 and variance 1.
 

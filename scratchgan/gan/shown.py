@@ -21,7 +21,7 @@ class ShownGame(Sampling):
 
     sampler_name = "generator"
     settling = SETTLING  # a recipe whose first samples are alike by design may set more
-    gradient, largest_gradient = math.inf, 0.0  # norms of G's: the last known, which not every row has; the largest
+    last_gradient, largest_gradient = math.inf, 0.0  # norms of G's, over the rows so far that have one
 
     @property
     def panels(self):
@@ -45,10 +45,10 @@ class ShownGame(Sampling):
         """D has won, where its scores are logits; the samples have collapsed."""
         told = []
         if "grad_norm_generator" in row:
-            self.gradient = row["grad_norm_generator"]
-            self.largest_gradient = max(self.largest_gradient, self.gradient)
+            self.last_gradient = row["grad_norm_generator"]
+            self.largest_gradient = max(self.largest_gradient, self.last_gradient)
         if (self.objective.score == "logit" and row.get("d_real", 0) > SURE and row.get("d_fake", 1) < 1 - SURE
-                and self.gradient <= VANISHED * self.largest_gradient):
+                and self.last_gradient <= VANISHED * self.largest_gradient):
             told.append("the discriminator has won: it tells every sample from the data, and the generator's gradient "
                         "has vanished; try a smaller learning rate for the discriminator, a larger one for the "
                         "generator, or the non-saturating loss")

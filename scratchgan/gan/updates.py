@@ -104,8 +104,8 @@ class Ema(Update):
     (Yazici et al. 2019; the ramp: Karras et al. 2020). It takes G's buffers, such as running means, as they are.
     """
 
-    SETTINGS = (settings.Setting("ema", 0.0, "samples are made with a moving average of G of this half-life, in steps, "
-                                 "early on a twentieth of those done; 0: with G",
+    SETTINGS = (settings.Setting("ema", 0.0, "samples come from a moving average of G; its half-life is so many steps, "
+                                 "but at most a twentieth of the steps done; 0: from G",
                                  settings.number(0)),)
 
     @classmethod

@@ -232,8 +232,9 @@ class Layer(Network):
             if parameter.kind is parameter.VAR_POSITIONAL:
                 yield from map(repr, value if value is not parameter.empty else ())
             elif value is not parameter.default:
-                told = f"array of shape {value.shape}" if backend.is_array(value) else repr(value)
+                array = backend.is_array(value) and value.ndim > 0
+                told = f"array of shape {value.shape}" if array else repr(value)
                 if parameter.default is parameter.empty:
                     yield told
-                elif told != repr(parameter.default):
+                elif array or value != parameter.default:
                     yield f"{name}={told}"

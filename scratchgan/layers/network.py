@@ -179,7 +179,8 @@ class Network(Parameters):
         if hasattr(held, "__setitem__"):
             held[...] = backend.to_device(value, self.device)
         else:
-            self.buffers[name] = type(held)(value)
+            value = np.asarray(backend.to_host(value))
+            self.buffers[name] = value.astype(held.dtype)[()] if isinstance(held, np.generic) else value.item()
 
     def state_dict(self):
         """{key: host array} of parameters and buffers, copies in PyTorch's keys and layouts."""

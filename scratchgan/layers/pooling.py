@@ -113,7 +113,7 @@ class _Pooling(Layer):
     piecewise_linear = True
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, *, ceil_mode=False):
-        super().__init__()
+        super().__init__()  # ceil_mode by its name alone: PyTorch's MaxPool2d has another argument in its place
         name = type(self).__name__
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.ceil_mode = dilation, bool(ceil_mode)

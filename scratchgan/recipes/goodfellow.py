@@ -79,7 +79,7 @@ def make(settings, facts):
     D = discriminator(prod(assemble.seen_shape(settings, facts.shape)), settings.widths_d, settings.pieces,
                       settings.bound_d, settings.dropout_input, settings.dropout)
     if settings.n_critic > 1:
-        settings.simultaneous = False  # as released
+        settings.simultaneous = False  # the released code alternates then
     game = assemble.game(G, D, momentum(G, settings, settings.lr_g, settings.n_critic),
                          momentum(D, settings, settings.lr_d), settings, scale_d=0.5,
                          latent=Latent(settings.z_dim, "uniform"), sample_shape=facts.shape, value_range=(0, 1))
@@ -114,7 +114,7 @@ RECIPES = (Recipe(
         Setting("steps_per_epoch", 500, "steps that make an epoch of the momentum's, whatever the data", whole(1)),
         replace(schedules.SCHEDULE, help="how a penalty's gamma goes from its first value to its last"),
         schedules.DECAY_STEPS,
-        *[replace(each, help=f"{each.help}; with n_critic 1") if each.name == "simultaneous" else each
+        *[replace(each, help=f"{each.help}; only if n_critic is 1") if each.name == "simultaneous" else each
           for each in assemble.settings(simultaneous=True)]),
     batch_size=100,
     epochs=50,

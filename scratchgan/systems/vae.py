@@ -6,7 +6,7 @@ import numpy as np
 
 from scratchgan import backend
 from scratchgan.gan.checks import check_batch
-from scratchgan.gan.latent import Latent, whole
+from scratchgan.gan.latent import Latent, sizes, whole
 from scratchgan.gan.sampling import Sampling, in_parts
 from scratchgan.layers import Layer, Sequential, Sigmoid
 from scratchgan.losses import BCEWithLogitsLoss
@@ -50,7 +50,7 @@ class VAE(Sampling):
         self.encoder, self.decoder, self.latent = encoder, decoder, latent
         self.networks = {"encoder": encoder, "decoder": decoder}
         self.optimizers = {"encoder": optimizer_e, "decoder": optimizer_d}
-        self.sample_shape = tuple([whole(n, "VAE: a size in sample_shape", 1) for n in sample_shape])
+        self.sample_shape = sizes(sample_shape, "VAE: sample_shape")
         self.seed = whole(seed, "VAE: seed")
         check_vae(self)
 

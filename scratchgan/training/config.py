@@ -3,7 +3,7 @@
 import numbers
 
 from scratchgan.errors import UserError
-from scratchgan.settings import FLAG, Kind, Setting, whole
+from scratchgan.settings import FLAG, Kind, Setting, choice, whole
 from scratchgan.training.evaluation import RECORD
 
 FORMAT = 1  # of config.json and of state.json
@@ -38,7 +38,7 @@ PANELS = Kind(None, lambda value: isinstance(value, list) and all(map(_is_panel,
 REQUIRED = {
     "format": whole(), "recipe": optional(TEXT), "settings": TABLE, "seed": SEED, "batch_size": STEPS, "steps": STEPS,
     "log_every": STEPS, "checkpoint_every": STEPS, "keep": STEPS, "flip": FLAG, "data": TABLE, "device": TEXT,
-    "dtype": TEXT, "threads": optional(STEPS), "versions": TABLE, "blas": TEXT}
+    "dtype": choice("float32", "float64"), "threads": optional(STEPS), "versions": TABLE, "blas": TEXT}
 # What came later, or is not in every run; and what a run has that lacks it, where that is something.
 LATER = {"sample_every": STEPS, "weights_seed": optional(SEED), "facts": TABLE, "panels": PANELS, "drop_last": FLAG,
          "evaluation": RECORD, "sync_bn": FLAG, "tf32": FLAG, "ranks": STEPS}

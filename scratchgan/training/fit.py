@@ -105,23 +105,23 @@ def start(recipe_name, data, out=None, settings=None, *, seed=0, device="auto", 
              "checkpoint_every": checkpoint_every, "keep": keep,
              "evaluation": evaluation and evaluation.record(), "sync_bn": sync_bn, "tf32": tf32}
     if steps is None:
-        steps = recipe.default_steps(epoch_length(recipe, data, checked("batch_size", given["batch_size"]), settings,
-                                                     drop_last))
+        size = checked("batch_size", given["batch_size"])
+        steps = recipe.default_steps(epoch_length(recipe, data, size, settings, drop_last, sync_bn))
     steps = checked("steps", steps)
     system = recipe.build(seed, device, recipe.learn(data), steps=steps, **(settings or {}))
     return begin(system, data, steps, out, callbacks, given, threads, announce, evaluation).train()
 
 
-def epoch_length(recipe, source, batch_size, settings=None, drop_last=None):
+def epoch_length(recipe, source, batch_size, settings=None, drop_last=None, sync_bn=None):
     """How many steps an epoch of a run of the recipe has, None without an end: a last, smaller batch that the system
     refuses is left out, unless `drop_last` is given."""
     steps, ranks = source.steps_per_epoch(batch_size, bool(drop_last)), processes.joined()
-    least = 2 * (settings or {}).get("pack", 1) * ranks.size  # nothing refuses so many
+    least = 2 * (settings or {}).get("pack", 1) * ranks.size  # two packs each, which no system refuses: none is built
     if drop_last is not None or steps in (None, 1) or not 0 < source.size % batch_size < least:
         return steps
     system = recipe.build(0, "cpu", recipe.learn(source), **(settings or {}))
     return taken_batches(system, lambda leave: source.batches(batch_size, drop_last=leave), None, ranks,
-                         False).steps_per_epoch
+                         bool(sync_bn)).steps_per_epoch
 
 
 @by_all_ranks

@@ -69,10 +69,11 @@ class Snapshot:
                 del optimizer.state[key]
             optimizer.hyper[...] = self._hypers[name]
         for key, value in arrays(system).items():
-            value[...] = self._arrays[key]
+            if key[0] != "buffers":  # which may be plain numbers
+                value[...] = self._arrays[key]
         for name, network in system.networks.items():
             for prefix, layer in network.named_layers():
-                for key in layer.buffers:  # plain numbers, too
+                for key in layer.buffers:
                     layer.set_buffer(key, self._arrays["buffers", name, prefix + key])
         for (kind, name, key), value in self._arrays.items():
             if kind == "optimizer" and key not in system.optimizers[name].state:

@@ -42,7 +42,7 @@ def test_refuses_parts_that_do_not_fit():
     for wrong, message in (({"latent": 3}, "latent must be a Latent"), ({"n_critic": 0}, "n_critic must be a whole"),
                            ({"n_critic": 1.5}, "n_critic must be a whole number, 1 or more, not 1.5"),
                            ({"sample_shape": (1, 2.0, 2)}, "a size in sample_shape must be a whole number"),
-                           ({"sample_shape": None}, "a size in sample_shape must be a whole number, 1 or more, not N"),
+                           ({"sample_shape": 784}, r"sample_shape must be a tuple, such as \(1, 28, 28\), not 784"),
                            ({"value_range": (1, -1)}, "value_range must be")):
         with pytest.raises((ValueError, TypeError), match=message):
             Game(G, D, NonSaturating(), Adam(G), Adam(D), **arguments | wrong)

@@ -258,6 +258,7 @@ def test_an_array_is_written_out_as_its_shape():
             super().__init__()
             self.by, self.mean = np.asarray(by), np.zeros(3) if mean is None else mean
     assert repr(Shift([1, 2])) == "Shift(array of shape (2,), mean=array of shape (3,))"
+    assert repr(Dropout(np.float64(0.5))) == "Dropout()"
 
 
 @pytest.mark.parametrize("plain", [True, False])

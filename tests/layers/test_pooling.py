@@ -216,6 +216,8 @@ def test_means_by_hand():
     assert layer.backward(np.array([[[4.0, 8], [12, 16]]])).tolist() == [[[1, 2, 2], [3, 4, 4]]]
     assert AvgPool2d(2, 2, 1, count_include_pad=False).forward(x).tolist() == [[[0, 1.5], [3, 4.5]]]
     assert AvgPool2d(2, 2, ceil_mode=True).forward(x).tolist() == [[[2, 3.5]]]
+    with pytest.raises(TypeError):  # PyTorch's fifth is return_indices
+        MaxPool2d(2, 2, 0, 1, True)
 
 
 def test_the_first_of_equals_wins_and_nan_beats_all():

@@ -2,13 +2,14 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny_recipe
 from tiny_recipe import RECIPE, metrics, weights
 
-from scratchgan import recipes, training
+from scratchgan import ranks, recipes, training
 from scratchgan.data import Dataset
 from scratchgan.data.batches import Batches
 from scratchgan.errors import UserError
@@ -132,13 +133,15 @@ def normalising():
     return Game(G, D, NonSaturating(), Adam(G), Adam(D), latent=Latent(4), sample_shape=tiny_recipe.SHAPE)
 
 
-def test_an_epoch_has_no_step_for_a_single_example_that_is_left_out():
+def test_an_epoch_has_no_step_for_a_single_example_that_is_left_out(monkeypatch):
     wgan, small = recipes.get("wgan"), {"widths_g": (8, 8), "widths_d": (8,)}
     def length(n, recipe=wgan, settings=small, **more):
         return training.epoch_length(recipe, tiny_images(n), 64, settings, **more)
     assert length(65) == length(66, drop_last=True) == 1
     assert length(66) == length(65, drop_last=False) == length(65, recipes.get("mlp"), TINY) == 2
     assert length(1) == 1  # which the run refuses
+    monkeypatch.setattr(ranks, "joined", lambda: SimpleNamespace(rank=0, size=2))
+    assert [length(66, sync_bn=sync_bn) for sync_bn in (None, True)] == [1, 2]  # of one example each
 
 
 def test_a_single_example_is_left_out_where_the_networks_refuse_it(tmp_path):

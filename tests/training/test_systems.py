@@ -78,7 +78,9 @@ def test_plain_numbers_go_into_snapshots_and_averages(tmp_path):
     assert average.average[1].buffers == system.net[1].buffers == {"count": 1, "share": 1.0}
     before.restore(system)
     assert system.net[1].buffers == {"count": 0, "share": 0.0}
-    system.net[1].buffers["share"] = np.float32(np.inf)
+    system.net[1].buffers |= {"count": 0.5, "share": np.float32(np.inf)}
+    average.after(system.net, 2, 1)
+    assert average.average[1].buffers == {"count": 0.5, "share": np.inf}  # also where the kind of number changes
     assert not_finite(system) == "the buffers of net"
 
 

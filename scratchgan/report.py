@@ -141,7 +141,7 @@ class Progress(Callback):
     def opening(self, run):
         config, data = run.config, run.config["data"]
         kind, shape = noun(data["shape"]), "x".join(map(str, data["shape"]))
-        size = f"{kind}s without end" if data["size"] is None else counted(data["size"], kind)
+        size = f"new {kind}s for every step" if data["size"] is None else counted(data["size"], kind)
         size += "" if kind == "point" else f", {shape}" if data["size"] is None else f" {shape}"
         yield f"training {config['recipe'] or type(run.system).__name__} on {data['name']}: {size}"
         yield f"data: {data['source']}"

@@ -253,7 +253,7 @@ def test_a_system_of_points_shows_them_over_those_of_the_data(tmp_path):
         picture = np.asarray(image.convert("RGB"))
     for colour in (plots.BLUE, plots.VERMILION):
         assert (picture == list(bytes.fromhex(colour[1:]))).all(axis=-1).sum() > 100
-    assert "training Toy on cloud: points without end" in lines
+    assert "training Toy on cloud: new points for every step" in lines
     assert any(line.startswith("step 6 of 6: a 1.000, b 2.000; ") for line in lines)
     assert any(line.startswith("samples at step 6") and line.count("\n") > 10 for line in lines)
     assert training.RunFolder.open(tmp_path / "run", lock=False).config["data"]["size"] is None

@@ -192,7 +192,7 @@ class GrowingGame(Game):
 
     @property
     def panels(self):
-        return (*super().panels, Panel("size of the images (pixels)", {"image_size": "size"}))
+        return (*super().panels, Panel("size of the images (pixels)", {"image_size": "image size"}))
 
     def about(self):
         stages = ", ".join(f"{size}x{size}" for size in self.sizes)

@@ -29,7 +29,8 @@ class Classifier(System):
 
     value_range = (0, 1)
     panels = (Panel("cross-entropy (nats)", {"loss": "loss"}),
-              Panel("images taken for what they are", {"accuracy": "in training", "accuracy_held_out": "held out"}),
+              Panel("images taken for what they are", {"accuracy": "accuracy in training",
+                                                       "accuracy_held_out": "of held-out images"}),
               Panel("norm of the gradient (L2)", {"grad_norm_classifier": "gradient"}, "log"))
 
     def __init__(self, network, optimizer, *, sample_shape, classes, body=None, shift=0, held_out=None,

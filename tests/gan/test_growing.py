@@ -145,4 +145,4 @@ def test_samples_after_a_step_are_those_of_the_checkpoint():
 def test_it_says_how_it_grows():
     assert game().about()["growth"].startswith("images 7x7, 14x14, 28x28, each for as many of the run's steps")
     assert game().phases == (0, 22) and Growth(3, STEPS)(22) == (2, pytest.approx(0.4))
-    assert game().panels[-1].metrics == {"image_size": "size"}
+    assert game().panels[-1].metrics == {"image_size": "image size"}

@@ -49,7 +49,7 @@ CPU = ("--device", "cpu", "--threads", "1")
 @pytest.mark.usefixtures("alone")
 def test_train_from_one_word_to_pictures_and_samples(capsys):
     out = call(capsys, "train", "ring8", "--steps", "50", "--sample-every", "25", *CPU)
-    assert out.startswith("training ring8 on ring8: points without end\n")
+    assert out.startswith("training ring8 on ring8: new points for every step\n")
     assert "modes covered 0, fairly covered 0, high quality 0.000, KL 4.5" in out and "epoch" not in out
     folder = Path("runs/ring8")
     with open(folder / "metrics.csv") as file:

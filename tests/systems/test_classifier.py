@@ -133,7 +133,7 @@ def test_it_is_measured_on_held_out_images(monkeypatch):
 def test_commands_know_it(capsys):
     small = ["--width", "2", "--hidden", "3", "--device", "cpu"]
     assert main(["train", "classifier", "--data", "digits", "--steps", "3", "--batch-size", "4", *small]) == 0
-    assert "in training" in capsys.readouterr().out
+    assert "accuracy in training" in capsys.readouterr().out
     assert main(["plot", "runs/classifier"]) == 0
     assert main(["sample", "runs/classifier"]) == 2
     assert "Classifier makes no samples" in capsys.readouterr().err

@@ -293,11 +293,14 @@ def test_samples_do_not_take_the_place_of_where_one_is(capsys, run, monkeypatch)
     assert "is where you are" in call(capsys, "sample", run, "--out", ".", status=2)
 
 
-def test_sample_of_a_checkpoint(capsys, run):
-    first = run / "checkpoints/step-00000000"
-    out = call(capsys, "sample", first)
-    assert out.endswith("runs/mlp/sample.png\n")
-    np.testing.assert_array_equal(read(run / "sample.png"), read(run / "samples/epoch-000_step-00000000.png"))
+def test_sample_of_a_checkpoint(capsys, run, monkeypatch):
+    first, drawn = run / "checkpoints/step-00000000", read(run / "samples/epoch-000_step-00000000.png")
+    assert call(capsys, "sample", first).endswith(" to runs/mlp/sample.png\n")
+    np.testing.assert_array_equal(read(run / "sample.png"), drawn)
+    (run / "sample.png").unlink()
+    monkeypatch.chdir(first)
+    assert call(capsys, "sample", ".").endswith("runs/mlp/sample.png\n")
+    np.testing.assert_array_equal(read("../../sample.png"), drawn)
 
 
 def test_real_images_of_the_run(capsys, run):

@@ -109,7 +109,10 @@ def label(options, system):
 
 def run_of(folder):
     """The folder of the run: `folder`, unless that is one of its checkpoints."""
-    return folder.resolve().parent.parent if (folder / "state.json").exists() else folder
+    if not (folder / "state.json").exists():
+        return folder
+    run = folder.parent.parent  # as it was written, unless that is no path to it, as from inside
+    return run if (run / "config.json").exists() else folder.resolve().parent.parent
 
 
 def target(options, run):

@@ -57,6 +57,7 @@ def test_help_of_a_recipe_shows_its_settings(capsys):
         for setting in recipe.settings:
             assert setting.option in text and setting.option not in general.replace("--lr-d 1e-4", "")
         assert "numbers in a noise vector (default: " in text
+        assert text.index("--z-dim") < text.index("objective and parts of the game") < text.index("--gp ")
     assert "--ngf" not in others[0] and "--widths-g" not in others[1]
     assert "scratchgan train mlp --help" in general and "settings of mlp:" not in general
     assert others[0].count(" --z-dim ") == 1

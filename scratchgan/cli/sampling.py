@@ -45,7 +45,7 @@ def add(commands):
                              "folder of PNG files (default: RUN/sample.png)")
     parser.add_argument("-n", "--number", type=whole(1), metavar="N",
                         help="how many (default: rows x columns; of points 1,000)")
-    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="seed of the noise (default: 0)")
     parser.add_argument("--rows", type=whole(1, 1000), metavar="N", help=f"of a grid (default: {ROWS})")
     parser.add_argument("--columns", type=whole(1, 1000), metavar="N",
                         help=f"of a grid (default: {COLUMNS}, with --interpolate {BETWEEN}, with -n a square)")

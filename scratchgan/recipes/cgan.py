@@ -46,10 +46,10 @@ RECIPES = (Recipe(
     settings=(
         Setting("z_dim", 100, "numbers in a noise vector", whole(1)),
         Setting("label_dim", 10, "numbers in the vector of a label", whole(1)),
-        Setting("widths_g", (128, 256, 512, 1024), "of the generator's hidden layers", wholes()),
-        Setting("widths_d", (512, 512, 512), "of the discriminator's hidden layers", wholes()),
+        Setting("widths_g", (128, 256, 512, 1024), "widths of the generator's hidden layers", wholes()),
+        Setting("widths_d", (512, 512, 512), "widths of the discriminator's hidden layers", wholes()),
         Setting("dropout", 0.4, "share of the discriminator's values that is dropped", number(0, 1)),
-        Setting("negative_slope", 0.2, "of LeakyReLU", number()),
+        Setting("negative_slope", 0.2, "slope of LeakyReLU below 0", number()),
         *adam_settings(lr=2e-4, beta1=0.5),
         *assemble.SETTINGS),
     facts={"shape": (1, 28, 28), "classes": 10},

@@ -69,7 +69,7 @@ NETWORKS = (
     Setting("z_dim", 100, "numbers in a noise vector", whole(1)),
     Setting("ngf", 64, "the generator's width at its largest images", whole(1)),
     Setting("ndf", 64, "the discriminator's width at its largest images", whole(1)),
-    Setting("negative_slope", 0.2, "of the discriminator's LeakyReLU", number()))
+    Setting("negative_slope", 0.2, "slope of the discriminator's LeakyReLU below 0", number()))
 JOINT = Setting("joint_batch", False, "batch normalisation over real and fake images together in D's step", FLAG)
 SETTINGS = (*NETWORKS, JOINT, *adam_settings(lr=2e-4, beta1=0.5), *assemble.SETTINGS)
 SMALL = {"z_dim": 4, "ngf": 2, "ndf": 2}

@@ -63,7 +63,7 @@ RECIPES = (Recipe(
         Setting("ngf", 64, "the generator's width at its largest images", whole(1)),
         Setting("ndf", 64, "the discriminator's width", whole(1)),
         Setting("codes", 32, "numbers in a code of the discriminator", whole(1)),
-        Setting("negative_slope", 0.2, "of the generator's LeakyReLU", number()),
+        Setting("negative_slope", 0.2, "slope of the generator's LeakyReLU below 0", number()),
         *adam_settings(lr=2e-4, beta1=0.5),
         *assemble.settings(objective="energy-margin", pull_away=0.1)),
     small={"z_dim": 4, "ngf": 2, "ndf": 2, "codes": 3},

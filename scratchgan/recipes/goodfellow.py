@@ -97,8 +97,8 @@ RECIPES = (Recipe(
     make=make,
     settings=(
         Setting("z_dim", 100, "numbers in a noise vector", whole(1)),
-        Setting("widths_g", (1200, 1200), "of the generator's hidden layers", wholes()),
-        Setting("widths_d", (240, 240), "of the discriminator's hidden layers", wholes()),
+        Setting("widths_g", (1200, 1200), "widths of the generator's hidden layers", wholes()),
+        Setting("widths_d", (240, 240), "widths of the discriminator's hidden layers", wholes()),
         Setting("pieces", 5, "linear pieces of each maxout unit", whole(1)),
         Setting("bound_g", 0.05, "the generator's weights start from U(-bound, bound)", BOUND),
         Setting("bound_d", 0.005, "the discriminator's weights start from U(-bound, bound)", BOUND),

@@ -28,9 +28,9 @@ RECIPES = (Recipe(
     make=make,
     settings=(
         Setting("z_dim", 64, "numbers in a noise vector", whole(1)),
-        Setting("widths_g", (256, 512), "of the generator's hidden layers", wholes()),
-        Setting("widths_d", (256, 128), "of the discriminator's hidden layers", wholes()),
-        Setting("negative_slope", 0.1, "of LeakyReLU", number()),
+        Setting("widths_g", (256, 512), "widths of the generator's hidden layers", wholes()),
+        Setting("widths_d", (256, 128), "widths of the discriminator's hidden layers", wholes()),
+        Setting("negative_slope", 0.1, "slope of LeakyReLU below 0", number()),
         *adam_settings(lr=3e-4, beta1=0.9),
         *assemble.SETTINGS),
     batch_size=64,

@@ -78,7 +78,7 @@ RECIPES = (Recipe(
     make=make,
     settings=(
         Setting("z_dim", 128, "numbers in a noise vector", whole(1)),
-        Setting("widths", (64, 64, 32), "of the networks at each stage, the smallest images first", wholes()),
+        Setting("widths", (64, 64, 32), "widths of the networks at each stage, the smallest images first", wholes()),
         *[replace(setting, **CHANGES.get(setting.name, {}))
           for setting in (*adam_settings(lr=1e-3, beta1=0.0, beta2=0.99), *assemble.SETTINGS)]),
     small={"z_dim": 4, "widths": (3, 2, 1), "drift": 1.0},  # without more drift D's last bias has a gradient near 0

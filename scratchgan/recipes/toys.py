@@ -29,9 +29,9 @@ def recipe(name, summary, source, widths, scale, batch_size, steps):
         name=name, summary=summary, source=source, make=make,
         settings=(
             Setting("z_dim", 2, "numbers in a noise vector", whole(1)),
-            Setting("widths_g", widths, "of the generator's hidden layers", wholes()),
-            Setting("widths_d", widths, "of the discriminator's hidden layers", wholes()),
-            Setting("negative_slope", 0.2, "of the discriminator's LeakyReLU", number()),
+            Setting("widths_g", widths, "widths of the generator's hidden layers", wholes()),
+            Setting("widths_d", widths, "widths of the discriminator's hidden layers", wholes()),
+            Setting("negative_slope", 0.2, "slope of the discriminator's LeakyReLU below 0", number()),
             Setting("scale", scale, "the networks see coordinates divided by this", number(0, above=True)),
             *adam_settings(lr=(3e-3, 1e-3), beta1=0.5, schedule="cosine", lr_final=0.02),
             *assemble.SETTINGS),

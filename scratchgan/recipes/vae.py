@@ -32,7 +32,7 @@ RECIPES = (Recipe(
     make=make,
     settings=(
         Setting("z_dim", 20, "numbers in a noise vector", whole(1)),
-        Setting("widths", (400,), "of the encoder's hidden layers, in reverse of the decoder's", wholes()),
+        Setting("widths", (400,), "widths of the encoder's hidden layers, in reverse of the decoder's", wholes()),
         Setting("lr", 1e-3, "learning rate", RATE),
         Setting("beta1", 0.9, "Adam's memory of gradients", BETA),
         Setting("beta2", 0.999, "Adam's memory of their squares", BETA),

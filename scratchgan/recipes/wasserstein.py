@@ -36,9 +36,9 @@ def make(settings, facts, optimizers):
 
 NETWORKS = (
     Setting("z_dim", 100, "numbers in a noise vector", whole(1)),
-    Setting("widths_g", (128, 256, 512, 1024), "of the generator's hidden layers", wholes()),
-    Setting("widths_d", (512, 256), "of the critic's hidden layers", wholes()),
-    Setting("negative_slope", 0.2, "of LeakyReLU", number()))
+    Setting("widths_g", (128, 256, 512, 1024), "widths of the generator's hidden layers", wholes()),
+    Setting("widths_d", (512, 256), "widths of the critic's hidden layers", wholes()),
+    Setting("negative_slope", 0.2, "slope of LeakyReLU below 0", number()))
 SMALL = {"z_dim": 4, "widths_g": (6, 5), "widths_d": (6, 5)}
 
 WGAN = Recipe(

@@ -39,11 +39,12 @@ REQUIRED = {
     "format": whole(), "recipe": optional(TEXT), "settings": TABLE, "seed": SEED, "batch_size": STEPS, "steps": STEPS,
     "log_every": STEPS, "checkpoint_every": STEPS, "keep": STEPS, "flip": FLAG, "data": TABLE, "device": TEXT,
     "dtype": choice("float32", "float64"), "threads": optional(STEPS), "versions": TABLE, "blas": TEXT}
-# What came later, or is not in every run; and what a run has that lacks it, where that is something.
+# What came later, or is not in every run.
 LATER = {"sample_every": STEPS, "weights_seed": optional(SEED), "facts": TABLE, "panels": PANELS, "drop_last": FLAG,
          "evaluation": RECORD, "sync_bn": FLAG, "tf32": FLAG, "ranks": STEPS}
-DEFAULTS = {"sample_every": 1000, "drop_last": False, "evaluation": None, "sync_bn": False, "tf32": False,
-            "ranks": 1}
+# What a run has unless something else is asked for; an older config.json lacks some.
+DEFAULTS = {"batch_size": 64, "seed": 0, "flip": False, "drop_last": False, "log_every": 100, "sample_every": 1000,
+            "checkpoint_every": 1000, "keep": 3, "evaluation": None, "sync_bn": False, "tf32": False, "ranks": 1}
 DATA = {"name": TEXT, "source": TEXT, "sha256": TEXT, "size": optional(STEPS), "shape": SIZES}
 
 

@@ -169,9 +169,7 @@ def load(path, device="cpu", announce=print):
 def begin(system, data, steps, out, callbacks, given, threads, announce, evaluation=None):
     """A new `Run` at step 0, its folder made."""
     ranks = processes.joined()
-    announce, record = speaker(announce, ranks), system.record or {}
-    usual = {"batch_size": 64, "seed": 0, "flip": False, "log_every": 100, "checkpoint_every": 1000, "keep": 3,
-             **DEFAULTS}
+    announce, record, usual = speaker(announce, ranks), system.record or {}, dict(DEFAULTS)
     if record:
         usual |= {"seed": record["seed"], "batch_size": recipes.get(record["name"]).examples(record["settings"])}
     chosen = ranks.by_first(lambda: {name: checked(name, usual[name] if value is None else value)

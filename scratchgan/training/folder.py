@@ -254,4 +254,5 @@ def check_free(path):
     except OSError as error:
         raise UserError(f"Cannot write a run to {path}: {reason(error)}; choose another --out.") from error
     if used:
-        raise Taken(f"{path} already holds a run: choose another --out, or continue it with --resume {path}.")
+        raise Taken(f"{path} already holds a run: choose another --out, or continue it with --resume {path} "
+                    "(`fit` with resume=True).")

@@ -1,5 +1,8 @@
 """Commands as tests call them."""
 
+import numpy as np
+from PIL import Image
+
 from scratchgan.cli import main
 
 TINY = ["train", "--data", "digits", "--steps", "30", "--device", "cpu", "--threads", "1"]
@@ -10,6 +13,11 @@ def call(capsys, *arguments, status=0):
     assert main([str(argument) for argument in arguments]) == status
     captured = capsys.readouterr()
     return captured.err if status else captured.out
+
+
+def read(picture):
+    with Image.open(picture) as image:
+        return np.asarray(image)
 
 
 def listing(folder):

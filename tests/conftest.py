@@ -5,16 +5,20 @@ One that takes `cuda` runs on CuPy alone.
 """
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: then more threads are in each other's way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from command_line import TINY
 from hypothesis import settings
 
 from scratchgan import backend
+from scratchgan.cli import main
 from scratchgan.data import mnist
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
@@ -83,3 +87,18 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SCRATCHGAN_DATA", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of 30 steps, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main([*TINY, "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained):
+    """The run, as runs/mlp in the folder we are in."""
+    shutil.copytree(trained, "runs/mlp")
+    return Path("runs/mlp")

@@ -22,21 +22,6 @@ from scratchgan.cli import training as train_command
 pytestmark = pytest.mark.usefixtures("alone")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of 30 steps, not to be changed."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    assert main([*TINY, "--out", str(folder), "--quiet"]) == 0
-    return folder
-
-
-@pytest.fixture
-def run(trained):
-    """The run, as runs/mlp in the folder we are in."""
-    shutil.copytree(trained, "runs/mlp")
-    return Path("runs/mlp")
-
-
 # -- train ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,34 +1,18 @@
 """`scratchgan sample`: grids, arrays, folders and animations of a run's samples."""
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TINY, call, read
+from command_line import call, read
 from PIL import Image
 
 import scratchgan
 from scratchgan import plots
-from scratchgan.cli import main, sampling
+from scratchgan.cli import sampling
 
 pytestmark = pytest.mark.usefixtures("alone")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of 30 steps, not to be changed."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    assert main([*TINY, "--out", str(folder), "--quiet"]) == 0
-    return folder
-
-
-@pytest.fixture
-def run(trained):
-    """The run, as runs/mlp in the folder we are in."""
-    shutil.copytree(trained, "runs/mlp")
-    return Path("runs/mlp")
 
 
 def test_sample_draws_a_grid(capsys, run):

@@ -51,14 +51,14 @@ def show_settings(parser, recipe):
     from scratchgan.gan import assemble
     own = parser.add_argument_group(f"settings of {recipe.name}")
     game = parser.add_argument_group("objective and parts of the game, of any recipe of a game")
-    shared = {setting.name for setting in assemble.SETTINGS}
+    of_games = {setting.name for setting in assemble.SETTINGS}
     hidden = {action.dest: action for action in parser._actions}
     for name, settings in by_option(recipe).items():
         action, setting = hidden[PLACE + name], settings[0]
         action.help = about(setting) if setting.name == name else "sets " + ", ".join(map(option_of, settings))
         action.metavar = setting.kind.metavar
         parser._optionals._group_actions.remove(action)
-        (game if name in shared else own)._group_actions.append(action)
+        (game if name in of_games else own)._group_actions.append(action)
 
 
 def option_of(setting):
